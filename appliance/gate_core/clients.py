@@ -1,0 +1,143 @@
+"""Clients: which device asks, and in which group it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from gate_core.acceptable_use import Cell
+from gate_core.timetable import Span
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+
+
+class DefaultAction(Enum):
+    """What a group's clients get for names in no category."""
+
+    ALLOW = "allow"
+    BLOCK = "block"
+
+
+class OnFault(Enum):
+    """What a group's undecided flows get while the classifier can't judge them."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """People who share a column of the policy, and what the policy says of them."""
+
+    id: str
+    title: str
+    number: int
+    """Place in packet marks, 1 to 63; never used again for another group."""
+    cells: Mapping[str, Cell]
+    """Row id to cell; a row without an entry counts as unacceptable."""
+    default: DefaultAction = DefaultAction.ALLOW
+    pausable: bool = True
+    """Whether the button for the internet pause reaches the group."""
+    quic: bool = False
+    """Whether UDP port 443 is open; browsers go back to TCP where it is not."""
+    on_fault: OnFault = OnFault.CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device the school knows, by its MAC address."""
+
+    mac: str
+    """Six octets in lower-case hexadecimal, with colons."""
+    name: str
+    group: str
+    person: str | None = None
+    isolated: bool = False
+    """Cut off until somebody ends it."""
+    suspended: Span | None = None
+    """Cut off for a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks: one device at one address, with its group."""
+
+    address: Address
+    mac: str | None
+    """None where the neighbour table has no entry."""
+    group: str
+    name: str
+    """Name of the device; its address where the school gave it none."""
+    person: str | None = None
+    isolated: bool = False
+    suspended: Span | None = None
+    known: bool = False
+    """Whether the school has put the device into a group."""
+
+
+class MalformedMacError(ValueError):
+    """A text that is no MAC address."""
+
+
+def parse_mac(text: str) -> str:
+    """Return a MAC address in lower case with colons.
+
+    Raises:
+        MalformedMacError: ``text`` is not six octets in hexadecimal, joined by ':' or '-'.
+    """
+    mac = text.strip().lower().replace("-", ":")
+    if not _MAC.fullmatch(mac):
+        raise MalformedMacError(
+            f"{text[:40]!r}: not six pairs of hexadecimal digits, such as 00:00:5e:00:53:01"
+        )
+    return mac
+
+
+def is_randomised(mac: str) -> bool:
+    """Tell whether ``mac`` is locally administered, as the private addresses of phones are (IEEE 802c)."""
+    return bool(int(mac[:2], 16) & 0b10)
+
+
+def identify(
+    address: Address,
+    mac: str | None,
+    *,
+    devices: Mapping[str, Device],
+    networks: Mapping[Network, str],
+    unknown_group: str,
+) -> Client:
+    """Return the client at ``address``.
+
+    Args:
+        address: Source of a query or flow. IPv4 mapped into IPv6 counts as IPv4.
+        mac: What the link layer says, canonical; None where it says nothing.
+        devices: MAC address to device: decides first.
+        networks: Network to group: the narrowest that holds ``address`` decides next.
+        unknown_group: Group of everyone else, the strictest.
+    """
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    device = devices.get(mac) if mac else None
+    if device:
+        return Client(
+            address,
+            mac,
+            device.group,
+            device.name,
+            person=device.person,
+            isolated=device.isolated,
+            suspended=device.suspended,
+            known=True,
+        )
+    group = unknown_group
+    width = -1
+    for network, group_id in networks.items():
+        if network.prefixlen > width and address.version == network.version and address in network:
+            width, group = network.prefixlen, group_id
+    return Client(address, mac, group, str(address), known=width >= 0)

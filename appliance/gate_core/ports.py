@@ -1,0 +1,60 @@
+"""What the edges are handed by the wiring: small protocols, so that no edge knows where a thing comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gate_core.clients import Address
+    from gate_core.events import Event
+    from gate_core.policy import Policy
+
+
+class Clock(Protocol):
+    """The wall clock."""
+
+    def now(self) -> datetime | None:
+        """Return the time in the school's zone; None while it is not known."""
+
+
+class CategoryIndex(Protocol):
+    """All lists, compiled."""
+
+    def mask(self, name: str) -> int:
+        """Return the categories of a canonical ``name``: the union over the name and all names above it."""
+
+
+class PolicySource(Protocol):
+    """The snapshot in force."""
+
+    def current(self) -> Policy:
+        """Return the newest policy that could be read; costs nothing where nothing changed."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that turns readable when a snapshot is announced."""
+
+    def refresh(self) -> bool:
+        """Take what was announced; tell whether ``current`` has changed. Keeps the old one on any fault."""
+
+
+class NeighbourTable(Protocol):
+    """The link-layer addresses of the local network."""
+
+    def mac(self, address: Address) -> str | None:
+        """Return the canonical MAC address of ``address``; None where the kernel knows none."""
+
+
+class EventSink(Protocol):
+    """Where the data plane puts what it decided."""
+
+    def put(self, event: Event) -> None:
+        """Take ``event``; never waits and never raises: what has no room is dropped and counted."""
+
+    def flush(self) -> None:
+        """Send what is held; never waits and never raises."""
+
+
+OnPolicy = Callable[["Policy"], None]
+"""Called in a data-plane process after it took a new policy, before it acts on it."""
