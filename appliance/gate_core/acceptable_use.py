@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final
 
 from gate_core.categories import CATEGORIES
+from gate_core.timetable import Timetable, WeeklySpan
 
 
 class Cell(Enum):
@@ -105,3 +106,16 @@ SHIPPED_CELLS: Final[Mapping[str, Mapping[str, Cell]]] = {
     "quarantine": {**_STRICTEST, "games-educational": Cell.ACCEPTABLE},
 }
 """Group id to row id to cell, as a new appliance has them."""
+
+_SCHOOL_DAYS: Final = frozenset(range(5))
+
+SHIPPED_TIMETABLE: Final = Timetable(
+    spans=(
+        # Until 08:45, lunch, and from 15:30 on.
+        WeeklySpan(_SCHOOL_DAYS, 0, 8 * 60 + 45),
+        WeeklySpan(_SCHOOL_DAYS, 12 * 60, 13 * 60),
+        WeeklySpan(_SCHOOL_DAYS, 15 * 60 + 30, 24 * 60),
+        WeeklySpan(frozenset((5, 6)), 0, 24 * 60),
+    )
+)
+"""The certain times of a new appliance: outside lessons."""

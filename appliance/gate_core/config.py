@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from typing import Any, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 
@@ -43,6 +43,14 @@ def _address(value: str) -> str | None:
     except ValueError:
         return "is not an IPv4 or IPv6 address"
     return None
+
+
+def _own_address(value: str) -> str | None:
+    try:
+        ip_interface(value)
+    except ValueError:
+        return "is not an IPv4 or IPv6 address with its prefix length, such as 192.0.2.2/24"
+    return None if "/" in value else "lacks its prefix length, such as 192.0.2.2/24"
 
 
 def _text(value: str) -> str | None:
@@ -83,10 +91,10 @@ class BridgeConfig:
     """The port towards the school's router."""
     switch_port: str = _key("lan0", _interface)
     """The port towards the school's switch."""
-    addresses: tuple[str, ...] = _key(())
+    addresses: tuple[str, ...] = _key((), _own_address)
     """The appliance's own addresses, each with its prefix length, such as 192.0.2.2/24. Empty: left as they are."""
-    gateway: str = _key("")
-    """The router's address; empty: left as it is."""
+    gateways: tuple[str, ...] = _key((), _address)
+    """The router's addresses, one a family. Empty: left as they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,6 +287,9 @@ class Desk(Protocol):
     def explain(self, *, client: str, name: str) -> Explanation:
         """Tell what ``client`` (address, MAC address, device name or group id) gets for ``name``."""
 
+    def add_list(self, *, name: str, category: str, path: str, actor: str) -> int:
+        """Add the list in the file at ``path`` to a category, or replace it; return how many names are listed."""
+
     def audit(self, *, before: int = 0, limit: int = 50) -> tuple[AuditEntry, ...]:
         """Return changes, newest first."""
 

@@ -60,20 +60,24 @@ class InForce:
     """Events that this worker could not send since it started."""
 
 
-def render_batches(messages: Iterable[Event | InForce]) -> Iterator[bytes]:
-    """Yield ``messages`` as datagrams of at most ``MAX_BATCH_OCTETS``."""
+def render_batches(messages: Iterable[Event | InForce]) -> Iterator[tuple[bytes, int]]:
+    """Yield ``messages`` as datagrams of at most ``MAX_BATCH_OCTETS``, each with how many it holds."""
     parts: list[str] = []
     size = 2
     for message in messages:
         part = json.dumps(_row(message), separators=(",", ":"))
         # json.dumps writes ASCII, so that characters are octets.
         if parts and size + len(part) + 1 > MAX_BATCH_OCTETS:
-            yield ("[" + ",".join(parts) + "]").encode()
+            yield _batch(parts)
             parts, size = [], 2
         parts.append(part)
         size += len(part) + 1
     if parts:
-        yield ("[" + ",".join(parts) + "]").encode()
+        yield _batch(parts)
+
+
+def _batch(parts: list[str]) -> tuple[bytes, int]:
+    return ("[" + ",".join(parts) + "]").encode(), len(parts)
 
 
 def parse_batch(datagram: bytes) -> list[Event | InForce]:
@@ -84,7 +88,7 @@ def parse_batch(datagram: bytes) -> list[Event | InForce]:
     """
     try:
         rows = json.loads(datagram)
-        return [_message(row) for row in rows]
+        return [_message(row) for row in _list(rows)]
     except (ValueError, TypeError, KeyError, RecursionError) as e:
         raise MalformedBatchError(f"parsing {len(datagram)} octets: {datagram[:32].hex()}") from e
 
@@ -92,6 +96,12 @@ def parse_batch(datagram: bytes) -> list[Event | InForce]:
 def _row(message: Event | InForce) -> list[object]:
     values = [v.value if isinstance(v, Enum) else v for v in astuple(message)]
     return ["e" if isinstance(message, Event) else "v", *values]
+
+
+def _list(value: object) -> list[list[object]]:
+    if not isinstance(value, list):
+        raise TypeError("a batch is a list")
+    return value
 
 
 _EVENT_TYPES: Final = (int, str, str, str, str, str, str, str, str, str, str, int, int, int)

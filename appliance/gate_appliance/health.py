@@ -1,0 +1,149 @@
+"""How the appliance does: one status, made from what each part says of itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from gate_appliance.activity import ActivityLog
+from gate_appliance.clock import SystemClock
+from gate_appliance.library import Lists
+from gate_appliance.recorder import Recorder
+from gate_core.config import Config
+from gate_core.desk import Component, PanelReport, PauseView, Status
+from gate_core.events import Source
+from gate_core.policy import Policy
+
+_COUNT_EVERY_S: Final = 2.0
+
+_PANEL_ALIVE_S: Final = 5.0
+
+RESOLVER_UNCOVERED: Final = (
+    "Only look-ups of names are filtered: a device that uses another resolver, a VPN or a bare address is not stopped.",
+    "The internet pause stops new look-ups, not what is already running.",
+    "Devices are filtered only where the router hands out this appliance as their resolver.",
+)
+"""What one port can't do, said wherever the mode is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the steward knows."""
+
+    policy: Policy
+    lists: Lists
+    school: str
+    panel: PanelReport | None
+
+
+class Health:
+    """Makes the status."""
+
+    def __init__(
+        self, config: Config, clock: SystemClock, recorder: Recorder, activity: ActivityLog
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._recorder = recorder
+        self._activity = activity
+        self._counted_at = float("-inf")
+        self._totals = (0, 0, 0)
+        self._panel_at = float("-inf")
+        self.disk_fault = ""
+        """Why the state directory can't be written; "" while it can."""
+
+    def heard_panel(self) -> None:
+        """Note that the panel is alive."""
+        self._panel_at = time.monotonic()
+
+    def status(self, facts: Facts) -> Status:
+        """Return the status of this moment, without a revision."""
+        version = facts.policy.version
+        needed = self._needed()
+        in_force = {source: self._recorder.in_force(source) for source in needed}
+        now = self._clock.now()
+        allowed, blocked, devices = self._count()
+        pause = next((p for p in facts.policy.pauses if now is None or p.span.covers(now)), None)
+        return Status(
+            revision=0,
+            at=now.isoformat(timespec="seconds") if now else "",
+            school=facts.school,
+            mode=self._config.appliance.mode,
+            version=version,
+            filtering=all(v is not None for v in in_force.values()),
+            components=(
+                *(_data_plane(source, v, version) for source, v in in_force.items()),
+                _lists(facts.lists),
+                Component("clock", "ok", "The time is known.")
+                if now
+                else Component(
+                    "clock",
+                    "degraded",
+                    "The time is not known: the strict side of every timetable holds.",
+                ),
+                self._recorder_component(),
+                self._panel_component(facts.panel),
+            ),
+            pause=PauseView(
+                tuple(sorted(pause.groups)),
+                pause.span.since.isoformat(timespec="seconds"),
+                pause.span.until.isoformat(timespec="seconds"),
+                pause.by,
+                all(v is not None and v >= version for v in in_force.values()),
+            )
+            if pause
+            else None,
+            allowed_today=allowed,
+            blocked_today=blocked,
+            devices_today=devices,
+            listed_names=facts.lists.names,
+            panel=facts.panel,
+            uncovered=RESOLVER_UNCOVERED if self._config.appliance.mode == "resolver" else (),
+        )
+
+    def _needed(self) -> tuple[Source, ...]:
+        inline = self._config.appliance.mode == "inline"
+        return (Source.DNS, Source.FIREWALL) if inline else (Source.DNS,)
+
+    def _count(self) -> tuple[int, int, int]:
+        if time.monotonic() - self._counted_at >= _COUNT_EVERY_S:
+            now = self._clock.now()
+            totals = self._activity.totals(now.date()) if now else None
+            self._totals = (totals.allowed, totals.blocked, totals.devices) if totals else (0, 0, 0)
+            self._counted_at = time.monotonic()
+        return self._totals
+
+    def _recorder_component(self) -> Component:
+        fault = self._recorder.fault or self.disk_fault
+        if fault:
+            return Component("recorder", "degraded", f"Nothing can be written: {fault}.")
+        if lost := self._recorder.lost():
+            return Component("recorder", "degraded", f"{lost} decisions could not be recorded.")
+        return Component("recorder", "ok", "Every decision is recorded.")
+
+    def _panel_component(self, panel: PanelReport | None) -> Component:
+        if panel is None or time.monotonic() - self._panel_at > _PANEL_ALIVE_S:
+            return Component("panel", "down", "The panel with lamps and button does not answer.")
+        kind = "simulated" if panel.virtual else "connected"
+        return Component("panel", "ok", f"The panel is {kind}.")
+
+
+def _data_plane(source: Source, in_force: int | None, version: int) -> Component:
+    what = {
+        Source.DNS: "Look-ups of names",
+        Source.FIREWALL: "Connections",
+    }[source]
+    if in_force is None:
+        return Component(
+            source.value, "down", f"{what} are held closed: this part does not answer."
+        )
+    if in_force < version:
+        return Component(source.value, "starting", f"{what}: the newest policy is being taken.")
+    return Component(source.value, "ok", f"{what} are filtered.")
+
+
+def _lists(lists: Lists) -> Component:
+    if lists.faults:
+        return Component("lists", "degraded", " ".join(lists.faults))
+    return Component("lists", "ok", f"{lists.names} names are on the lists.")

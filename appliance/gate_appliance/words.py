@@ -1,0 +1,54 @@
+"""Decisions in plain words, for the pages, the log and the block page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gate_core.acceptable_use import ROWS
+from gate_core.categories import in_mask
+from gate_core.clients import Group
+from gate_core.policy import Action, Reason
+
+_ROW_TITLES = {row.id: row.title for row in ROWS}
+
+
+def titles(mask: int) -> tuple[str, ...]:
+    """Return the titles of the categories in ``mask``."""
+    return tuple(category.title for category in in_mask(mask))
+
+
+def sentence(action: str, reason: str, rule_id: str, groups: Mapping[str, Group]) -> str:  # noqa: C901, PLR0911  # one line a reason
+    """Return why something was allowed or blocked, as one sentence for a person without training."""
+    _, _, detail = rule_id.partition(":")
+    verb = "allowed" if action == Action.ALLOW.value else "blocked"
+    match Reason(reason):
+        case Reason.ILLEGAL:
+            return "Blocked for everyone: it is on a list of illegal content. Nobody can lift this."
+        case Reason.ISOLATED:
+            return "Blocked because this device has been isolated."
+        case Reason.SUSPENDED:
+            return "Blocked because this device's internet access is suspended for a time."
+        case Reason.PAUSED:
+            return "Blocked because the internet pause is on."
+        case Reason.ESSENTIAL:
+            return "Allowed during the internet pause: it is on the essential list."
+        case Reason.CANARY:
+            return "Blocked so that devices do not go round the filter with private or encrypted look-ups."
+        case Reason.PROTECTED:
+            return "Always allowed: devices, updates or people in need rely on it."
+        case Reason.EXCEPTION:
+            return f"{verb.capitalize()} by an exception the school has made."
+        case Reason.LESSON:
+            return f"{verb.capitalize()} by the list for this lesson."
+        case Reason.MATRIX:
+            row, _, group = detail.partition(":")
+            return (
+                f"{verb.capitalize()} by the acceptable-use table: “{_ROW_TITLES.get(row, row)}” for"
+                f" {_title(group, groups)}."
+            )
+        case Reason.DEFAULT:
+            return f"{verb.capitalize()}: on no list, and {_title(detail, groups)} get such sites {verb}."
+
+
+def _title(group: str, groups: Mapping[str, Group]) -> str:
+    return groups[group].title if group in groups else group
