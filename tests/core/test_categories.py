@@ -19,7 +19,7 @@ def test_illegal_mask_is_the_four_illegal_categories():
 
 
 def test_mask_of_names_the_allowed_categories():
-    with pytest.raises(ValueError, match="'gmaes' is no category; allowed are .*games"):
+    with pytest.raises(ValueError, match=r"'gmaes' is no category; allowed are .*games"):
         mask_of(["gmaes"])
 
 

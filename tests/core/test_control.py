@@ -54,13 +54,13 @@ def test_request_round_trip():
 
 
 def test_refusal_comes_back_as_it_was():
-    with pytest.raises(RefusedError, match="^too long$") as caught:
+    with pytest.raises(RefusedError, match=r"^too long$") as caught:
         parse_answer(render_refusal(RefusedError("too long", "name")), bool)
     assert caught.value.field == "name"
 
 
 def test_fault_of_the_other_side_is_no_answer():
-    with pytest.raises(MalformedMessageError, match="disk full"):
+    with pytest.raises(MalformedMessageError, match=r"disk full"):
         parse_answer(render_fault("disk full"), bool)
 
 
@@ -81,7 +81,7 @@ def test_arguments_that_do_not_fit_name_their_place(args, part):
 
 
 def test_value_of_a_literal_names_what_is_allowed():
-    with pytest.raises(MalformedMessageError, match="'sleepy' is not 'ok' or 'starting'"):
+    with pytest.raises(MalformedMessageError, match=r"'sleepy' is not 'ok' or 'starting'"):
         value_of(Component, {"name": "dns", "state": "sleepy", "detail": ""})
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -75,19 +76,19 @@ def test_parse_snapshot_opens_the_lists_it_names():
 
 @pytest.mark.parametrize("cut", [0, 1, 19, 60, 200, -1])
 def test_parse_snapshot_cut_short_says_so(cut):
-    with pytest.raises(MalformedSnapshotError, match="cut short|not a snapshot"):
+    with pytest.raises(MalformedSnapshotError, match=r"cut short|not a snapshot"):
         parse_snapshot(render_snapshot(POLICY, LISTS)[:cut])
 
 
 def test_parse_snapshot_damaged_says_so():
     octets = bytearray(render_snapshot(POLICY, LISTS))
     octets[-10] ^= 1
-    with pytest.raises(MalformedSnapshotError, match="damaged"):
+    with pytest.raises(MalformedSnapshotError, match=r"damaged"):
         parse_snapshot(bytes(octets))
 
 
 def test_parse_snapshot_of_another_format_says_which_it_reads():
-    with pytest.raises(MalformedSnapshotError, match="this program reads 1"):
+    with pytest.raises(MalformedSnapshotError, match=r"this program reads 1"):
         parse_snapshot(render_snapshot(POLICY, LISTS).replace(b"snapshot 1 ", b"snapshot 9 "))
 
 
@@ -140,13 +141,11 @@ def test_snapshot_with_the_illegal_tier_lowered_is_refused_both_ways(policy, par
 
 
 def test_parse_snapshot_with_the_illegal_tier_lowered_by_an_edit_is_refused():
-    import hashlib
-
     head, _, body = render_snapshot(POLICY, LISTS).partition(b"\n")
     fields = json.loads(body)
     fields["groups"][2][3]["child-abuse"] = "acceptable"
     body = json.dumps(fields).encode()
     words = head.split()
     words[3], words[4] = b"%d" % len(body), hashlib.sha256(body).hexdigest().encode()
-    with pytest.raises(MalformedSnapshotError, match="always 'illegal'"):
+    with pytest.raises(MalformedSnapshotError, match=r"always 'illegal'"):
         parse_snapshot(b" ".join(words) + b"\n" + body)
