@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import socketserver
@@ -53,11 +54,7 @@ class ControlServer:
                 except OSError:
                     return  # The other side went away, or stayed silent too long.
 
-        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-            daemon_threads = True
-            request_queue_size = 64
-
-        self._server = Server(str(path), Handler)
+        self._server = _Server(str(path), Handler)
         path.chmod(0o660)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
@@ -69,6 +66,31 @@ class ControlServer:
         """Stop serving and free the socket."""
         self._server.shutdown()
         self._server.server_close()
+        self._server.close_connections()
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    # Ended by close_connections; socketserver itself would wait for each to go idle.
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, path: str, handler: type[socketserver.BaseRequestHandler]) -> None:
+        super().__init__(path, handler)
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def close_connections(self) -> None:
+        for connection in tuple(self._connections):
+            with contextlib.suppress(OSError):  # It may have ended just now.
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _answer(protocol: type, methods: dict[str, Any], line: bytes) -> bytes:

@@ -78,7 +78,8 @@ class Recorder:
         """Write what is held and stop."""
         self._closing.set()
         for thread in self._threads:
-            thread.join(timeout=5)
+            if thread.is_alive():
+                thread.join(timeout=5)
         self._socket.close()
 
     def _receive(self) -> None:

@@ -83,7 +83,8 @@ class Steward:
         """Stop, with everything written."""
         self._closing.set()
         for thread in self._threads:
-            thread.join(timeout=5)
+            if thread.is_alive():
+                thread.join(timeout=5)
         self._recorder.close()
         self._publisher.close()
         self.store.close()
