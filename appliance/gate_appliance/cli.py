@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from argon2 import PasswordHasher
 
 from gate_appliance.control import control_client
+from gate_appliance.lists.formats import ListError
 from gate_appliance.places import Places
 from gate_core.acceptable_use import Cell
 from gate_core.config import Config, ConfigError, parse, reference
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the steward does not answer ({e}); is the appliance up? gate up --config {arguments.config}"
         )
         return 3
-    except OSError as e:
+    except (ListError, OSError) as e:
         _say(str(e))
     return 1
 
