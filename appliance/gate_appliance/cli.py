@@ -155,10 +155,8 @@ def _load(arguments: argparse.Namespace) -> Config:
     config = parse(Path(arguments.config).read_text(encoding="utf-8"))
     try:
         ZoneInfo(config.appliance.timezone)
-    except (
-        ValueError,
-        OSError,
-    ):  # What ZoneInfo raises for names that are none, and for those that are paths.
+    # What ZoneInfo raises for names that are none, and for those that are paths.
+    except (KeyError, ValueError, OSError):
         fault = (
             f"appliance.timezone: {config.appliance.timezone!r} is no zone such as 'Europe/London'"
         )
