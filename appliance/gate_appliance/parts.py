@@ -6,16 +6,17 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from contextlib import closing, contextmanager
+from ipaddress import ip_address, ip_interface
 from typing import Final
 
 from gate_appliance.clock import SystemClock
-from gate_appliance.control import ControlServer, control_client
+from gate_appliance.control import ANSWER_TIMEOUT_S, ControlServer, control_client
 from gate_appliance.neighbours import KernelNeighbours
 from gate_appliance.outbox import Outbox
 from gate_appliance.places import Places
 from gate_appliance.publication import SnapshotSource
+from gate_core.clients import Address
 from gate_core.config import Config
 from gate_core.desk import Desk, PanelButtons
 
@@ -81,45 +82,52 @@ def _first_snapshot(places: Places, name: str) -> SnapshotSource:
             time.sleep(_WAIT_FOR_SNAPSHOT_S)
 
 
-def _dns(config: Config, places: Places, name: str, worker: int) -> None:
-    from gate_dns.server import DnsPorts, DnsSettings, serve
-
-    v4, v6 = own_addresses(config)
-    settings = DnsSettings.of(config.dns, v4, v6)
-    with _snapshots(places, name) as policies:
-        outbox = Outbox(places.events)
-        neighbours = KernelNeighbours()
+@contextmanager
+def _data_plane(
+    config: Config, places: Places, name: str
+) -> Iterator[tuple[SnapshotSource, KernelNeighbours, SystemClock, Outbox]]:
+    with (
+        _snapshots(places, name) as policies,
+        closing(KernelNeighbours()) as neighbours,
+        closing(Outbox(places.events)) as outbox,
+    ):
         clock = SystemClock(config.appliance.timezone, places.state)
-        try:
-            serve(settings, DnsPorts(policies, neighbours, clock, outbox), worker)
-        finally:
-            outbox.close()
-            neighbours.close()
+        yield policies, neighbours, clock, outbox
+
+
+def _dns(config: Config, places: Places, name: str, worker: int) -> None:
+    from gate_dns.server import serve
+    from gate_dns.settings import DnsPorts, DnsSettings
+
+    with _data_plane(config, places, name) as (policies, neighbours, clock, events):
+        ports = DnsPorts(policies, neighbours, clock, events)
+        serve(DnsSettings.of(config.dns, own_addresses(config)), ports, worker)
 
 
 def _firewall(config: Config, places: Places) -> None:
-    from gate_firewall.service import FirewallPorts, FirewallSettings, prepare, run
+    from gate_firewall.service import FirewallPorts, FirewallSettings, run
 
-    settings = FirewallSettings.of(config)
-    # Before there is any snapshot: the ruleset holds everything closed, and only then do the ports join the bridge.
-    prepare(settings)
-    with _snapshots(places, "firewall") as policies:
-        outbox = Outbox(places.events)
-        clock = SystemClock(config.appliance.timezone, places.state)
-        try:
-            run(settings, FirewallPorts(policies, clock, outbox))
-        finally:
-            outbox.close()
+    with _data_plane(config, places, "firewall") as (policies, neighbours, clock, events):
+        settings = FirewallSettings(
+            config.bridge,
+            config.firewall,
+            config.dns.port,
+            (config.web.block_page_port, config.web.port),
+        )
+        run(settings, FirewallPorts(clock, policies, neighbours, events))
 
 
 def _webui(config: Config, places: Places) -> None:
     from gate_webui.server import Services, WebSettings, serve
 
     services = Services(
-        desk=control_client(Desk, places.desk),  # type: ignore[type-abstract]  # a protocol is wanted
+        desk=_desk(places),
         panel=control_client(PanelButtons, places.panel),  # type: ignore[type-abstract]  # a protocol is wanted
         clock=SystemClock(config.appliance.timezone, places.state),
+        # A pupil waits for the block page: it does without the reason when the steward is slow.
+        block_desk=_desk(places, timeout_s=2.0),
     )
+    places.web.mkdir(mode=0o700, exist_ok=True)
     serve(WebSettings.of(config.web, places.web, own_addresses(config)), services)
 
 
@@ -128,7 +136,7 @@ def _panel(config: Config, places: Places) -> None:
 
     panel = PanelService(
         PanelSettings.of(config.panel),
-        PanelPorts(control_client(Desk, places.desk)),  # type: ignore[type-abstract]  # a protocol is wanted
+        PanelPorts(_desk(places)),
     )
     server = ControlServer(places.panel, PanelButtons, panel.buttons)
     try:
@@ -138,16 +146,13 @@ def _panel(config: Config, places: Places) -> None:
         server.close()
 
 
-def own_addresses(config: Config) -> tuple[IPv4Address | None, IPv6Address | None]:
-    """Return the addresses at which clients reach this appliance: where the block page is."""
+def _desk(places: Places, timeout_s: float = ANSWER_TIMEOUT_S) -> Desk:
+    return control_client(Desk, places.desk, timeout_s)  # type: ignore[type-abstract]  # a protocol is wanted
+
+
+def own_addresses(config: Config) -> tuple[Address, ...]:
+    """Return the addresses at which clients reach this appliance: where the pages are."""
     texts = config.dns.block_page_addresses or tuple(
         str(ip_interface(a).ip) for a in config.bridge.addresses
     )
-    found: dict[int, IPv4Address | IPv6Address] = {}
-    for address in map(ip_address, texts):
-        found.setdefault(address.version, address)
-    v4, v6 = found.get(4), found.get(6)
-    return (
-        v4 if isinstance(v4, IPv4Address) else None,
-        v6 if isinstance(v6, IPv6Address) else None,
-    )
+    return tuple(map(ip_address, texts))

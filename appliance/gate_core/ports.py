@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from gate_core.clients import Address
-    from gate_core.events import Event
+    from gate_core.events import Event, InForce
     from gate_core.policy import Policy
 
 
@@ -49,12 +48,8 @@ class NeighbourTable(Protocol):
 class EventSink(Protocol):
     """Where the data plane puts what it decided."""
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event | InForce) -> None:
         """Take ``event``; never waits and never raises: what has no room is dropped and counted."""
 
     def flush(self) -> None:
         """Send what is held; never waits and never raises."""
-
-
-OnPolicy = Callable[["Policy"], None]
-"""Called in a data-plane process after it took a new policy, before it acts on it."""
