@@ -1,0 +1,439 @@
+"""Fakes of the ports, a small school, an upstream that misbehaves on demand, and a real worker in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rrset
+import pytest
+
+from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
+from gate_core.categories import mask_of
+from gate_core.clients import Device, Group
+from gate_core.events import Event, InForce
+from gate_core.names import NameSet, suffixes
+from gate_core.policy import Policy
+from gate_dns.server import BlockAnswer, DnsPorts, DnsSettings, serve
+
+NOON = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
+LAPTOP = "00:00:5e:00:53:10"
+STAFF_PC = "00:00:5e:00:53:20"
+
+
+class FakeIndex:
+    def __init__(self, categories: dict[str, str]) -> None:
+        self._masks = {name: mask_of([category]) for name, category in categories.items()}
+
+    def mask(self, name: str) -> int:
+        mask = 0
+        for suffix in suffixes(name):
+            mask |= self._masks.get(suffix, 0)
+        return mask
+
+
+@dataclass
+class FakeClock:
+    at: datetime | None = NOON
+
+    def now(self) -> datetime | None:
+        return self.at
+
+
+@dataclass
+class FakeNeighbours:
+    macs: dict[str, str] = field(default_factory=dict)
+    asked: Counter = field(default_factory=Counter)
+
+    def mac(self, address) -> str | None:
+        self.asked[str(address)] += 1
+        return self.macs.get(str(address))
+
+
+class FakeEvents:
+    def __init__(self) -> None:
+        self.held: list[Event | InForce] = []
+
+    def put(self, event: Event | InForce) -> None:
+        self.held.append(event)
+
+    def flush(self) -> None:
+        pass
+
+    @property
+    def events(self) -> list[Event]:
+        return [e for e in self.held if isinstance(e, Event)]
+
+    @property
+    def in_force(self) -> list[InForce]:
+        return [e for e in self.held if isinstance(e, InForce)]
+
+
+class FakePolicies:
+    """A source whose announcements are octets in a socket pair, and which can end the worker that reads it."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._announced = policy
+        self._stopped = False
+        self._ours, self._theirs = socket.socketpair()
+
+    def current(self) -> Policy:
+        return self._policy
+
+    def fileno(self) -> int:
+        return self._theirs.fileno()
+
+    def refresh(self) -> bool:
+        self._theirs.recv(64)
+        if self._stopped:
+            raise SystemExit(0)
+        changed = self._announced.version != self._policy.version
+        self._policy = self._announced
+        return changed
+
+    def publish(self, **changes) -> None:
+        self._announced = replace(self._announced, version=self._announced.version + 1, **changes)
+        self._ours.send(b"x")
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._ours.send(b"x")
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
+@pytest.fixture
+def neighbours() -> FakeNeighbours:
+    return FakeNeighbours()
+
+
+@pytest.fixture
+def events() -> FakeEvents:
+    return FakeEvents()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def policies(school):
+    made = FakePolicies(school)
+    yield made
+    made.close()
+
+
+CATEGORIES = {
+    "games.example": "games",
+    "tracker.example": "pornography",
+    "poster.example": "pornography",
+    "vile.example": "child-abuse",
+    "sums.example": "games-educational",
+    "video.example": "video",
+}
+
+
+@pytest.fixture
+def school() -> Policy:
+    """A school with pupils (group of unknown devices) and staff; it is not a time at which games are acceptable."""
+    groups = {
+        id_: Group(id_, id_, number, SHIPPED_CELLS[id_])
+        for number, id_ in enumerate(("ks2", "staff"), start=1)
+    }
+    return Policy(
+        version=7,
+        groups=groups,
+        rows=ROWS,
+        unknown_group="ks2",
+        index=FakeIndex(CATEGORIES),
+        devices={
+            LAPTOP: Device(LAPTOP, "laptop", "ks2"),
+            STAFF_PC: Device(STAFF_PC, "staff-pc", "staff"),
+        },
+        canaries=NameSet.of(["use-application-dns.net"]),
+    )
+
+
+@pytest.fixture
+def settings() -> DnsSettings:
+    return DnsSettings(
+        listen=(IPv4Address("127.0.0.1"), IPv6Address("::1")),
+        port=53,
+        upstreams=(IPv4Address("192.0.2.1"),),
+        upstream_port=53,
+        block_answer=BlockAnswer.BLOCK_PAGE,
+        block_ttl_s=1,
+        block_page_ipv4=IPv4Address("192.0.2.2"),
+        block_page_ipv6=IPv6Address("2001:db8::2"),
+    )
+
+
+def free_port(*addresses: str) -> int:
+    """Return a port that is free for UDP and TCP on all ``addresses``."""
+    for _ in range(50):
+        with contextlib.ExitStack() as stack:
+            port = 0
+            try:
+                for address in addresses:
+                    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                        probe = stack.enter_context(socket.socket(family, kind))
+                        if family == socket.AF_INET6:
+                            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                        probe.bind((address, port))
+                        port = probe.getsockname()[1]
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
+
+
+class FakeUpstream:
+    """An authoritative server of its own zone; what it does with a name stands in ``zone`` and ``manners``."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self.address = address
+        self.port = port
+        self.zone: dict[str, list[str]] = {}
+        """Name to lines of records: ``300 IN A 192.0.2.10``; more may follow for the target of a CNAME record."""
+        self.manners: dict[str, str] = {}
+        """Name to silent, forged-id, forged-name, forged-source, servfail, refused, truncated, garbage."""
+        self.asked: Counter = Counter()
+        self.queries: list[tuple[int, dns.message.Message]] = []
+        """Source port and message of each query over UDP."""
+        self._done = False
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._udp = socket.socket(family, socket.SOCK_DGRAM)
+        self._tcp = socket.socket(family, socket.SOCK_STREAM)
+        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._udp.bind((address, port))
+        self._tcp.bind((address, port))
+        self._tcp.listen(16)
+        self._threads = [
+            threading.Thread(target=t, daemon=True) for t in (self._serve_udp, self._serve_tcp)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _serve_udp(self) -> None:
+        while True:
+            octets, peer = self._udp.recvfrom(4096)
+            if self._done:
+                return
+            query = dns.message.from_wire(octets)
+            self.asked["udp"] += 1
+            self.queries.append((peer[1], query))
+            for answer in self._answers(query, peer):
+                self._udp.sendto(answer, peer)
+
+    def _serve_tcp(self) -> None:
+        while True:
+            connection, _ = self._tcp.accept()
+            with connection:
+                if self._done:
+                    return
+                self.asked["tcp"] += 1
+                query, _ = dns.query.receive_tcp(connection, time.time() + 2)
+                answer = self._right(query)
+                dns.query.send_tcp(connection, answer.to_wire(), time.time() + 2)
+
+    def _name(self, query: dns.message.Message) -> str:
+        return query.question[0].name.to_text(omit_final_dot=True).lower()
+
+    def _right(self, query: dns.message.Message) -> dns.message.Message:
+        answer = dns.message.make_response(query, recursion_available=True)
+        kind = dns.rdatatype.to_text(query.question[0].rdtype)
+        owner = query.question[0].name
+        lines = self.zone.get(self._name(query), [])
+        for line in lines:
+            ttl, _, rdtype, rdata = line.split(" ", 3)
+            if rdtype in (kind, "CNAME"):
+                answer.answer.append(dns.rrset.from_text(owner, int(ttl), "IN", rdtype, rdata))
+                if rdtype == "CNAME":
+                    owner = dns.name.from_text(rdata)
+        if not lines:
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        if not answer.answer:
+            soa = "ns.example. hostmaster.example. 1 3600 600 86400 30"
+            answer.authority.append(dns.rrset.from_text("example.", 60, "IN", "SOA", soa))
+        return answer
+
+    def _answers(self, query: dns.message.Message, peer: tuple) -> list[bytes]:
+        """Return the datagrams that ``query`` gets, in their order."""
+        answer = self._right(query)
+        manner = self.manners.get(self._name(query))
+        before = []
+        match manner:
+            case "forged-id":
+                forged = dns.message.from_wire(answer.to_wire())
+                forged.id ^= 1
+                owner = query.question[0].name
+                forged.answer = [dns.rrset.from_text(owner, 60, "IN", "A", "203.0.113.66")]
+                before = [forged.to_wire()]
+            case "forged-name":
+                other = dns.message.make_query("other.example", "A", id=query.id)
+                before = [dns.message.make_response(other).to_wire()]
+            case "forged-source":
+                forged = dns.message.from_wire(answer.to_wire())
+                forged.answer = [
+                    dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "203.0.113.66")
+                ]
+                with socket.socket(self._udp.family, socket.SOCK_DGRAM) as elsewhere:
+                    elsewhere.sendto(forged.to_wire(), peer)
+            case "garbage":
+                before = [b"", b"\0", query.id.to_bytes(2, "big") + b"\x80" + b"\xff" * 40]
+            case "servfail" | "refused":
+                answer.set_rcode(dns.rcode.from_text(manner))
+                answer.answer = answer.authority = []
+            case "truncated":
+                answer.flags |= dns.flags.TC
+                answer.answer = []
+        return [] if manner == "silent" else [*before, answer.to_wire()]
+
+    def close(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        family = self._udp.family
+        with socket.socket(family, socket.SOCK_DGRAM) as knock:
+            knock.sendto(b"", (self.address, self.port))
+        with socket.create_connection((self.address, self.port)):
+            pass
+        for thread in self._threads:
+            thread.join(5)
+        self._udp.close()
+        self._tcp.close()
+
+
+@dataclass
+class Served:
+    """A worker that is running."""
+
+    settings: DnsSettings
+    policies: FakePolicies
+    neighbours: FakeNeighbours
+    clock: FakeClock
+    events: FakeEvents
+    stop: Callable[[], None]
+    """Ends it; may be called again."""
+
+    @property
+    def port(self) -> int:
+        return self.settings.port
+
+    def udp(
+        self, name, kind="A", *, to="127.0.0.1", timeout=8.0, query=None, **options
+    ) -> dns.message.Message:
+        query = query or dns.message.make_query(name, kind, **options)
+        return dns.query.udp(query, to, port=self.port, timeout=timeout)
+
+    def tcp(self, name, kind="A", *, to="127.0.0.1", timeout=8.0, **options) -> dns.message.Message:
+        return dns.query.tcp(
+            dns.message.make_query(name, kind, **options), to, port=self.port, timeout=timeout
+        )
+
+
+def wait_for(condition, timeout=8.0):
+    """Return the first true value of ``condition``; fail when there is none in time."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        threading.Event().wait(0.01)
+    raise AssertionError("nothing happened in time")
+
+
+@pytest.fixture
+def until():
+    return wait_for
+
+
+@pytest.fixture
+def start_upstream():
+    """Start upstreams, at one port for all."""
+    with contextlib.ExitStack() as stack:
+        ports: list[int] = []
+
+        def start(address: str = "127.0.0.1") -> FakeUpstream:
+            if not ports:
+                ports.append(free_port("127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"))
+            upstream = FakeUpstream(address, ports[0])
+            stack.callback(upstream.close)
+            upstream.zone["allowed.example"] = ["300 IN A 192.0.2.10", "300 IN AAAA 2001:db8::10"]
+            return upstream
+
+        yield start
+
+
+@pytest.fixture
+def upstream(start_upstream) -> FakeUpstream:
+    return start_upstream()
+
+
+@pytest.fixture
+def start_worker(school, settings):
+    """Start workers, each with its own fakes."""
+    with contextlib.ExitStack() as stack:
+
+        def start(upstreams=(), *, policy=school, **changes) -> Served:
+            listen = changes.pop("listen", ("127.0.0.1", "::1"))
+            used = replace(
+                settings,
+                listen=tuple(ip_address(a) for a in listen),
+                port=changes.pop("port", None) or free_port(*listen),
+                upstreams=tuple(ip_address(getattr(u, "address", u)) for u in upstreams)
+                or (IPv4Address("127.0.0.9"),),
+                upstream_port=getattr(upstreams[0], "port", 9) if upstreams else 9,
+                **changes,
+            )
+            policies = FakePolicies(policy)
+            faults: list[BaseException] = []
+
+            def stop() -> None:
+                if thread.is_alive():
+                    policies.stop()
+                    thread.join(5)
+                assert not thread.is_alive()
+                assert not faults
+
+            served = Served(used, policies, FakeNeighbours(), FakeClock(), FakeEvents(), stop)
+            ports = DnsPorts(policies, served.neighbours, served.clock, served.events)
+
+            def run() -> None:
+                try:
+                    serve(used, ports, worker=3)
+                except SystemExit:
+                    pass
+                except BaseException as e:  # noqa: BLE001  # shown by the test
+                    faults.append(e)
+
+            thread = threading.Thread(target=run, daemon=True)
+            stack.callback(policies.close)
+            thread.start()
+            wait_for(lambda: served.events.in_force or faults)
+            if faults:
+                raise faults[0]
+            stack.callback(stop)
+            return served
+
+        yield start
+
+
+@pytest.fixture
+def worker(start_worker, upstream) -> Served:
+    return start_worker([upstream])

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+import threading
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+import dns.message
+import dns.query
+import pytest
+
+from gate_dns.askers import Asker
+from gate_dns.batch import BATCH, DatagramBatch, open_socket
+from gate_dns.cache import Entry, Note
+from gate_dns.wire import Response, parse_query, render
+
+
+def message(name, number=1) -> bytes:
+    return dns.message.make_query(name, "A", id=number).to_wire()
+
+
+class Batch:
+    """A batch over a real socket; ``missed`` holds what it could not answer, and the way back."""
+
+    def __init__(self, address="127.0.0.1") -> None:
+        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.socket = open_socket(address, 0, self.family)
+        self.missed = []
+        self.tally = {}
+        self.askers = {}
+        self.batch = DatagramBatch(self.socket, lambda *miss: self.missed.append(miss))
+
+    def know(self, address: str, *names: str) -> Asker:
+        """Keep answers to ``names`` for who asks from ``address``."""
+        asker = Asker(None, "ks2", {}, 0.0)
+        for name in names:
+            query = parse_query(message(name))
+            rendered = render(query, Response(3, ttl_s=1, serial=1))
+            entry = Entry(query, rendered, Note(name, "A", None, 1), 0.0, 60.0)
+            asker.answers[query.key] = entry
+        self.askers[socket.inet_pton(self.family, address)] = asker
+        return asker
+
+    def answer(self, now=1.0) -> None:
+        self.batch.answer(self.askers, self.tally, now)
+
+    def client(self, to: str) -> socket.socket:
+        client = socket.socket(self.family, socket.SOCK_DGRAM)
+        client.settimeout(5)
+        client.connect((to, self.socket.getsockname()[1]))
+        return client
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def address(request):
+    return request.param
+
+
+@pytest.fixture
+def batch(address):
+    made = Batch(address)
+    with closing(made.socket):
+        yield made
+
+
+def test_answer_gives_hits_and_leaves_misses_to_others(batch, address):
+    asker = batch.know(address, "a.example", "b.example")
+    with batch.client(address) as client:
+        names = ["a.example", "miss.example", "B.Example", "other.example", "a.example"]
+        for number, name in enumerate(names):
+            client.send(message(name, number))
+        batch.answer()
+        hits = [dns.message.from_wire(client.recv(4096)) for _ in range(3)]
+        assert [(h.id, h.question[0].name.to_text()) for h in hits] == [
+            (0, "a.example."),
+            (2, "B.Example."),
+            (4, "a.example."),
+        ]
+        source = socket.inet_pton(batch.family, address)
+        assert [(m, s) for m, s, _ in batch.missed] == [
+            (message("miss.example", 1), source),
+            (message("other.example", 3), source),
+        ]
+        assert {
+            note.qname: seen.count for (who, note), seen in batch.tally.items() if who is asker
+        } == {
+            "a.example": 2,
+            "b.example": 1,
+        }
+        # The ways back hold when the slots are in use again.
+        client.send(message("a.example", 9))
+        batch.answer()
+        client.recv(4096)
+        for octets, _, reply in reversed(batch.missed):
+            reply(octets)
+            assert client.recv(4096) == octets
+        batch.missed[0][2](None)
+
+
+def test_answer_takes_a_whole_batch_and_no_more(batch, address):
+    batch.know(address, "a.example")
+    with batch.client(address) as client:
+        for number in range(BATCH + 3):
+            client.send(message("a.example", number))
+        batch.answer()
+        numbers = [client.recv(4096)[1] for _ in range(BATCH)]
+        assert numbers == list(range(BATCH))
+        batch.answer()
+        assert [client.recv(4096)[1] for _ in range(3)] == [BATCH, BATCH + 1, BATCH + 2]
+
+
+def test_answer_gives_nothing_that_has_ended(batch, address):
+    batch.know(address, "a.example")
+    with batch.client(address) as client:
+        client.send(message("a.example"))
+        batch.answer(now=60.0)
+    assert len(batch.missed) == 1
+
+
+def test_answer_knows_clients_by_their_address():
+    batch = Batch("0.0.0.0")
+    batch.know("127.0.0.1", "a.example")
+    with closing(batch.socket), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.bind(("127.0.0.7", 0))
+        client.sendto(message("a.example"), ("127.0.0.1", batch.socket.getsockname()[1]))
+        batch.answer()
+    assert [source for _, source, _ in batch.missed] == [bytes((127, 0, 0, 7))]
+
+
+@pytest.mark.netns
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: forges a source port")
+def test_answer_goes_on_when_one_answer_cannot_be_sent():
+    batch = Batch("127.0.0.1")
+    batch.know("127.0.0.1", "a.example")
+    port = batch.socket.getsockname()[1]
+    with (
+        closing(batch.socket),
+        batch.client("127.0.0.1") as client,
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as forger,
+    ):
+        client.send(message("a.example", 1))
+        # From port 0, to which the kernel sends nothing; checksum 0 means none (RFC 768).
+        octets = message("a.example", 2)
+        forger.sendto(struct.pack("!HHHH", 0, port, 8 + len(octets), 0) + octets, ("127.0.0.1", 0))
+        client.send(message("a.example", 3))
+        batch.answer()
+        assert [client.recv(4096)[1] for _ in range(2)] == [1, 3]
+    assert batch.batch.unsent == 1
+
+
+NETNS_SCRIPT = """
+ip netns add {0}
+ip -n {0} link set lo up
+ip -n {0} addr add 192.0.2.2/24 dev lo
+ip -n {0} addr add 192.0.2.3/24 dev lo
+ip -n {0} -6 addr add fd77::2/64 dev lo nodad
+ip -n {0} -6 addr add fd77::3/64 dev lo nodad
+"""
+
+
+@pytest.fixture
+def namespace():
+    """A network namespace with several addresses of each family."""
+    if os.geteuid():
+        pytest.skip("needs root: makes a network namespace")
+    name = f"gate-dns-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["sh", "-ec", NETNS_SCRIPT.format(name)], check=True)
+    yield name
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def within(name: str, act):
+    """Return what ``act`` returns in a thread that is in the network namespace ``name``."""
+    outcome = []
+
+    def run() -> None:
+        with Path(f"/run/netns/{name}").open() as entry:
+            assert ctypes.CDLL(None).setns(entry.fileno(), 0) == 0
+        outcome.append(act())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return outcome[0]
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("wildcard", "addresses"),
+    [("0.0.0.0", ["192.0.2.2", "192.0.2.3"]), ("::", ["fd77::2", "fd77::3"])],
+)
+def test_answer_comes_from_the_address_that_was_asked(namespace, wildcard, addresses):
+    def ask():
+        batch = Batch(wildcard)
+        for address in addresses:
+            batch.know(address, "a.example")
+        answered = []
+        with closing(batch.socket):
+            # The first address is what the kernel would choose for both, the other way round what it would not.
+            for source in addresses:
+                for to in addresses:
+                    with socket.socket(batch.family, socket.SOCK_DGRAM) as client:
+                        client.settimeout(5)
+                        client.bind((source, 0))
+                        for name in ("a.example", "miss.example"):
+                            client.sendto(message(name), (to, batch.socket.getsockname()[1]))
+                            batch.answer()
+                            if batch.missed:
+                                octets, _, reply = batch.missed.pop()
+                                reply(octets)
+                            answered.append((to, client.recvfrom(4096)[1][0]))
+        return answered
+
+    answered = within(namespace, ask)
+    assert len(answered) == 8
+    assert all(to == came_from for to, came_from in answered)
