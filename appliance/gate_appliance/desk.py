@@ -357,8 +357,7 @@ class StewardDesk:
                     raise RefusedError(
                         f"{text[:60]!r} is no device, MAC address, IP address or group", "client"
                     ) from None
-                seen = (s.mac for s in sightings.values() if str(address) in s.addresses)
-                return policy.client(address, next(seen, None))
+                return policy.client(address, self._steward.mac_of(address))
         addresses = sightings[mac].addresses if mac in sightings else ()
         return policy.client(ip_address(addresses[0]) if addresses else _NO_ADDRESS, mac)
 

@@ -28,6 +28,7 @@ from gate_appliance.publication import Publisher, write_durably
 from gate_appliance.recorder import Recorder
 from gate_appliance.store import UNKNOWN_GROUP, Change, Store
 from gate_core.acceptable_use import ROWS, SHIPPED_TIMETABLE
+from gate_core.clients import Address
 from gate_core.config import Config
 from gate_core.desk import PanelReport, RefusedError, Status
 from gate_core.policy import Policy
@@ -60,6 +61,8 @@ class Steward:
         self._lists = self._library.compile()
         self._recorder = Recorder(self.places.events, self.activity, self._look)
         self._health = Health(config, self.clock, self._recorder, self.activity)
+        self._neighbours = KernelNeighbours()
+        self._neighbours_lock = threading.Lock()
         self._panel: PanelReport | None = None
         self.policy = self._publish()
         """The policy in force."""
@@ -87,6 +90,7 @@ class Steward:
                 thread.join(timeout=5)
         self._recorder.close()
         self._publisher.close()
+        self._neighbours.close()
         self.store.close()
         self._save()
 
@@ -193,11 +197,16 @@ class Steward:
                 # Also where a change was stored and the disk then refused its snapshot.
                 self.policy = self._publish()
 
+    def mac_of(self, address: Address) -> str | None:
+        """Return the link-layer address of ``address`` as the data plane sees it."""
+        with self._neighbours_lock:
+            return self._neighbours.mac(address)
+
     def _discover(self) -> None:
-        neighbours = KernelNeighbours()
         while not self._closing.wait(_DISCOVER_EVERY_S):
-            self.sightings.take(neighbours.entries(), self.clock.now())
-        neighbours.close()
+            with self._neighbours_lock:
+                found = tuple(self._neighbours.entries())
+            self.sightings.take(found, self.clock.now())
 
     def _save(self) -> None:
         self.clock.remember()

@@ -11,6 +11,16 @@ from gate_core.policy import Action, Reason
 
 _ROW_TITLES = {row.id: row.title for row in ROWS}
 
+# What the classifier says where no name could be decided upon.
+_FLOWS = {
+    "unknown-flow": "Cut once: the connection is older than the filter's last start. The device opens it again.",
+    "unreadable": "Blocked because the connection hides or contradicts the name it is for.",
+    "not-web": "Blocked because it uses a port for web pages for something else.",
+    "protocol": "Blocked because it is a tunnel or another protocol whose content can't be told.",
+    "quic": "Blocked so that the browser uses the older form of connection, whose names can be read.",
+    "time": "Allowed: a device asks for the time.",
+}
+
 
 def titles(mask: int) -> tuple[str, ...]:
     """Return the titles of the categories in ``mask``."""
@@ -19,6 +29,8 @@ def titles(mask: int) -> tuple[str, ...]:
 
 def sentence(action: str, reason: str, rule_id: str, groups: Mapping[str, Group]) -> str:  # noqa: C901, PLR0911  # one line a reason
     """Return why something was allowed or blocked, as one sentence for a person without training."""
+    if reason in _FLOWS:
+        return _FLOWS[reason]
     _, _, detail = rule_id.partition(":")
     verb = "allowed" if action == Action.ALLOW.value else "blocked"
     match Reason(reason):

@@ -1,0 +1,205 @@
+"""The appliance in the laboratory's box: its configuration, its start, its command line, its end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from laboratory import INSIDE, Laboratory, LaboratoryError
+from plan import BOX, CLIENTS, ROUTER
+
+from gate_appliance.control import control_client
+from gate_core.desk import Desk, PanelButtons
+
+CONFIG_FILE = INSIDE / "schoolgate.toml"
+STATE = INSIDE / "state"
+RUN = INSIDE / "gate"
+GATE = str(Path(sys.executable).with_name("gate"))
+PARTS = ("steward", "dns", "firewall", "webui", "panel")
+
+USERNAME = "coordinator"
+PASSWORD = "correct horse battery staple"  # noqa: S105  # of a school that lasts as long as the test
+
+_COMMON = f"""\
+[appliance]
+state_directory = "{STATE}"
+run_directory = "{RUN}"
+[dns]
+upstreams = ["{ROUTER.v4}", "{ROUTER.v6}"]
+"""
+_MODES = {
+    "inline": f"""\
+[bridge]
+addresses = ["{BOX.v4}/24", "{BOX.v6}/64"]
+gateways = ["{ROUTER.v4}", "{ROUTER.v6}"]
+""",
+    "resolver": f"""\
+block_page_addresses = ["{BOX.v4}", "{BOX.v6}"]
+[bridge]
+router_port = "wan0"
+switch_port = "lan0"
+""",
+}
+
+
+class Appliance:
+    """One appliance: started as a school's would be, seeded by the command line; a context manager."""
+
+    def __init__(self, lab: Laboratory) -> None:
+        self.lab = lab
+        self._process: subprocess.Popen[str] | None = None
+        text = (
+            _COMMON.replace("[appliance]", f'[appliance]\nmode = "{lab.mode}"') + _MODES[lab.mode]
+        )
+        lab.path(CONFIG_FILE).write_text(text)
+
+    def __enter__(self) -> Self:
+        self.start()
+        self.wait_until_filtering()
+        self.wait_for_pages()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start ``gate up``; does not wait until anything works."""
+        self._process = self.lab.popen(
+            BOX.name, [GATE, "up", "--config", str(CONFIG_FILE)], log="gate"
+        )
+
+    def stop(self) -> None:
+        """End ``gate up`` as a service manager would, and wait for it."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise LaboratoryError(
+                f"gate up did not end within 20 s of SIGTERM\n{self.lab.log('gate')[-3000:]}"
+            ) from None
+        finally:
+            self._process = None
+
+    def wait(self) -> None:
+        """Wait until ``gate up`` ends by itself, which it should not.
+
+        Raises:
+            LaboratoryError: It did.
+        """
+        assert self._process is not None
+        self._process.wait()
+        raise LaboratoryError(f"gate up has ended\n{self.lab.log('gate')[-3000:]}")
+
+    def gate(self, *words: str, text: str | None = None, check: bool = True) -> str:
+        """Run a ``gate`` command on the box; return what it printed.
+
+        Raises:
+            LaboratoryError: It failed, and ``check`` is true.
+        """
+        argv = [GATE, *words, "--config", str(CONFIG_FILE)]
+        done = self.lab.run(BOX.name, argv, input=text, timeout_s=60)
+        if check and done.returncode:
+            raise LaboratoryError(
+                f"gate {' '.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}\n{self.lab.log('gate')[-3000:]}"
+            )
+        return done.stdout
+
+    def wait_until_filtering(self, deadline_s: int = 30) -> None:
+        """Wait until every part acts on the policy in force."""
+        self.gate("status", "--wait", str(deadline_s))
+
+    def wait_for_pages(self) -> None:
+        """Wait until the coordinator's pages and the block page are served."""
+        ask = ["curl", "-sk", "-o", "/dev/null", f"https://{BOX.v4}:8443/", f"http://{BOX.v4}/"]
+        self.lab.wait_for(
+            lambda: self.lab.run(BOX.name, ask).returncode == 0, "the pages to be served", 20
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Return ``gate_core.desk.Status`` as the command line prints it."""
+        status: dict[str, Any] = json.loads(self.gate("status", "--json"))
+        return status
+
+    def seed(self) -> None:
+        """Complete the first run, and put the laboratory's devices into their groups."""
+        self.gate(
+            "setup",
+            *("--school", "Laboratory Primary School", "--username", USERNAME),
+            *("--full-name", "Alex Coordinator", "--password-stdin"),
+            text=PASSWORD + "\n",
+        )
+        self.place_devices()
+
+    def place_devices(self) -> None:
+        """Put the laboratory's devices into their groups."""
+        for client in CLIENTS:
+            self.gate("device", "set", client.mac, "--name", client.name, "--group", client.group)
+        self.wait_until_filtering()
+
+    @contextmanager
+    def cells(self, cells: Mapping[str, str], row: str) -> Iterator[None]:
+        """Hold the cells of a row (group to cell), and put back what was there."""
+        before = {group: self._cell(group, row) for group in cells}
+        self._set_cells(cells, row)
+        try:
+            yield
+        finally:
+            self._set_cells(before, row)
+
+    def _set_cells(self, cells: Mapping[str, str], row: str) -> None:
+        for group, cell in cells.items():
+            self.gate("cell", "set", group, row, cell, "--reason", "a test")
+        self.wait_until_filtering()
+
+    def _cell(self, group: str, row: str) -> str:
+        return next(g.cells[row] for g in self.desk.groups() if g.id == group)
+
+    @property
+    def desk(self) -> Desk:
+        """The steward's desk, over its control socket."""
+        return control_client(Desk, self.lab.path(RUN / "steward.sock"))
+
+    @property
+    def buttons(self) -> PanelButtons:
+        """The panel's simulated buttons."""
+        return control_client(PanelButtons, self.lab.path(RUN / "panel.sock"))
+
+    def pid(self, part: str) -> int:
+        """Return the process of a part, as numbered inside the laboratory."""
+        return int(self.lab.path(RUN / "pids" / part).read_text())
+
+    def living_pid(self, part: str) -> int | None:
+        """Return the process of a part; None where it is dead."""
+        try:
+            pid = self.pid(part)
+        except FileNotFoundError:
+            return None
+        return pid if self.lab.path(Path(f"/proc/{pid}")).is_dir() else None
+
+    def kill(self, part: str) -> int:
+        """Kill a part with SIGKILL; return the process that it was."""
+        pid = self.pid(part)
+        self.lab.run(BOX.name, ["kill", "-KILL", str(pid)], check=True)
+        return pid
+
+    def kill_supervisor(self) -> None:
+        """Kill ``gate up`` with SIGKILL."""
+        assert self._process is not None
+        self._process.kill()  # which takes the command that it runs with it
+        self._process.wait(10)
+        self._process = None
+
+    @property
+    def first_run_code(self) -> str:
+        return self.lab.path(STATE / "first-run-code").read_text().strip()

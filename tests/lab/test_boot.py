@@ -1,0 +1,29 @@
+"""The appliance starts while its ports are flooded: nothing of a blocked kind arrives on the other side."""
+
+from __future__ import annotations
+
+from appliance import Appliance
+from pupils import leaks, pupils_trying, wait_until_served
+from sites import ALLOWED
+
+
+def test_start_under_traffic_leaks_nothing(fresh_school: Appliance) -> None:
+    lab = fresh_school.lab
+    with pupils_trying(lab, rate=100):
+        fresh_school.start()
+        fresh_school.wait_until_filtering()
+        wait_until_served(fresh_school)
+    assert leaks(lab, 0) == []
+    # The log does see what passes: else the line above would show nothing.
+    assert [s for s in lab.served() if s.kind == "request" and s.name == ALLOWED]
+
+
+def test_second_start_under_traffic_leaks_nothing(fresh_school: Appliance) -> None:
+    lab = fresh_school.lab
+    with fresh_school:
+        fresh_school.seed()
+    with pupils_trying(lab, rate=100):
+        fresh_school.start()
+        fresh_school.wait_until_filtering()
+        wait_until_served(fresh_school)
+    assert leaks(lab, 0) == []
