@@ -144,13 +144,17 @@ class Store:
         """
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._lock = threading.RLock()
-        path.chmod(0o600)
-        self._connection.execute("pragma journal_mode=wal")
-        # Policy must outlive a power cut the moment it is acknowledged.
-        self._connection.execute("pragma synchronous=full")
-        self._connection.execute("pragma foreign_keys=on")
         self._db = Database(self._connection)
-        self._migrate()
+        try:
+            path.chmod(0o600)
+            self._connection.execute("pragma journal_mode=wal")
+            # Policy must outlive a power cut the moment it is acknowledged.
+            self._connection.execute("pragma synchronous=full")
+            self._connection.execute("pragma foreign_keys=on")
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,87 @@
+# Every command of the project. A target's line after ## is what `make help` shows.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+CODE := appliance dns firewall webui hardware
+UNIT := not netns and not browser and not image and not pi
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-config \
+	--no-emit-index-url --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
+
+export PYTHON
+# CMD as typed, as one word of the shell: neither make nor the recipe's shell reads what is in it. Without it, a shell.
+WORD = '$(subst ','\'',$(or $(value CMD),bash))'
+
+.PHONY: help setup check static fix docs test lab test-trixie demo pupil tablet staff guest \
+	bench-dns bench-firewall screenshots lock image image-test clean
+
+help: ## show this list
+	@awk -F ' *:.*## *' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv as the locks say (PYTHON=... for another interpreter)
+	@tools/setup
+
+check: setup static ## format, lint, types, layers, unit tests: no root, under two minutes
+	$(BIN)/pytest -q -m "$(UNIT)"
+
+static: setup ## format, lint, types, layers
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary $(CODE) tools
+	$(BIN)/lint-imports --no-logo
+
+fix: setup ## format, and mend what ruff mends safely
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+docs: setup ## write docs/configuration.md anew
+	$(BIN)/python tools/configuration.py > docs/configuration.md
+
+test: setup $(if $(T),,static) ## every check and test, in namespaces and a browser too (T=tests/dns for one folder)
+	@tools/need run lab test
+	$(BIN)/pytest -q $(T)
+
+lab: setup ## the tests in network namespaces only
+	@tools/need run lab test
+	$(BIN)/pytest -q -m netns
+
+test-trixie: ## set-up, unit tests and resolver mode in a Debian 13 root (as root; builds it once into var/)
+	@tools/trixie
+
+demo: setup ## the appliance in a small school of network namespaces; Ctrl-C ends it
+	@tools/need run lab
+	@$(BIN)/python tests/lab/demo.py
+
+pupil: ## run CMD='...' on the demo's pupil laptop
+tablet: ## run CMD='...' on the demo's pupil tablet
+staff: ## run CMD='...' on the demo's staff computer
+guest: ## run CMD='...' on the demo's guest device
+pupil tablet staff guest:
+	@$(BIN)/python tests/lab/demo.py exec $(@:pupil=laptop) -- $(WORD)
+
+bench-dns: setup ## CPU time of a DNS query, beside other servers where they are installed
+	@tools/need bench
+	$(BIN)/python dns/bench.py
+
+bench-firewall: setup ## CPU time of a packet that is judged (as root)
+	@tools/need run
+	$(BIN)/python firewall/bench.py
+
+screenshots: setup ## take the pictures in docs/screenshots anew
+	@tools/need test
+	$(BIN)/python webui/screenshots.py docs/screenshots
+
+lock: setup ## write locks/ anew from pyproject.toml (UPGRADE=1 for the newest versions)
+	$(COMPILE) pyproject.toml --group dev --output-file locks/dev.lock
+	$(COMPILE) pyproject.toml --constraint locks/dev.lock --output-file locks/run.lock
+	$(COMPILE) --group build --constraint locks/dev.lock --output-file locks/build.lock
+
+image: ## build the SD image (not there yet)
+image-test: ## boot the SD image (not there yet)
+image image-test:
+	@echo "The SD image is not built yet: see image-build/README.md." >&2; exit 2
+
+clean: ## remove what the other commands made, .venv too
+	rm -rf .venv var build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
