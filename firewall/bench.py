@@ -1,0 +1,158 @@
+"""Measures the CPU time of a queued packet: judged in full, and accepted unseen by the same binding.
+
+Needs root; runs in a network namespace of its own, takes some seconds, and prints both figures and their ratio.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from netfilterqueue import NetfilterQueue
+
+from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
+from gate_core.clients import Device, Group, OnFault
+from gate_core.policy import Policy
+from gate_core.snapshot import NO_LISTS
+from gate_firewall.classify import Classifier, Moment, Sighting
+from gate_firewall.marks import parse_request
+from gate_firewall.packet import parse_packet
+from gate_firewall.queue import Faults, Queue, Settler
+
+ROUNDS = 100
+FLOWS = 150
+NAMES = 1000
+MAC = "00:00:5e:00:53:10"
+CLIENT, SERVER = IPv4Address("10.77.0.10"), IPv4Address("203.0.113.5")
+QUEUES = (10, 11)
+SO_SNDBUFFORCE = 32
+
+# The packets end in the namespace, behind the queue; nobody answers them.
+RULES = """*mangle
+:OUTPUT ACCEPT [0:0]
+:INPUT DROP [0:0]
+-A OUTPUT -p tcp --dport 443 -m mark --mark 1 -j NFQUEUE --queue-num 10
+-A OUTPUT -p tcp --dport 443 -m mark --mark 2 -j NFQUEUE --queue-num 11
+COMMIT
+"""
+SET_UP = (
+    ("ip link set lo up", ""),
+    ("ip route add 203.0.113.0/24 dev lo", ""),
+    ("iptables-nft-restore", RULES),
+)
+
+
+def hello(name: str) -> bytes:
+    """Return a ClientHello of the size browsers send: 1.7 kB with a post-quantum key share."""
+
+    def extension(kind: int, content: bytes) -> bytes:
+        return struct.pack("!HH", kind, len(content)) + content
+
+    host = name.encode()
+    names = struct.pack("!HBH", len(host) + 3, 0, len(host)) + host
+    extensions = extension(51, bytes(1250)) + extension(0, names) + extension(16, bytes(200))
+    body = b"\3\3" + bytes(32) + b"\0" + b"\0\2\x13\1" + b"\1\0"
+    body += struct.pack("!H", len(extensions)) + extensions
+    message = b"\1" + len(body).to_bytes(3) + body
+    return b"\x16\3\1" + struct.pack("!H", len(message)) + message
+
+
+def packet(port: int, sequence: int, flags: int, payload: bytes) -> bytes:
+    """Return an IPv4 packet with a TCP segment; the kernel fills in the header's checksum and nobody checks the other."""
+    tcp = struct.pack("!HHIIBBHHH", port, 443, sequence, 1, 5 << 4, flags, 65535, 0, 0)
+    length = 20 + len(tcp) + len(payload)
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, length, 0, 0, 64, 6, 0)
+    return ip + CLIENT.packed + SERVER.packed + tcp + payload
+
+
+def flow(port: int) -> list[bytes]:
+    """Return what is queued of one new flow: the SYN, and a hello in two segments."""
+    octets = hello(f"www{port % NAMES}.example.org")
+    return [
+        packet(port, 999, 0x02, b""),
+        packet(port, 1000, 0x18, octets[:1400]),
+        packet(port, 2400, 0x18, octets[1400:]),
+    ]
+
+
+def judge() -> Callable[[bytes, int, bytes | None], int]:
+    """Return what the firewall does with a packet, with a policy of one group."""
+    policy = Policy(
+        version=1,
+        groups={"ks2": Group("ks2", "Pupils", 2, SHIPPED_CELLS["ks2"])},
+        rows=ROWS,
+        unknown_group="ks2",
+        index=NO_LISTS,
+        devices={MAC: Device(MAC, "laptop", "ks2")},
+    )
+    classifier = Classifier(lambda _: None, policy, epoch=1)
+
+    def judged(octets: bytes, mark: int, _: bytes | None) -> int:
+        now = Moment(datetime.fromtimestamp(time.time(), UTC), time.monotonic())
+        seen = Sighting(parse_packet(octets), parse_request(mark), mark, MAC, now)
+        return classifier.judge(seen).mark
+
+    return judged
+
+
+def measure() -> None:
+    """Take turns between both queues, so that a busy machine slows both alike."""
+    faults = Faults()
+    plain = NetfilterQueue()
+    plain.bind(QUEUES[0], lambda raw: raw.accept())
+    spent: dict[int, list[float]] = {number: [] for number in QUEUES}
+    with (
+        Queue(QUEUES[1], Settler(judge(), OnFault.CLOSED, faults, time.monotonic)) as full,
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sending,
+    ):
+        # What waits in a queue counts as unsent.
+        sending.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 16_000_000)
+        for turn in range(ROUNDS):
+            packets = [p for n in range(FLOWS) for p in flow(1024 + turn * FLOWS + n)]
+            for number in QUEUES:
+                sending.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1 + QUEUES.index(number))
+                for each in packets:
+                    sending.sendto(each, (str(SERVER), 0))
+                start = time.process_time()
+                if number == QUEUES[0]:
+                    plain.run(block=False)
+                else:
+                    for _ in range(1 + len(packets) // 256):
+                        full.serve()
+                spent[number].append((time.process_time() - start) / len(packets) * 1e6)
+        # linux/net/netfilter/nfnetlink_queue.c, seq_show: the sixth and seventh column count what found no room.
+        for line in Path("/proc/net/netfilter/nfnetlink_queue").read_text().splitlines():
+            if any(int(dropped) for dropped in line.split()[5:7]):
+                sys.exit(f"bench: packets were lost, the figures mean nothing: {line}")
+    plain.unbind()
+    accepted, judged = (statistics.median(spent[number]) for number in QUEUES)
+    sys.stdout.write(
+        f"accepted unseen: {accepted:.1f} us a packet\n"
+        f"judged in full:  {judged:.1f} us a packet ({3 * judged:.0f} us a new TLS flow)\n"
+        f"ratio:           {judged / accepted:.2f}\n"
+    )
+
+
+def main() -> None:
+    """Set up the namespace and measure inside it."""
+    if sys.argv[1:] == ["inside"]:
+        for command, text in SET_UP:
+            subprocess.run(command.split(), input=text, text=True, check=True)  # noqa: S603  # fixed commands
+        measure()
+    elif os.geteuid() != 0:
+        sys.exit("bench: needs root, for a network namespace and queues")
+    else:
+        inside = ("unshare", "--net", sys.executable, __file__, "inside")
+        sys.exit(subprocess.run(inside, check=False).returncode)  # noqa: S603  # this file
+
+
+main()

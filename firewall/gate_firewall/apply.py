@@ -1,0 +1,129 @@
+"""Puts the rules into the kernel, in one transaction each, and reads back which epoch it is in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, assert_never
+
+from gate_firewall.ruleset import (
+    TABLE,
+    Epoch,
+    Handoff,
+    RulesetConfig,
+    build,
+    build_epoch,
+    build_iptables,
+    build_iptables_removal,
+    build_removal,
+)
+
+_NFT: Final = ("nft", "-f", "-")
+_RESTORE: Final = (("iptables-nft-restore",), ("ip6tables-nft-restore",))
+
+_SYSCTLS: Final = {
+    # Bridged frames go through the inet tables, tagged ones as well (pitfall: the kernel's default lets those pass).
+    "bridge/bridge-nf-call-iptables": 1,
+    "bridge/bridge-nf-call-ip6tables": 1,
+    "bridge/bridge-nf-filter-vlan-tagged": 1,
+    # PPPoE is dropped in the bridge table; unwrapping it here would promise a filter that conntrack can't keep.
+    "bridge/bridge-nf-filter-pppoe-tagged": 0,
+    "bridge/bridge-nf-pass-vlan-input-dev": 0,
+    # What the server's TCP would throw away must not reach the classifier: wrong checksums, numbers out of the window.
+    "netfilter/nf_conntrack_checksum": 1,
+    "netfilter/nf_conntrack_tcp_be_liberal": 0,
+    # Connections from before our start are tracked, so that they can be reset and come back judged.
+    "netfilter/nf_conntrack_tcp_loose": 1,
+}
+
+
+class KernelEpoch(NamedTuple):
+    """The epoch in the kernel, from this process or from one before it."""
+
+    number: int
+    label: str
+
+
+def load(config: RulesetConfig, epoch: Epoch) -> None:
+    """Replace all rules at once.
+
+    Raises:
+        OSError: The kernel or the tools refused; the old rules are still in force.
+    """
+    _pipe(_NFT, build(config, epoch))
+    match config.handoff:
+        case Handoff.NFT:
+            pass
+        case Handoff.IPTABLES:
+            for command in _RESTORE:
+                _pipe(command, build_iptables(config))
+        case _:
+            assert_never(config.handoff)
+
+
+def load_epoch(epoch: Epoch) -> None:
+    """Change to ``epoch`` at once.
+
+    Raises:
+        OSError: See ``load``.
+    """
+    _pipe(_NFT, build_epoch(epoch))
+
+
+def unload(handoff: Handoff) -> None:
+    """Remove all rules: what is bridged then passes unfiltered, so that the ports have to be out of the bridge.
+
+    Raises:
+        OSError: See ``load``.
+    """
+    _pipe(_NFT, build_removal())
+    if handoff is Handoff.IPTABLES:
+        for command in _RESTORE:
+            _pipe(command, build_iptables_removal())
+
+
+def read_epoch() -> KernelEpoch | None:
+    """Return the epoch the kernel is in; None where there are no rules of ours."""
+    listing = _run(("nft", "-j", "list", "chain", "inet", TABLE, "epoch"), "")
+    if listing.returncode:
+        return None
+    for item in json.loads(listing.stdout)["nftables"]:
+        number, _, label = item.get("rule", {}).get("comment", "").partition(" ")
+        if number.isdigit():
+            return KernelEpoch(int(number), label)
+    return None
+
+
+def choose_handoff(wanted: Literal["auto", "nft", "iptables"]) -> Handoff:
+    """Return the hand-off to use; for ``auto`` the kernel is asked whether it has nftables' ``queue``."""
+    if wanted != "auto":
+        return Handoff(wanted)
+    probe = f"table inet {TABLE}_probe {{\nchain probe {{\nqueue to 0\n}}\n}}\n"
+    return Handoff.IPTABLES if _run(("nft", "-c", "-f", "-"), probe).returncode else Handoff.NFT
+
+
+def enforce_sysctls() -> None:
+    """Set what makes bridged frames visible to the rules.
+
+    Raises:
+        OSError: br_netfilter is missing, or a value could not be set.
+    """
+    root = Path("/proc/sys/net")
+    if not (root / "bridge").is_dir():
+        _pipe(("modprobe", "br_netfilter"), "")
+    for name, value in _SYSCTLS.items():
+        path = root / name
+        # In a network namespace that is not the first one some can be read only.
+        if path.read_text().strip() != str(value):
+            path.write_text(str(value))
+
+
+def _pipe(command: tuple[str, ...], text: str) -> None:
+    done = _run(command, text)
+    if done.returncode:
+        raise OSError(f"{' '.join(command)}: {done.stderr.strip()[:1000]}")
+
+
+def _run(command: tuple[str, ...], text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)  # noqa: S603  # fixed commands

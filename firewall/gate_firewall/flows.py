@@ -1,0 +1,61 @@
+"""What is remembered of flows: bounded, and forgotten with age."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from gate_core.policy import Action
+from gate_firewall.opening import Reading
+
+V = TypeVar("V")
+
+
+class FlowKey(NamedTuple):
+    """A TCP flow, seen from the side that opened it. Addresses have 4 or 16 octets."""
+
+    initiator: bytes
+    initiator_port: int
+    responder: bytes
+    responder_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A flow with a verdict: enough to judge it again under another policy without a new hello."""
+
+    mac: str | None
+    """Of the client."""
+    reading: Reading
+    action: Action
+
+
+class Table(Generic[V]):
+    """A mapping that keeps the newest entries: at most ``limit``, none older than ``age_s``."""
+
+    def __init__(self, *, limit: int, age_s: float) -> None:
+        self._limit = limit
+        self._age_s = age_s
+        self._entries: OrderedDict[Hashable, tuple[float, V]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Hashable) -> V | None:
+        """Return the entry of ``key``; None where there is none."""
+        entry = self._entries.get(key)
+        return entry[1] if entry else None
+
+    def put(self, key: Hashable, value: V, now_s: float) -> None:
+        """Set the entry of ``key``, new from ``now_s`` on a monotonic clock; forget what is too old or too much."""
+        entries = self._entries
+        entries[key] = (now_s, value)
+        entries.move_to_end(key)
+        while len(entries) > self._limit or next(iter(entries.values()))[0] < now_s - self._age_s:
+            entries.popitem(last=False)
+
+    def discard(self, key: Hashable) -> None:
+        """Forget ``key``, if it is there."""
+        self._entries.pop(key, None)

@@ -1,0 +1,346 @@
+"""Builds the rules of the kernel as text; pure, and compared with golden files.
+
+Three tables named ``schoolgate``. In family ``bridge`` frames learn by which port they came, and what is neither IP nor
+ARP is dropped. In family ``inet``, where br_netfilter shows bridged packets, ``select`` decides who must be asked about
+and ``settle``, behind the queue, carries out the answer. Both hand a frame on only by a rule that says so.
+
+VLANs: frames with one 802.1Q tag are filtered like all others; QinQ (802.1ad, or two tags) and PPPoE are dropped, as
+conntrack does not look into them. Known limit: an answer to a redirected query of a tagged client leaves untagged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, assert_never
+
+from gate_firewall import marks
+from gate_firewall.marks import Answer, field
+
+TABLE: Final = "schoolgate"
+
+# A flow that is blocked with its first packet is never confirmed, so that conntrack forgets its mark. Those flows
+# stay in a set for so long, or each of their packets would be asked about.
+_REFUSED_S: Final = 30
+
+_ASK: Final = field(Answer.ASK)
+_ACCEPT: Final = field(Answer.ACCEPT)
+_BLOCK: Final = field(Answer.BLOCK)
+
+
+class Handoff(Enum):
+    """How packets reach the queue."""
+
+    NFT = "nft"
+    """By nftables' own ``queue``."""
+    IPTABLES = "iptables"
+    """By NFQUEUE of iptables-nft, for kernels without CONFIG_NFT_QUEUE."""
+
+
+@dataclass(frozen=True, slots=True)
+class RulesetConfig:
+    """What the rules depend on besides policy."""
+
+    handoff: Handoff
+    bridge: str = "br0"
+    router_port: str = "wan0"
+    switch_port: str = "lan0"
+    queue: int = 10
+    """First of the closed queues; as many open queues follow."""
+    workers: int = 1
+    """Queues of each kind; packets of one pair of addresses stay with one."""
+    dns_port: int = 53
+    """Where queries are redirected to."""
+    tcp_ports: tuple[int, ...] = (80, 8443)
+    """The appliance's pages, open to the switch side."""
+
+    @property
+    def closed_queues(self) -> range:
+        """Queues whose packets are dropped where nobody listens."""
+        return range(self.queue, self.queue + self.workers)
+
+    @property
+    def open_queues(self) -> range:
+        """Queues whose packets pass where nobody listens, or where they are full."""
+        return range(self.queue + self.workers, self.queue + 2 * self.workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What changes with the policy: which verdicts hold, and whose devices fail open."""
+
+    number: int
+    """1 to 255."""
+    label: str
+    """Policy and span of time it stands for; no quotes."""
+    open_macs: frozenset[str] = frozenset()
+    """Devices of groups that fail open, canonical."""
+
+
+def build(config: RulesetConfig, epoch: Epoch) -> str:
+    """Return the tables, to replace older ones in one transaction."""
+    return "\n".join(
+        (
+            *_replace("bridge", _frames(config)),
+            *_replace("inet", [*_sets(epoch), *_verdicts(epoch), *_filter(config)]),
+            "",
+        )
+    )
+
+
+def build_epoch(epoch: Epoch) -> str:
+    """Return the change to a new epoch: verdicts of all others are asked about again from the next packet on."""
+    table = f"inet {TABLE}"
+    lines = [f"flush chain {table} epoch"]
+    # What was refused may be allowed now.
+    lines += [f"flush set {table} {name}" for name in ("refused4", "refused6", "open_devices")]
+    if epoch.open_macs:
+        lines.append(f"add element {table} open_devices {{ {', '.join(sorted(epoch.open_macs))} }}")
+    lines += [f"add rule {table} epoch {rule}" for rule in _epoch_rules(epoch)]
+    return "\n".join((*lines, ""))
+
+
+def build_removal() -> str:
+    """Return the change to no rules at all."""
+    return "".join(
+        f"table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in ("bridge", "inet")
+    )
+
+
+def build_iptables(config: RulesetConfig) -> str:
+    """Return the mangle table for iptables-restore and ip6tables-restore: all of it, no other rule is left there."""
+    mask = marks.VERDICT | marks.OPEN
+    match = "-A FORWARD -m mark --mark"
+    return _mangle(
+        f"{match} {_ASK | marks.OPEN:#010x}/{mask:#010x} -j NFQUEUE {_balance(config.open_queues)} --queue-bypass",
+        f"{match} {_ASK:#010x}/{mask:#010x} -j NFQUEUE {_balance(config.closed_queues)}",
+    )
+
+
+def build_iptables_removal() -> str:
+    """Return the mangle table without a rule."""
+    return _mangle()
+
+
+def _mangle(*rules: str) -> str:
+    chains = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
+    return "\n".join(("*mangle", *(f":{c} ACCEPT [0:0]" for c in chains), *rules, "COMMIT", ""))
+
+
+def _balance(queues: range) -> str:
+    if len(queues) == 1:
+        return f"--queue-num {queues[0]}"
+    return f"--queue-balance {queues[0]}:{queues[-1]}"
+
+
+def _replace(family: str, parts: list[str]) -> list[str]:
+    # To name a table creates it where it is missing, and then it can be deleted.
+    head = [
+        f"table {family} {TABLE}",
+        f"delete table {family} {TABLE}",
+        f"table {family} {TABLE} {{",
+    ]
+    return [
+        *head,
+        *(f"\t{line}" if line else "" for part in parts for line in part.split("\n")),
+        "}",
+    ]
+
+
+def _chain(name: str, *rules: str, base: str = "") -> str:
+    lines = [f"\t{rule}" for rule in ((base,) if base else ()) + rules]
+    return "\n".join((f"chain {name} {{", *lines, "}"))
+
+
+def _frames(config: RulesetConfig) -> list[str]:
+    return [
+        _chain(
+            "ports",
+            f'iifname != {{ "{config.router_port}", "{config.switch_port}" }} accept',
+            # Others' bits survive; ours begin clean, whatever a driver or an earlier rule left.
+            f"meta mark set meta mark & {marks.OTHERS:#010x}",
+            f'iifname "{config.router_port}" meta mark set meta mark | {marks.FROM_ROUTER:#010x}',
+            "ether type { ip, ip6, arp } accept",
+            "ether type 8021q vlan type { ip, ip6, arp } accept",
+            # Bridge protocol units: a cable laid around the appliance is a loop, which switches must see.
+            "ether daddr 01:80:c2:00:00:00 accept",
+            "counter drop",
+            base="type filter hook prerouting priority -300; policy drop;",
+        )
+    ]
+
+
+def _sets(epoch: Epoch) -> list[str]:
+    refused = f"flags dynamic,timeout; timeout {_REFUSED_S}s; size 65536;"
+    elements = f" elements = {{ {', '.join(sorted(epoch.open_macs))} }};" if epoch.open_macs else ""
+    return [
+        f"set open_devices {{ type ether_addr;{elements} }}",
+        *(
+            f"set refused{v} {{ type ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
+            for v in (4, 6)
+        ),
+    ]
+
+
+def _verdicts(epoch: Epoch) -> list[str]:
+    return [
+        _chain(
+            "refuse",
+            "meta l4proto tcp counter reject with tcp reset",
+            "add @refused4 { ip saddr . udp sport . ip daddr . udp dport }",
+            "add @refused6 { ip6 saddr . udp sport . ip6 daddr . udp dport }",
+            "meta l4proto udp counter reject with icmpx port-unreachable",
+            "counter drop",
+        ),
+        _chain("epoch", *_epoch_rules(epoch)),
+    ]
+
+
+def _epoch_rules(epoch: Epoch) -> tuple[str, str]:
+    mask = marks.EPOCH | marks.VERDICT
+    current = epoch.number << 24
+    return (
+        f'ct mark & {mask:#010x} == {current | _ACCEPT:#010x} accept comment "{epoch.number} {epoch.label}"',
+        f"ct mark & {mask:#010x} == {current | _BLOCK:#010x} goto refuse",
+    )
+
+
+def _filter(config: RulesetConfig) -> list[str]:
+    return [_name_service(config), _own(config), _bare(), *_ask(config), _select(), _settle()]
+
+
+def _name_service(config: RulesetConfig) -> str:
+    return _chain(
+        "name_service",
+        f'iifname "{config.bridge}" meta l4proto {{ tcp, udp }} th dport 53 redirect to :{config.dns_port}',
+        base="type nat hook prerouting priority dstnat; policy accept;",
+    )
+
+
+def _own(config: RulesetConfig) -> str:
+    ports = ", ".join(str(port) for port in sorted({53, config.dns_port, *config.tcp_ports}))
+    return _chain(
+        "own",
+        'iifname "lo" accept',
+        "ct state established,related accept",
+        # Neighbour discovery is untracked, and an appliance that answers no ping looks dead.
+        "meta l4proto { icmp, ipv6-icmp } accept",
+        "udp sport 67 udp dport 68 accept",
+        "udp sport 547 udp dport 546 accept",
+        # Pages and name service are for the school: whoever comes from the router is a stranger.
+        f"meta mark & {marks.FROM_ROUTER:#010x} != 0 drop",
+        f'iifname "{config.bridge}" udp dport {{ {", ".join(map(str, sorted({53, config.dns_port})))} }} accept',
+        f'iifname "{config.bridge}" tcp dport {{ {ports} }} accept',
+        # A blocked name has our address: a browser that tries TLS there must not wait.
+        "meta l4proto tcp reject with tcp reset",
+        base="type filter hook input priority 0; policy drop;",
+    )
+
+
+def _bare() -> str:
+    # There is no way to write "no payload" but to spell out the lengths that mean it. A set of pairs would be one
+    # rule, but nft 1.0.6 aborts when it lists one with this field.
+    offsets = range(5, 16)
+    return _chain(
+        "bare",
+        # The SYN of a new flow tells where its octets begin and from which device it comes.
+        "ct state new tcp flags & (fin | syn | rst | ack) == syn return",
+        *(f"ip length {20 + 4 * n} tcp doff {n} accept" for n in offsets),
+        *(f"ip6 length {4 * n} tcp doff {n} accept" for n in offsets),
+    )
+
+
+def _ask(config: RulesetConfig) -> list[str]:
+    def asked(device: str, bits: int) -> tuple[str, str]:
+        # Others' bits come from the flow. Two marks can't be joined in one expression, hence a branch for each port.
+        restore = f"meta mark set ct mark & {marks.OTHERS:#010x} | "
+        return (
+            f"{device} @open_devices {restore}{bits | marks.OPEN:#010x} goto asked",
+            f"{restore}{bits:#010x} goto asked",
+        )
+
+    hand_off: tuple[str, ...]
+    match config.handoff:
+        case Handoff.NFT:
+            hand_off = (
+                f"meta mark & {marks.OPEN:#010x} != 0 queue flags bypass to {_numbers(config.open_queues)}",
+                f"queue to {_numbers(config.closed_queues)}",
+            )
+        case Handoff.IPTABLES:
+            hand_off = ("accept",)
+        case _:
+            assert_never(config.handoff)
+    return [
+        _chain(
+            "ask",
+            # A false hello with few hops to live would be read by us and never by the server.
+            "meta l4proto tcp ip ttl set 64",
+            "meta l4proto tcp ip6 hoplimit set 64",
+            f"meta mark & {marks.FROM_ROUTER:#010x} != 0 goto ask_from_router",
+            *asked("ether saddr", _ASK),
+        ),
+        _chain("ask_from_router", *asked("ether daddr", _ASK | marks.FROM_ROUTER)),
+        _chain(
+            "asked",
+            f"ct direction reply meta mark set meta mark | {marks.REPLY:#010x}",
+            f"ct mark & {marks.VERDICT:#010x} != 0 meta mark set meta mark | {marks.DECIDED:#010x}",
+            *hand_off,
+        ),
+    ]
+
+
+def _numbers(queues: range) -> str:
+    return str(queues[0]) if len(queues) == 1 else f"{queues[0]}-{queues[-1]}"
+
+
+def _select() -> str:
+    flow, flow6 = (f"{ip} saddr . udp sport . {ip} daddr . udp dport" for ip in ("ip", "ip6"))
+    local = (
+        "ip daddr { 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 }",
+        "ip6 daddr { fc00::/7, fe80::/10 }",
+    )
+    dhcp = (
+        "udp sport { 67, 68 } udp dport { 67, 68 }",
+        "udp sport { 546, 547 } udp dport { 546, 547 }",
+    )
+    return _chain(
+        "select",
+        # First, because nearly all packets end here.
+        "jump epoch",
+        "meta l4proto { icmp, ipv6-icmp } accept",
+        "fib daddr type { broadcast, multicast } accept",
+        # To one host, but in a frame for all: RFC 1122, section 3.3.6, has it dropped, and conntrack can't follow it.
+        "meta pkttype { broadcast, multicast } counter drop",
+        # Within the school only: as a way out these ports are like any other.
+        *(f"{where} {ports} accept" for where, ports in zip(local, dhcp, strict=True)),
+        "ct state invalid,untracked counter drop",
+        # Queries were redirected before they came here; DNS over TLS and over QUIC go nowhere.
+        "meta l4proto { tcp, udp } th dport { 53, 853 } counter goto refuse",
+        f"{flow} @refused4 counter drop",
+        f"{flow6} @refused6 counter drop",
+        f"meta l4proto tcp ct mark & {marks.VERDICT:#010x} == 0 jump bare",
+        "goto ask",
+        # Behind conntrack (-200), before mangle (-150), where NFQUEUE is in the hand-off by iptables.
+        base="type filter hook forward priority -160; policy drop;",
+    )
+
+
+def _settle() -> str:
+    saved = f"ct mark set meta mark & {0xFFFF_FFFF ^ marks.FROM_ROUTER:#010x}"
+    verdict = f"meta mark & {marks.VERDICT:#010x} =="
+    blocked_down = _BLOCK | marks.FROM_ROUTER
+    return _chain(
+        "settle",
+        f"{verdict} 0x00000000 accept",
+        f"{verdict} {_ACCEPT:#010x} {saved} accept",
+        f"{verdict} {_BLOCK:#010x} {saved}",
+        # On its way to the client the packet itself becomes the reset: a download that is cut sends nothing that
+        # could be answered. The server gets its own with what it sends next.
+        f"meta mark & {marks.VERDICT | marks.FROM_ROUTER:#010x} == {blocked_down:#010x} tcp flags set rst counter accept",
+        f"{verdict} {_BLOCK:#010x} goto refuse",
+        # Nobody was there to answer, and the group fails open. All other requests without an answer are dropped: so
+        # there is no moment between this table and the hand-off by iptables when packets pass unasked.
+        f"meta mark & {marks.VERDICT | marks.OPEN:#010x} == {_ASK | marks.OPEN:#010x} counter accept",
+        "counter drop",
+        base="type filter hook forward priority 10; policy drop;",
+    )

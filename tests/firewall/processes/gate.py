@@ -1,0 +1,67 @@
+"""The firewall alone: snapshots come in by standard input, events go out by standard output, a JSON array a line."""
+
+import json
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+
+from gate_core.config import BridgeConfig, FirewallConfig
+from gate_core.events import InForce
+from gate_core.snapshot import parse_snapshot
+from gate_firewall.service import FirewallPorts, FirewallSettings, run
+
+
+class FakePolicySource:
+    def __init__(self):
+        self._policy = self._read()
+
+    def _read(self):
+        length = int.from_bytes(os.read(0, 4))
+        octets = b""
+        while len(octets) < length:
+            octets += os.read(0, length - len(octets))
+        return parse_snapshot(octets).policy
+
+    def current(self):
+        return self._policy
+
+    def fileno(self):
+        return 0
+
+    def refresh(self):
+        self._policy = self._read()
+        return True
+
+
+class FakeClock:
+    def now(self):
+        return datetime.fromtimestamp(datetime.now(UTC).timestamp(), UTC)  # noqa: TID251  # this is the clock
+
+
+class NoNeighbours:
+    def mac(self, address):
+        return None
+
+
+class PrintedEvents:
+    def put(self, event):
+        if isinstance(event, InForce):
+            line = ["in force", event.version]
+        else:
+            line = [event.action, event.kind, event.name, event.rule_id, event.group, event.mac]
+        sys.stdout.write(json.dumps(line) + "\n")
+
+    def flush(self):
+        sys.stdout.flush()
+
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+settings = FirewallSettings(
+    BridgeConfig(
+        addresses=("10.77.0.2/24", "fd77::2/64"),
+        gateways=("10.77.0.1", "fd77::1"),
+    ),
+    FirewallConfig(),
+)
+run(settings, FirewallPorts(FakeClock(), FakePolicySource(), NoNeighbours(), PrintedEvents()))

@@ -1,0 +1,344 @@
+import struct
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import pytest
+
+from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
+from gate_core.clients import DefaultAction, Device, Group, OnFault
+from gate_core.names import NameSet
+from gate_core.policy import Action, DatedException, Pause, Policy, Scope
+from gate_core.snapshot import NO_LISTS
+from gate_core.timetable import Span
+from gate_firewall.classify import Classifier, Moment, Sighting
+from gate_firewall.marks import Answer, Request
+from gate_firewall.packet import ACK, SYN, TCP, UDP, Packet
+
+AT = datetime(2026, 3, 2, 10, tzinfo=UTC)
+DAY = Span(AT - timedelta(hours=1), AT + timedelta(hours=23))
+PUPIL, STAFF, ISOLATED, ROUTER = (f"00:00:5e:00:53:{n}" for n in ("10", "20", "40", "01"))
+ADDRESSES = {mac: ip_address(f"10.77.0.{mac[-2:]}").packed for mac in (PUPIL, STAFF, ISOLATED)}
+SERVER = ip_address("203.0.113.5").packed
+GROUPS = {
+    "ks2": Group("ks2", "Pupils", 2, SHIPPED_CELLS["ks2"]),
+    "staff": Group("staff", "Staff", 3, SHIPPED_CELLS["staff"], quic=True, on_fault=OnFault.OPEN),
+    "unknown": Group("unknown", "Unknown", 6, {}, default=DefaultAction.BLOCK),
+}
+
+
+def build_policy(version=1, *, paused=(), blocked="games.example", groups=None):
+    return Policy(
+        version=version,
+        groups=GROUPS | (groups or {}),
+        rows=ROWS,
+        unknown_group="unknown",
+        index=NO_LISTS,
+        devices={
+            PUPIL: Device(PUPIL, "laptop", "ks2"),
+            STAFF: Device(STAFF, "office", "staff"),
+            ISOLATED: Device(ISOLATED, "found", "ks2", isolated=True),
+        },
+        essential=NameSet.of(("essential.example",)),
+        exceptions=(
+            DatedException(
+                "x", Scope.SCHOOL, "", NameSet.of((blocked,)), Action.BLOCK, DAY, "test"
+            ),
+        ),
+        pauses=tuple(Pause("p", frozenset((group,)), DAY, "button") for group in paused),
+    )
+
+
+class Flow:
+    """A flow through a classifier, packet by packet; each call gives the answer."""
+
+    def __init__(
+        self, classifier, mac=PUPIL, port=443, *, source_port=40_000, protocol=TCP, inbound=False
+    ):
+        self._classifier = classifier
+        self._mac = mac
+        self._ends = (ADDRESSES[mac], source_port), (SERVER, port)
+        if inbound:
+            self._ends = (SERVER, 50_000), (ADDRESSES[mac], port)
+        self._inbound = inbound
+        self._protocol = protocol
+        self._sent = 1000
+        self.events = []
+
+    def packet(
+        self,
+        payload=b"",
+        *,
+        flags=ACK,
+        reply=False,
+        decided=False,
+        sequence=0,
+        later_fragment=False,
+    ):
+        (source, source_port), (destination, port) = self._ends[::-1] if reply else self._ends
+        from_router = reply != self._inbound
+        packet = Packet(
+            source, destination, self._protocol, source_port, port, sequence, flags, payload,
+            whole=True, later_fragment=later_fragment,
+        )  # fmt: skip
+        seen = Sighting(
+            packet,
+            Request(from_router, reply, decided),
+            0x0080_0ABC,
+            ROUTER if from_router else self._mac,
+            Moment(AT, 5.0),
+        )
+        verdict = self._classifier.judge(seen)
+        if verdict.event:
+            self.events.append(verdict.event)
+        self.mark = verdict.mark
+        return verdict.answer
+
+    def open(self):
+        return self.packet(flags=SYN, sequence=self._sent - 1)
+
+    def send(self, payload, **how):
+        sequence = self._sent
+        self._sent += len(payload)
+        return self.packet(payload, sequence=sequence, **how)
+
+
+@pytest.fixture
+def classifier():
+    return Classifier({}.get, build_policy(), epoch=7)
+
+
+def request(name, method="GET"):
+    return f"{method} / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode()
+
+
+def hello(name):
+    host = name.encode()
+    names = struct.pack("!HBH", len(host) + 3, 0, len(host)) + host
+    extension = struct.pack("!HH", 0, len(names)) + names
+    body = (
+        b"\3\3"
+        + bytes(32)
+        + b"\0"
+        + b"\0\2\x13\1"
+        + b"\1\0"
+        + struct.pack("!H", len(extension))
+        + extension
+    )
+    message = b"\1" + len(body).to_bytes(3) + body
+    return b"\x16\3\1" + struct.pack("!H", len(message)) + message
+
+
+@pytest.mark.parametrize("write", [hello, request])
+@pytest.mark.parametrize(
+    ("name", "answer"), [("maths.example", Answer.ACCEPT), ("games.example", Answer.BLOCK)]
+)
+def test_judge_reads_on_until_the_name_is_known(classifier, write, name, answer):
+    flow = Flow(classifier)
+    octets = write(name)
+
+    assert [flow.open(), flow.send(octets[:20]), flow.send(octets[20:])] == [
+        Answer.NONE,
+        Answer.NONE,
+        answer,
+    ]
+
+
+def test_judge_marks_with_epoch_and_group_and_keeps_others_bits(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("games.example"))
+
+    assert flow.mark == 0x0720_2ABC
+
+
+def test_judge_records_a_flow_once(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("games.example"))
+    flow.packet(reply=True, decided=True)
+    (event,) = flow.events
+
+    assert (event.name, event.kind, event.action, event.rule_id) == (
+        "games.example",
+        "tls",
+        "block",
+        "exception:x",
+    )
+    assert (event.address, event.mac, event.device, event.group) == (
+        "10.77.0.10",
+        PUPIL,
+        "laptop",
+        "ks2",
+    )
+    assert (event.at_ms, event.version) == (AT.timestamp() * 1000, 1)
+
+
+@pytest.mark.parametrize(
+    ("mac", "port", "payload", "answer", "rule_id"),
+    [
+        pytest.param(PUPIL, 443, b"SSH-2.0", Answer.BLOCK, "not-web:ks2", id="pupil, no tls"),
+        pytest.param(PUPIL, 80, b"SSH-2.0", Answer.BLOCK, "not-web:ks2", id="pupil, no http"),
+        pytest.param(PUPIL, 22, b"SSH-2.0", Answer.ACCEPT, "default:ks2", id="pupil, other port"),
+        pytest.param(STAFF, 443, b"SSH-2.0", Answer.ACCEPT, "default:staff", id="staff, no tls"),
+        pytest.param(
+            PUPIL, 443, b"\x16\3\1\0\0", Answer.BLOCK, "unreadable:ks2", id="pupil, malformed"
+        ),
+        pytest.param(
+            STAFF, 443, b"\x16\3\1\0\0", Answer.ACCEPT, "default:staff", id="staff, malformed"
+        ),
+        pytest.param(
+            PUPIL, 8443, hello("games.example"), Answer.BLOCK, "exception:x", id="tls, other port"
+        ),
+        pytest.param(ISOLATED, 22, b"SSH-2.0", Answer.BLOCK, f"isolated:{ISOLATED}", id="isolated"),
+    ],
+)
+def test_judge_of_what_has_no_name(classifier, mac, port, payload, *, answer, rule_id):
+    flow = Flow(classifier, mac, port)
+    flow.open()
+
+    assert (flow.send(payload), flow.events[0].rule_id) == (answer, rule_id)
+
+
+@pytest.mark.parametrize(("port", "answer"), [(443, Answer.BLOCK), (25, Answer.ACCEPT)])
+def test_judge_of_a_server_that_speaks_first(classifier, port, answer):
+    flow = Flow(classifier, port=port)
+    flow.open()
+
+    assert flow.packet(b"220 hello", reply=True) is answer
+
+
+@pytest.mark.parametrize(("mac", "answer"), [(PUPIL, Answer.BLOCK), (STAFF, Answer.ACCEPT)])
+def test_judge_of_a_hello_that_is_never_complete(classifier, mac, answer):
+    flow = Flow(classifier, mac)
+    flow.open()
+    flow.send(hello("games.example")[:40])
+
+    assert flow.packet(b"answer", reply=True) is answer
+
+
+def test_judge_of_a_retransmission_that_differs(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.packet(hello("maths.example")[:-5], sequence=1000)
+
+    assert flow.packet(hello("games.example")[50:], sequence=1050) is Answer.BLOCK
+    assert flow.events[0].rule_id == "unreadable:ks2"
+
+
+@pytest.mark.parametrize(("mac", "answer"), [(PUPIL, Answer.BLOCK), (STAFF, Answer.ACCEPT)])
+def test_judge_of_a_flow_whose_beginning_it_did_not_see(classifier, mac, answer):
+    assert Flow(classifier, mac, source_port=1).send(b"middle") is answer
+    assert Flow(classifier, mac, source_port=2).packet(reply=True, decided=True) is answer
+
+
+def test_judge_takes_a_client_that_it_never_saw_from_the_neighbours():
+    classifier = Classifier({ip_address("10.77.0.20"): STAFF}.get, build_policy(), epoch=7)
+
+    assert Flow(classifier, STAFF).packet(reply=True, decided=True) is Answer.ACCEPT
+    assert Flow(classifier, PUPIL).packet(reply=True, decided=True) is Answer.BLOCK
+
+
+def test_take_judges_running_flows_again_by_their_name(classifier):
+    flows = {
+        name: Flow(classifier, source_port=port)
+        for port, name in enumerate(("a.example", "essential.example"), 40_000)
+    }
+    for name, flow in flows.items():
+        flow.open()
+        flow.send(hello(name))
+    classifier.take(build_policy(2, paused=("ks2",)), epoch=8)
+
+    assert [flow.packet(reply=True, decided=True) for flow in flows.values()] == [
+        Answer.BLOCK,
+        Answer.ACCEPT,
+    ]
+    assert [flow.mark >> 24 for flow in flows.values()] == [8, 8]
+    assert [event.rule_id for event in flows["a.example"].events] == ["default:ks2", "pause:p"]
+
+
+def test_take_lets_a_flow_go_on_that_a_later_policy_allows(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("a.example"))
+    classifier.take(build_policy(2, paused=("ks2",)), epoch=8)
+    flow.packet(decided=True)
+    classifier.take(build_policy(3), epoch=9)
+
+    assert flow.packet(decided=True) is Answer.ACCEPT
+
+
+def test_judge_forgets_a_flow_when_its_ports_are_used_again(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("maths.example"))
+    again = Flow(classifier)
+
+    assert again.open() is Answer.NONE
+    assert again.send(hello("games.example")) is Answer.BLOCK
+
+
+def test_judge_takes_the_school_s_end_for_the_client_of_an_inbound_flow():
+    classifier = Classifier({ip_address("10.77.0.20"): STAFF}.get, build_policy(), epoch=7)
+    flow = Flow(classifier, STAFF, inbound=True)
+    flow.open()
+    flow.send(hello("office.example"))
+
+    assert (flow.events[0].device, flow.events[0].address) == ("office", "10.77.0.20")
+
+
+@pytest.mark.parametrize(
+    ("mac", "port", "payload", "answer", "rule_id"),
+    [
+        pytest.param(PUPIL, 443, b"quic", Answer.BLOCK, "quic:ks2", id="quic, closed"),
+        pytest.param(STAFF, 443, b"quic", Answer.ACCEPT, "default:staff", id="quic, open"),
+        pytest.param(PUPIL, 9000, b"game", Answer.ACCEPT, "default:ks2", id="another port"),
+        pytest.param(PUPIL, 123, b"\x23" + bytes(47), Answer.ACCEPT, "time:ntp", id="time"),
+        pytest.param(
+            PUPIL, 123, b"tunnel", Answer.ACCEPT, "default:ks2", id="no question for the time"
+        ),
+        pytest.param(
+            ISOLATED, 123, b"\x23" + bytes(47), Answer.BLOCK, f"isolated:{ISOLATED}", id="isolated"
+        ),
+    ],
+)
+def test_judge_of_datagrams(classifier, mac, port, payload, *, answer, rule_id):
+    flow = Flow(classifier, mac, port, protocol=UDP)
+
+    assert (flow.packet(payload), flow.events[0].rule_id) == (answer, rule_id)
+
+
+def test_judge_gives_the_time_in_a_pause():
+    classifier = Classifier({}.get, build_policy(paused=("ks2",)), epoch=1)
+    time = Flow(classifier, port=123, protocol=UDP)
+
+    assert time.packet(b"\x23" + bytes(47)) is Answer.ACCEPT
+    assert time.packet(b"\x24" + bytes(47), reply=True, decided=True) is Answer.ACCEPT
+    assert Flow(classifier, port=9000, protocol=UDP).packet(b"game") is Answer.BLOCK
+
+
+def test_judge_records_datagrams_again_only_when_they_are_blocked(classifier):
+    flow = Flow(classifier, port=9000, protocol=UDP)
+    flow.packet(b"game")
+    flow.packet(b"game", reply=True, decided=True)
+    classifier.take(build_policy(2, paused=("ks2",)), epoch=8)
+    flow.packet(b"game", decided=True)
+
+    assert [event.rule_id for event in flow.events] == ["default:ks2", "pause:p"]
+
+
+@pytest.mark.parametrize(("mac", "answer"), [(PUPIL, Answer.BLOCK), (STAFF, Answer.ACCEPT)])
+def test_judge_of_other_protocols_and_stray_fragments(classifier, mac, answer):
+    assert Flow(classifier, mac, protocol=47).packet(b"gre") is answer
+    assert Flow(classifier, mac).packet(b"piece", later_fragment=True) is answer
+
+
+def test_judge_of_a_group_that_the_policy_has_lost(classifier):
+    groups = {**GROUPS}
+    flow = Flow(classifier)
+    flow.open()
+    lost = build_policy(2)
+    del groups["ks2"]
+    object.__setattr__(lost, "groups", groups)
+    classifier.take(lost, epoch=8)
+
+    assert flow.send(hello("maths.example")) is Answer.BLOCK

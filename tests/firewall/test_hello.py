@@ -1,0 +1,204 @@
+import ssl
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.inet import TCP
+from scapy.utils import rdpcap
+
+from gate_firewall.hello import MAX_RECORDS, MalformedHelloError, server_name
+from gate_firewall.host import MAX_OCTETS, Absence
+
+CAPTURES = Path(__file__).parents[3] / "shared/data/captures"
+
+
+def openssl_hello(name):
+    outgoing = ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    context.check_hostname = name is not None
+    connection = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.do_handshake()
+    return outgoing.read()
+
+
+HELLO = openssl_hello("www.example.org")
+
+
+def vector(width, octets):
+    return len(octets).to_bytes(width) + octets
+
+
+def extension(kind, content):
+    return kind.to_bytes(2) + vector(2, content)
+
+
+def name_extension(*names):
+    return extension(0, vector(2, b"".join(b"\0" + vector(2, name) for name in names)))
+
+
+def message(*extensions, behind=b""):
+    """Return a ClientHello with these extensions."""
+    ciphers, compression = vector(2, b"\x13\x01"), vector(1, b"\0")
+    body = b"\3\3" + bytes(32) + vector(1, b"") + ciphers + compression
+    return b"\1" + vector(3, body + vector(2, b"".join(extensions)) + behind)
+
+
+def records(octets, size=MAX_OCTETS):
+    parts = [octets[i : i + size] for i in range(0, len(octets), size)]
+    return b"".join(b"\x16\x03\x01" + vector(2, part) for part in parts)
+
+
+def test_server_name_reads_what_openssl_writes():
+    assert server_name(HELLO) == "www.example.org"
+
+
+def test_server_name_is_canonical():
+    assert server_name(records(message(name_extension(b"WWW.Example.org.")))) == "www.example.org"
+
+
+def test_server_name_is_absent_without_the_extension():
+    assert server_name(openssl_hello(None)) is Absence.ABSENT
+
+
+def test_server_name_is_absent_without_extensions():
+    hello = b"\1" + vector(3, b"\3\3" + bytes(32) + b"\0" + vector(2, b"\x13\x01") + b"\1\0")
+
+    assert server_name(records(hello)) is Absence.ABSENT
+
+
+@pytest.mark.parametrize("size", [7, 1, 100])
+def test_server_name_reads_across_records(size):
+    hello = message(name_extension(b"www.example.org"))
+
+    assert server_name(records(hello, size)) == "www.example.org"
+
+
+def test_server_name_reads_a_hello_of_post_quantum_size():
+    key_share = extension(51, bytes(1300))
+
+    assert server_name(records(message(key_share, name_extension(b"a.example")))) == "a.example"
+
+
+def test_server_name_is_incomplete_at_each_octet_before_the_last():
+    hello = records(message(name_extension(b"www.example.org")), 20)
+    end = len(hello)
+
+    assert {server_name(hello[:n]) for n in range(end)} == {Absence.INCOMPLETE}
+    assert server_name(hello + b"more") == "www.example.org"
+
+
+@pytest.mark.parametrize(
+    ("octets", "what"),
+    [
+        pytest.param(b"GET / HTTP/1.1\r\n", "not a handshake record", id="http"),
+        pytest.param(b"\x16\x02", "not a handshake record", id="version of another protocol"),
+        pytest.param(b"\x16\x03\x01\0\0", "length of the record", id="empty record"),
+        pytest.param(b"\x16\x03\x01\xff\xff", "length of the record", id="record too long"),
+        pytest.param(records(b"\2" + bytes(50)), "not a ClientHello", id="server hello"),
+        pytest.param(records(b"\1\xff\xff\xff" + bytes(50)), "at most", id="hello too long"),
+        pytest.param(
+            records(message(extension(51, bytes(400))), 1),
+            f"more than {MAX_RECORDS}",
+            id="many records",
+        ),
+        pytest.param(
+            records(message()[:20]) + b"\x15\x03\x01",
+            "not a handshake record",
+            id="alert in between",
+        ),
+        pytest.param(
+            records(message(name_extension(b"a.example"), name_extension(b"b.example"))),
+            "two server_name",
+            id="two extensions",
+        ),
+        pytest.param(
+            records(message(name_extension(b"a.example", b"b.example"))),
+            "more than one",
+            id="two names",
+        ),
+        pytest.param(records(message(extension(0, b""))), "longer than", id="empty extension"),
+        pytest.param(records(message(extension(0, b"\0\0"))), "longer than", id="empty list"),
+        pytest.param(
+            records(message(extension(0, vector(2, b"\1" + vector(2, b"x"))))),
+            "unknown type",
+            id="type 1",
+        ),
+        pytest.param(records(message(name_extension(b""))), "host name", id="empty name"),
+        pytest.param(
+            records(message(name_extension(b"a" * 300))), "host name", id="name of 300 octets"
+        ),
+        pytest.param(records(message(behind=b"x")), "behind the extensions", id="octets behind"),
+        pytest.param(records(b"\1" + vector(3, b"\3\3" + bytes(10))), "longer than", id="cut body"),
+    ],
+)
+def test_server_name_refuses_what_is_no_hello_or_has_two_readings(octets, what):
+    with pytest.raises(MalformedHelloError, match=what):
+        server_name(octets)
+
+
+def outcome(octets):
+    try:
+        return server_name(octets)
+    except MalformedHelloError:
+        return MalformedHelloError
+
+
+def outcomes(octets):
+    """Feed ``octets`` one by one; a decided outcome must never change again."""
+    found = [outcome(octets[:n]) for n in range(len(octets) + 1)]
+    decided = [o for o in found if o is not Absence.INCOMPLETE]
+    assert len(set(decided)) <= 1
+    assert found[len(found) - len(decided) :] == decided
+    return found[-1]
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\x16\x03", b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4"]),
+)
+def test_server_name_of_any_octets_gives_a_value_or_malformed(octets, start):
+    outcomes(start + octets)
+
+
+@given(st.data())
+def test_server_name_of_a_mutated_hello_gives_a_value_or_malformed(data):
+    mutated = bytearray(
+        records(message(name_extension(b"www.example.org")), data.draw(st.integers(5, 99)))
+    )
+    for _ in range(data.draw(st.integers(1, 4))):
+        mutated[data.draw(st.integers(0, len(mutated) - 1))] = data.draw(st.integers(0, 255))
+
+    outcomes(bytes(mutated))
+
+
+needs_captures = pytest.mark.skipif(not CAPTURES.is_dir(), reason="../shared is absent")
+
+
+@needs_captures
+@pytest.mark.parametrize(
+    ("capture", "name"),
+    [
+        ("zeek/chrome-1250-tls-x25519-kyber.pcap", "lh3.google.com"),
+        ("zeek/tls13-ech.pcap", "cloudflare-ech.com"),
+        ("suricata-verify/tls-client-hello-frag-mtu300.pcap", "www.google.com"),
+    ],
+)
+def test_server_name_reads_captured_hellos(capture, name):
+    segments = [p[TCP] for p in rdpcap(str(CAPTURES / capture)) if TCP in p]
+    first = next(s for s in segments if bytes(s.payload).startswith(b"\x16"))
+    stream, after = b"", first.seq
+    for segment in segments:
+        if segment.sport == first.sport and segment.seq == after:
+            stream += bytes(segment.payload)
+            after += len(segment.payload)
+
+    assert outcomes(stream[:4000]) == name
+
+
+@needs_captures
+def test_server_name_reads_a_captured_message():
+    octets = (CAPTURES / "clienthellod/TLS_ClientHello_Firefox_126.bin").read_bytes()
+
+    assert isinstance(server_name(octets if octets[0] == 22 else records(octets)), str)

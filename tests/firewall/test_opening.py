@@ -1,0 +1,98 @@
+import ssl
+
+import pytest
+
+from gate_firewall.opening import MAX_PACKETS, NAMELESS, Opening, Reading, UnreadableError
+from gate_firewall.packet import ACK, SYN, TCP, Packet
+
+FIRST = 2**32 - 3  # the numbers pass through 0 within every hello
+
+
+def segment(offset, payload, *, flags=ACK, whole=True):
+    sequence = (FIRST + offset) % 2**32
+    return Packet(b"", b"", TCP, 0, 0, sequence, flags, payload, whole, later_fragment=False)
+
+
+def hello(name):
+    outgoing = ssl.MemoryBIO()
+    connection = ssl.create_default_context().wrap_bio(
+        ssl.MemoryBIO(), outgoing, server_hostname=name
+    )
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.do_handshake()
+    return outgoing.read()
+
+
+@pytest.fixture
+def opening():
+    return Opening(FIRST, None)
+
+
+def test_read_waits_until_the_hello_is_whole(opening):
+    octets = hello("a.example")
+
+    assert opening.read(segment(-1, b"", flags=SYN), reply=False) is None
+    assert opening.read(segment(100, octets[100:]), reply=False) is None
+    assert opening.read(segment(0, octets[:100]), reply=False) == Reading("tls", "a.example")
+
+
+def test_read_takes_a_hello_of_one_octet_a_segment(opening):
+    octets = hello("a.example")
+    found = [opening.read(segment(i, octets[i : i + 1]), reply=False) for i in range(len(octets))]
+
+    assert found == [None] * (len(octets) - 1) + [Reading("tls", "a.example")]
+
+
+def test_read_takes_what_a_syn_carries(opening):
+    request = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
+
+    assert opening.read(segment(-1, request[:9], flags=SYN), reply=False) is None
+    assert opening.read(segment(9, request[9:]), reply=False) == Reading("http", "a.example")
+
+
+@pytest.mark.parametrize("payload", [b"SSH-2.0-x\r\n", b"\x00\x01", b"NICK somebody\r\n"])
+def test_read_knows_other_protocols_by_their_first_octets(opening, payload):
+    assert opening.read(segment(0, payload), reply=False) == NAMELESS
+
+
+def test_read_takes_a_flow_in_which_the_server_speaks_first_for_nameless(opening):
+    assert opening.read(segment(0, b"", flags=ACK), reply=True) is None
+    assert opening.read(segment(0, b"220 mail.example\r\n"), reply=True) == NAMELESS
+
+
+@pytest.mark.parametrize(
+    ("packets", "what"),
+    [
+        pytest.param(
+            [(0, b"\x16\x03\x01", False), (9, b"x", True)], "answered", id="answered too early"
+        ),
+        pytest.param(
+            [(0, b"GET / H", False), (9, b"x", True)], "answered", id="half a head answered"
+        ),
+        pytest.param(
+            [(0, b"GET /a", False), (4, b"/b", False)], "differs", id="overlap that differs"
+        ),
+        pytest.param([(20_000, b"x", False)], "at most", id="far ahead"),
+        pytest.param([(0, b"\x16\x03\x01\0\0", False)], "length of the record", id="malformed"),
+        pytest.param(
+            [(0, b"GET / HTTP/1.1\r\nHost: @\r\n\r\n", False)], "characters", id="malformed head"
+        ),
+        pytest.param([(0, b"", False)] * (MAX_PACKETS + 1), "more than", id="too many packets"),
+    ],
+)
+def test_read_gives_up(opening, packets, what):
+    *before, (offset, payload, reply) = packets
+    for packet in before:
+        assert opening.read(segment(*packet[:2]), reply=packet[2]) is None
+    with pytest.raises(UnreadableError, match=what):
+        opening.read(segment(offset, payload), reply=reply)
+
+
+def test_read_gives_up_on_a_second_beginning(opening):
+    with pytest.raises(UnreadableError, match="two beginnings"):
+        opening.read(segment(5000, b"", flags=SYN), reply=False)
+
+
+def test_read_gives_up_on_what_the_queue_cut_off(opening):
+    with pytest.raises(UnreadableError, match="too long for the queue"):
+        opening.read(segment(0, b"GET ", whole=False), reply=False)
