@@ -11,8 +11,9 @@ from gate_firewall.http import MalformedRequestError
 from gate_firewall.packet import SYN, Packet
 from gate_firewall.stream import ConflictError, Stream
 
-MAX_PACKETS: Final = 1024
-"""Packets read before a flow counts as unreadable: a flow can't stay undecided. A hello of one octet a segment fits."""
+MAX_PACKETS: Final = 4096
+"""Packets read before a flow counts as unreadable: a flow can't stay undecided. A post-quantum hello of one octet a
+segment fits."""
 
 
 class UnreadableError(ValueError):
