@@ -62,11 +62,11 @@ pupil tablet staff guest:
 
 bench-dns: setup ## CPU time of a DNS query, beside other servers where they are installed
 	@tools/need bench
-	$(BIN)/python dns/bench.py
+	$(BIN)/python dns/bench_dns.py
 
 bench-firewall: setup ## CPU time of a packet that is judged (as root)
 	@tools/need run
-	$(BIN)/python firewall/bench.py
+	$(BIN)/python firewall/bench_firewall.py
 
 screenshots: setup ## take the pictures in docs/screenshots anew
 	@tools/need test

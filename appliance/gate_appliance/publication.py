@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from gate_appliance.lists.index import open_index, path_of
+from gate_core.categories import CategoryIndex
 from gate_core.policy import Policy
-from gate_core.ports import CategoryIndex
 from gate_core.snapshot import NO_LISTS, MalformedSnapshotError, parse_snapshot, render_snapshot
 
 _log = logging.getLogger(__name__)

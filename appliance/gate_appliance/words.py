@@ -59,7 +59,10 @@ def sentence(action: str, reason: str, rule_id: str, groups: Mapping[str, Group]
                 f" {_title(group, groups)}."
             )
         case Reason.DEFAULT:
-            return f"{verb.capitalize()}: on no list, and {_title(detail, groups)} get such sites {verb}."
+            state = "open" if action == Action.ALLOW.value else "closed"
+            return (
+                f"{verb.capitalize()}: sites on no list are {state} for {_title(detail, groups)}."
+            )
 
 
 def _title(group: str, groups: Mapping[str, Group]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +111,10 @@ def effective(mask: int) -> int:
         if mask & BY_ID[id_].mask:
             mask &= ~superseded | ILLEGAL_MASK
     return mask
+
+
+class CategoryIndex(Protocol):
+    """All lists, compiled."""
+
+    def mask(self, name: str) -> int:
+        """Return the categories of a canonical ``name``: the union over the name and all names above it."""

@@ -14,10 +14,9 @@ from functools import cached_property
 from typing import Final
 
 from gate_core.acceptable_use import STRICTNESS, Cell, Row
-from gate_core.categories import ILLEGAL_MASK, effective, in_mask
+from gate_core.categories import ILLEGAL_MASK, CategoryIndex, effective, in_mask
 from gate_core.clients import Address, Client, DefaultAction, Device, Group, Network, identify
 from gate_core.names import NameSet, canonical
-from gate_core.ports import CategoryIndex
 from gate_core.timetable import Span, Timetable, earliest
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from gate_core.clients import Address
-    from gate_core.events import Event, InForce
-    from gate_core.policy import Policy
+from gate_core.clients import Address
+from gate_core.events import Event, InForce
+from gate_core.policy import Policy
 
 
 class Clock(Protocol):
@@ -16,13 +15,6 @@ class Clock(Protocol):
 
     def now(self) -> datetime | None:
         """Return the time in the school's zone; None while it is not known."""
-
-
-class CategoryIndex(Protocol):
-    """All lists, compiled."""
-
-    def mask(self, name: str) -> int:
-        """Return the categories of a canonical ``name``: the union over the name and all names above it."""
 
 
 class PolicySource(Protocol):

@@ -15,11 +15,10 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from gate_core.acceptable_use import ILLEGAL_ROWS, ROWS, Cell, Row
-from gate_core.categories import ILLEGAL_MASK
+from gate_core.categories import ILLEGAL_MASK, CategoryIndex
 from gate_core.clients import DefaultAction, Device, Group, OnFault
 from gate_core.names import NameSet
 from gate_core.policy import Action, DatedException, Lesson, LessonMode, Pause, Policy, Scope
-from gate_core.ports import CategoryIndex
 from gate_core.timetable import Span, Term, Timetable, WeeklySpan
 
 FORMAT: Final = 1

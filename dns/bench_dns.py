@@ -1,6 +1,6 @@
 """Measure the sinkhole's processor time per query with dnsperf, beside what else can be had here.
 
-Run as ``python dns/bench.py [--seconds N]``. Every server gets the same queries in turn on loopback, one worker each. The floor is
+Run as ``python dns/bench_dns.py [--seconds N]``. Every server gets the same queries in turn on loopback, one worker each. The floor is
 a Python program that echoes one datagram a call and knows nothing; dnsmasq and unbound take part where they are installed.
 """
 
