@@ -161,6 +161,10 @@ def _degraded(state: PanelState, at_s: float) -> bool:
     return any(c.state in ("degraded", "down") and c.name != "panel" for c in components)
 
 
+def _names_only(state: PanelState, at_s: float) -> bool:
+    return state.status is not None and bool(state.status.uncovered)
+
+
 def _filtering(state: PanelState, at_s: float) -> bool:
     return state.reachable and state.status is not None and state.status.filtering
 
@@ -216,6 +220,7 @@ LAMPS: Final[Mapping[str, LampRules]] = {
             Rule(_unreachable, Pattern.FLASH, "The steward does not answer; filtering goes on."),
             Rule(_clock_unknown, Pattern.BLINK, "The time is not known; strict rules hold."),
             Rule(_degraded, Pattern.ON, "Something needs attention: see the dashboard."),
+            Rule(_names_only, Pattern.ON, "One network port: only look-ups of names are filtered."),
         ),
         "Nothing needs attention.",
     ),

@@ -1,0 +1,206 @@
+import re
+
+import pytest
+
+from gate_core.desk import UnavailableError
+from gate_webui.passwords import BusyError, Passwords
+
+FIRST_RUN = {
+    "code": "KESTREL-7421",
+    "school": "Afon Primary School",
+    "full_name": "Sian Jones",
+    "username": "s.jones",
+    "password": "copper otter umbrella",
+    "again": "copper otter umbrella",
+}
+
+
+def test_first_run_takes_the_code_from_the_link(fresh):
+    page = fresh.get("/first-run?code=KESTREL-7421")
+    assert page.status_code == 200
+    assert 'value="KESTREL-7421"' in page.text
+
+
+def test_first_run_sets_up_the_school_and_signs_in(fresh, empty_desk):
+    answer = fresh.post("/first-run", FIRST_RUN)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    account = empty_desk.accounts["s.jones"]
+    assert account.password_hash.startswith("$argon2id$")
+    assert "otter" not in repr(account)
+    page = fresh.get("/")
+    assert "Schoolgate is set up" in page.text
+    assert "Today at Afon Primary School" in page.text
+
+
+def test_first_run_lower_cases_the_user_name(fresh, empty_desk):
+    fresh.post("/first-run", {**FIRST_RUN, "username": " S.Jones "})
+    assert set(empty_desk.accounts) == {"s.jones"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("code", "", "Enter the first-run code."),
+        ("code", "WRONG", "This is not the first-run code of this appliance"),
+        ("school", "", "Enter the name of the school."),
+        ("school", "x" * 101, "Use at most 100 characters."),
+        ("full_name", "  ", "Enter your full name."),
+        ("username", "", "Enter a user name."),
+        ("username", "sian jones", "Use lower-case letters, digits, full stops and hyphens only."),
+        ("username", "<script>", "Use lower-case letters, digits, full stops and hyphens only."),
+        ("password", "", "Enter a password."),
+        ("password", "short", "Use 12 to 200 characters."),
+        ("password", "passwordpassword", "This password is easy to guess."),
+        ("again", "another otter umbrella", "The two passwords are not the same."),
+    ],
+)
+def test_first_run_says_what_is_allowed_and_keeps_the_rest(
+    fresh, empty_desk, field, value, message
+):
+    page = fresh.post("/first-run", {**FIRST_RUN, field: value})
+    assert page.status_code == 422
+    assert message in page.text
+    assert f'id="{field}-error"' in page.text
+    assert f'href="#{field}"' in page.text
+    for kept in {"school", "full_name"} - {field}:
+        assert f'value="{FIRST_RUN[kept]}"' in page.text
+    assert "otter" not in page.text
+    assert not empty_desk.accounts
+
+
+def test_first_run_is_closed_once_done(stranger, desk):
+    assert stranger.get("/first-run?code=KESTREL-7421").headers["Location"] == "/sign-in"
+    answer = stranger.post("/first-run", FIRST_RUN, page="/sign-in")
+    assert answer.status_code == 302
+    assert set(desk.accounts) == {"s.jones"}
+
+
+def test_first_run_slows_down_who_guesses_codes(fresh, empty_desk):
+    for _ in range(5):
+        fresh.post("/first-run", {**FIRST_RUN, "code": "WRONG"})
+    page = fresh.post("/first-run", FIRST_RUN)
+    assert "Too many wrong attempts. Wait 5 seconds" in page.text
+    assert not empty_desk.accounts
+
+
+def test_sign_in_before_the_first_run_leads_there(fresh):
+    assert fresh.get("/").headers["Location"] == "/sign-in?next=/"
+    assert fresh.get("/sign-in").headers["Location"] == "/first-run"
+
+
+def test_sign_in_lets_in_and_is_recorded(stranger, desk):
+    answer = stranger.sign_in()
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert desk.sign_ins == [("s.jones", "192.0.2.20", True)]
+    assert "Sian Jones" in stranger.get("/").text
+
+
+def test_sign_in_leads_where_one_wanted_to_go(stranger):
+    assert (
+        stranger.get("/activity?text=x").headers["Location"] == "/sign-in?next=/activity%3Ftext%3Dx"
+    )
+    assert stranger.sign_in(next="/activity?text=x").headers["Location"] == "/activity?text=x"
+
+
+@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/\\evil.example"])
+def test_sign_in_leads_nowhere_else(stranger, target: str):
+    assert stranger.sign_in(next=target).headers["Location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [
+        ("s.jones", "wrong"),
+        ("nobody", "copper otter umbrella"),
+        ("s.jones", "copper otter umbrella "),
+    ],
+)
+def test_sign_in_refuses_alike(stranger, desk, username: str, password: str):
+    page = stranger.sign_in(password, username)
+    assert page.status_code == 422
+    assert "The user name or the password is wrong." in page.text
+    assert f'value="{username}"' in page.text
+    assert desk.sign_ins == [(username, "192.0.2.20", False)]
+
+
+@pytest.mark.parametrize("field", ["username", "password"])
+def test_sign_in_says_what_is_missing(stranger, field: str):
+    page = stranger.post("/sign-in", {"username": "s.jones", "password": "x", field: ""})
+    assert page.status_code == 422
+    assert f'id="{field}-error"' in page.text
+
+
+def test_sign_in_waits_after_failures_whatever_the_password(stranger, desk):
+    for _ in range(5):
+        stranger.sign_in("wrong")
+    page = stranger.sign_in()
+    assert page.status_code == 422
+    assert "Too many wrong attempts. Wait 5 seconds and try again." in page.text
+    assert len(desk.sign_ins) == 5
+
+
+def test_sign_in_waits_for_the_account_from_any_address(browse):
+    for last in range(5):
+        browse(f"192.0.2.{last}").sign_in("wrong")
+    assert "Too many" in browse("192.0.2.99").sign_in().text
+
+
+def test_sign_in_waits_for_the_address_with_any_account(browse):
+    browser = browse()
+    for name in "abcde":
+        browser.sign_in("wrong", name)
+    assert "Too many" in browser.sign_in().text
+    assert browse("192.0.2.99").sign_in().status_code == 302
+
+
+def test_sign_in_gives_a_new_cookie_and_token(stranger):
+    before = stranger.token("/sign-in")
+    cookie = stranger.client.get_cookie("__Host-schoolgate", domain="192.0.2.2").value
+    stranger.sign_in()
+    assert stranger.client.get_cookie("__Host-schoolgate", domain="192.0.2.2").value != cookie
+    answer = stranger.post_bare("/pause", {"minutes": "5", "csrf_token": before})
+    assert answer.status_code == 400
+
+
+def test_sign_in_again_ends_the_session_before(browse):
+    browser, thief = browse(), browse()
+    browser.enter()
+    cookie = browser.client.get_cookie("__Host-schoolgate", domain="192.0.2.2")
+    thief.client.set_cookie(cookie.key, cookie.value, domain="192.0.2.2", secure=True)
+    assert thief.get("/").status_code == 200
+    browser.sign_in()
+    assert thief.get("/").status_code == 302
+
+
+def test_sign_in_cookie_is_kept_from_scripts_and_plain_http(stranger):
+    field = stranger.sign_in().headers["Set-Cookie"]
+    assert re.match(r"__Host-schoolgate=[^;]+; Secure; HttpOnly; Path=/; SameSite=Lax$", field)
+
+
+def test_sign_in_cookie_of_ones_own_making_is_worth_nothing(stranger):
+    stranger.client.set_cookie(
+        "__Host-schoolgate", "eyJzaWQiOiJ4In0.x.x", domain="192.0.2.2", secure=True
+    )
+    assert stranger.get("/").status_code == 302
+
+
+def test_sign_in_is_told_to_wait_while_many_others_are(stranger, monkeypatch: pytest.MonkeyPatch):
+    def busy(*_: object) -> bool:
+        raise BusyError
+
+    monkeypatch.setattr(Passwords, "matches", busy)
+    page = stranger.sign_in()
+    assert page.status_code == 422
+    assert "Others are signing in at this moment." in page.text
+
+
+def test_sign_in_without_the_steward_says_so(stranger, desk, monkeypatch: pytest.MonkeyPatch):
+    token = stranger.token("/sign-in")
+
+    def away(**_: object) -> None:
+        raise UnavailableError("nobody there")
+
+    monkeypatch.setattr(desk, "account", away)
+    page = stranger.post_bare("/sign-in", {"username": "a", "password": "b", "csrf_token": token})
+    assert page.status_code == 503
+    assert "The steward does not answer" in page.text

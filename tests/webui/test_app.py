@@ -1,0 +1,183 @@
+import re
+from dataclasses import replace
+
+import pytest
+from flask import Flask
+
+from gate_webui.app import HEADERS
+
+PAGES = [
+    "/",
+    "/live",
+    "/acceptable-use",
+    "/acceptable-use/ks1",
+    "/acceptable-use/ks2/video",
+    "/acceptable-use/ks2/grooming",
+    "/devices",
+    "/activity",
+    "/activity?text=a&group=ks2&action=block&source=dns&before=100",
+    "/why",
+    "/why?client=ks2&name=games.example",
+    "/changes",
+    "/changes?before=2",
+    "/cannot-see",
+]
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page_renders_with_data(coordinator, full_desk, path: str):
+    assert coordinator.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page_renders_with_nothing_to_show(coordinator, desk, path: str):
+    assert coordinator.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", [*PAGES, "/nowhere", "/activity?before=x", "/static/schoolgate.css", "/static/x"]
+)
+def test_every_answer_has_the_security_headers(coordinator, full_desk, path: str):
+    answer = coordinator.get(path)
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value, name
+    assert "Server" not in answer.headers
+
+
+def test_every_route_has_the_security_headers(app: Flask, stranger):
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<[^>]+>", "x", rule.rule)
+        for answer in (stranger.get(path), stranger.post_bare(path)):
+            for name, value in HEADERS.items():
+                assert answer.headers[name] == value, (path, name)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_are_kept_by_no_cache(coordinator, path: str):
+    assert coordinator.get(path).headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/sign-in", "/nowhere", "/devices/3e:1f:a0:00:53:41"])
+def test_pages_need_nothing_inline_and_nothing_from_elsewhere(coordinator, full_desk, path: str):
+    page = coordinator.get(path).text
+    assert not re.findall(r"<script(?![^>]*\bsrc=\"/static/)[^>]*>", page)
+    assert not re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:", page)
+    assert not re.findall(r"(?:src|href|action)=\"(?:https?:)?//", page)
+
+
+def test_what_pages_load_is_there_and_may_be_kept(coordinator, full_desk):
+    page = coordinator.get("/").text
+    loaded = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page))
+    assert len(loaded) >= 4
+    for path in loaded:
+        answer = coordinator.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+
+
+def test_first_visit_weighs_at_most_250_kilobytes(coordinator, full_desk):
+    page = coordinator.get("/")
+    loaded = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)) | {
+        "/static/govuk-frontend.min.js"
+    }
+    octets = len(page.data) + sum(len(coordinator.get(path).data) for path in loaded)
+    assert octets <= 250 * 1024
+
+
+def test_style_has_no_typeface_or_image_of_the_government(coordinator):
+    style = coordinator.get("/static/schoolgate.css").text
+    assert "GDS Transport" not in style
+    assert "url(" not in style
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_without_the_steward_say_so(coordinator, desk, path: str):
+    desk.away = True
+    answer = coordinator.get(path)
+    if path == "/live":
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 503
+    assert "The steward does not answer" in answer.text
+    assert "iltering goes on" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/nowhere", 404, "Page not found"),
+        ("/acceptable-use/ks9", 404, "Page not found"),
+        ("/acceptable-use/ks2/nothing", 404, "Page not found"),
+        ("/devices/no-such-device", 404, "Page not found"),
+        ("/pause", 405, "This page cannot be used in this way"),
+        ("/activity?before=x", 400, "This link is not complete"),
+        ("/changes?before=-1", 400, "This link is not complete"),
+        ("/changes?before=%C2%B2", 400, "This link is not complete"),
+    ],
+)
+def test_faults_have_a_plain_page(coordinator, path: str, status: int, words: str):
+    answer = coordinator.get(path)
+    assert answer.status_code == status
+    assert words in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_unknown_page_is_shown_to_strangers_without_the_menu(stranger):
+    page = stranger.get("/nowhere")
+    assert page.status_code == 404
+    assert "Sign out" not in page.text
+
+
+def test_long_form_is_refused(coordinator, desk):
+    answer = coordinator.post(
+        "/acceptable-use/ks2/video", {"cell": "acceptable", "reason": "x" * 20_000}
+    )
+    assert answer.status_code == 413
+    assert "That was too long" in answer.text
+    assert desk.cells["ks2"]["video"] == "times"
+
+
+def test_our_own_fault_has_a_plain_page(coordinator, desk, monkeypatch: pytest.MonkeyPatch):
+    def broken() -> None:
+        raise TypeError("something of ours")
+
+    monkeypatch.setattr(desk, "rows", broken)
+    answer = coordinator.get("/acceptable-use")
+    assert answer.status_code == 500
+    assert "Something went wrong on this page" in answer.text
+    assert "something of ours" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *PAGES,
+        "/devices/00:00:5e:00:53:10",
+        "/activity?text=<script>",
+        "/why?name=<script>&client=<script>",
+    ],
+)
+def test_names_from_the_network_are_shown_as_text(coordinator, full_desk, path: str):
+    full_desk.school = HOSTILE
+    for mac, device in full_desk.known.items():
+        full_desk.known[mac] = replace(device, name=f"{HOSTILE}{mac}", addresses=(HOSTILE,))
+    full_desk.records = [
+        replace(r, name=HOSTILE, device=HOSTILE, sentence=HOSTILE, categories=(HOSTILE,))
+        for r in full_desk.records
+    ]
+    full_desk.entries = [
+        replace(e, actor=HOSTILE, subject=HOSTILE, after=HOSTILE, reason=HOSTILE)
+        for e in full_desk.entries
+    ]
+    page = coordinator.get(path).text
+    assert "<script>" not in page
+    assert '<script>alert("x")' not in page
+    if path in {"/", "/activity", "/devices", "/changes"}:
+        assert "&lt;script&gt;" in page
+
+
+def test_menu_marks_the_page_one_is_on(coordinator):
+    page = coordinator.get("/devices").text
+    assert re.search(r'href="/devices"\s+aria-current="true"', page)
+    assert page.count("aria-current") == 1

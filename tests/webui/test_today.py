@@ -1,0 +1,141 @@
+import re
+from dataclasses import replace
+
+from gate_core.desk import Component, RefusedError
+
+
+def poll(coordinator, page: str):
+    found = re.search(r'hx-get="([^"]+)"', page)
+    return coordinator.get(found[1].replace("&amp;", "&"), headers={"HX-Request": "true"})
+
+
+def test_page_says_that_filtering_works(coordinator, full_desk):
+    page = coordinator.get("/").text
+    assert "Filtering is working" in page
+    assert "sg-state--good" in page
+    assert "41,208" in page
+
+
+def test_page_says_what_is_not_covered(coordinator, full_desk):
+    full_desk.mode = "resolver"
+    full_desk.uncovered = ("A device that uses another resolver is not stopped.",)
+    page = coordinator.get("/").text
+    assert "Names only." in page
+    assert "A device that uses another resolver is not stopped." in page
+
+
+def test_page_mirrors_the_panel_with_its_rhythm(coordinator, full_desk):
+    page = coordinator.get("/").text
+    assert "sg-lamp--amber sg-lamp--blink" in page
+    assert "Attention: amber, blinking" in page
+    assert "Press the pause button" in page
+
+
+def test_page_with_real_pins_has_no_button_to_press(coordinator, full_desk):
+    full_desk.panel = replace(full_desk.panel, virtual=False)
+    assert "Press the pause button" not in coordinator.get("/").text
+
+
+def test_live_says_nothing_while_nothing_changes(coordinator, full_desk):
+    answer = poll(coordinator, coordinator.get("/").text)
+    assert (answer.status_code, answer.data) == (204, b"")
+
+
+def test_live_brings_the_part_that_changed_and_no_other(coordinator, full_desk):
+    page = coordinator.get("/").text
+    full_desk.counts = (41_209, 1_377, 46, 1_062_937)
+    answer = poll(coordinator, page)
+    assert answer.status_code == 200
+    assert re.findall(r'id="part-(\w+)"', answer.text) == ["counts"]
+    assert "41,209" in answer.text
+    assert poll(coordinator, answer.text).status_code == 204
+
+
+def test_live_tells_that_the_steward_is_away_and_when_it_is_back(coordinator, full_desk):
+    page = coordinator.get("/").text
+    full_desk.away = True
+    away = poll(coordinator, page)
+    assert "The steward does not answer" in away.text
+    assert poll(coordinator, away.text).status_code == 204
+    full_desk.away = False
+    back = poll(coordinator, away.text)
+    assert re.findall(r'id="part-(\w+)"', back.text) == ["state"]
+    assert "Filtering is working" in back.text
+
+
+def test_live_turns_red_when_a_part_dies(coordinator, full_desk):
+    page = coordinator.get("/").text
+    full_desk.filtering = False
+    full_desk.components = (
+        Component("dns", "down", "Site names get no answer."),
+        *full_desk.components[1:],
+    )
+    answer = poll(coordinator, page)
+    assert "Filtering is not fully working" in answer.text
+    assert "Site names get no answer." in answer.text
+
+
+def test_start_pause_pauses_for_the_minutes_asked(coordinator, full_desk):
+    answer = coordinator.post("/pause", {"minutes": "45", "group": "ks2"}, page="/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert full_desk.pause.groups == ("ks2",)
+    assert full_desk.pause.until == "2027-01-12T11:26:07+00:00"
+    assert full_desk.pause.by == "s.jones"
+    page = coordinator.get("/").text
+    assert "Internet pause is on" in page
+    assert "(45 minutes left)" in page
+
+
+def test_start_pause_without_a_group_reaches_all_that_the_button_does(coordinator, full_desk):
+    coordinator.post("/pause", {"minutes": "5"}, page="/")
+    assert full_desk.pause.groups == ("ks1", "ks2", "guest", "quarantine")
+
+
+def test_start_pause_says_what_is_allowed_and_keeps_what_was_typed(coordinator, full_desk):
+    for typed in ("0", "481", "soon", "", "1.5", "9" * 30):
+        page = coordinator.post("/pause", {"minutes": typed, "group": "ks2"}, page="/")
+        assert page.status_code == 422
+        assert 'id="minutes-error"' in page.text
+        assert "whole number of minutes from 1 to 480" in page.text
+        assert f'value="{typed}"' in page.text or not typed
+        assert re.search(r'value="ks2"\s+selected', page.text)
+    assert full_desk.pause is None
+
+
+def test_start_pause_refuses_a_group_that_is_not_offered(coordinator, full_desk):
+    assert (
+        coordinator.post("/pause", {"minutes": "5", "group": "staff"}, page="/").status_code == 422
+    )
+    assert full_desk.pause is None
+
+
+def test_start_pause_shows_what_the_desk_refuses(coordinator, full_desk, monkeypatch):
+    def refuse(**_: object) -> None:
+        raise RefusedError("the clock is not known yet", "minutes")
+
+    monkeypatch.setattr(full_desk, "start_pause", refuse)
+    page = coordinator.post("/pause", {"minutes": "5"}, page="/")
+    assert page.status_code == 422
+    assert "The clock is not known yet" in page.text
+
+
+def test_end_pause_ends_it(coordinator, full_desk):
+    coordinator.post("/pause", {"minutes": "5"}, page="/")
+    assert coordinator.post("/pause/end", page="/").status_code == 302
+    assert full_desk.pause is None
+
+
+def test_end_pause_twice_says_so(coordinator, full_desk):
+    coordinator.post("/pause/end", page="/")
+    assert "No internet pause is on." in coordinator.get("/").text
+
+
+def test_press_presses_the_button(coordinator, full_desk, buttons):
+    assert coordinator.post("/panel/press", page="/").status_code == 302
+    assert buttons.pressed == ["pause"]
+
+
+def test_press_without_the_panel_says_so(coordinator, full_desk, buttons):
+    buttons.away = True
+    coordinator.post("/panel/press", page="/")
+    assert "The panel does not answer." in coordinator.get("/").text

@@ -1,0 +1,50 @@
+import re
+
+import pytest
+
+from gate_core.policy import PLACES
+
+
+def test_page_tells_the_verdict_and_all_places(coordinator, full_desk):
+    page = coordinator.get("/why?client=ks2&name=www.games.example").text
+    assert "www.games.example is blocked for Key Stage 2" in page
+    steps = re.search(r'<ol class="sg-steps">(.*?)</ol>', page, re.DOTALL)[1]
+    assert steps.count("<li") == len(PLACES)
+    assert steps.count("sg-steps__decides") == 1
+    assert "Online games (not educational)" in steps
+
+
+def test_page_tells_it_of_a_device(coordinator, full_desk):
+    page = coordinator.get("/why?client=00:00:5e:00:53:20&name=news.example").text
+    assert "news.example is allowed for Office PC" in page
+    assert "Its group: <strong>Staff</strong>" in page
+
+
+def test_page_takes_a_pasted_address(coordinator, full_desk):
+    page = coordinator.get("/why?client=ks2&name=https://www.games.example/play?level=1").text
+    assert "www.games.example is blocked" in page
+
+
+def test_page_takes_an_address_from_a_record_of_no_device(coordinator, full_desk):
+    assert (
+        "is blocked for 192.0.2.99"
+        in coordinator.get("/why?client=192.0.2.99&name=chat.example").text
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("client=ks2&name=", "name-error"),
+        ("client=ks2&name=a..b", "name-error"),
+        ("client=ks2&name=192.0.2.1", "name-error"),
+        ("client=&name=a.example", "client-error"),
+    ],
+)
+def test_page_says_what_is_allowed_and_keeps_what_was_typed(
+    coordinator, full_desk, query: str, error: str
+):
+    page = coordinator.get(f"/why?{query}")
+    assert page.status_code == 422
+    assert f'id="{error}"' in page.text
+    assert f'value="{query.split("name=")[1]}"' in page.text or query.endswith("=")

@@ -1,0 +1,157 @@
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gate_core.acceptable_use import Cell
+from gate_core.desk import Component, Lamp, PauseView, Status
+from gate_core.policy import PLACES
+from gate_webui.words import (
+    CELL_WORDS,
+    PLACE_WORDS,
+    clock_time,
+    exact_time,
+    headline,
+    lamp_words,
+    minutes_left,
+    thousands,
+    when,
+)
+
+NOW = datetime(2027, 1, 12, 10, 41, 7, tzinfo=ZoneInfo("Europe/London"))
+
+
+def status(
+    *states: str, filtering: bool = True, pause: bool = False, on_the_wire: bool = True
+) -> Status:
+    names = ("dns", "firewall", "lists")
+    return Status(
+        revision=1,
+        at=NOW.isoformat(),
+        school="",
+        mode="inline",
+        version=1,
+        filtering=filtering,
+        components=tuple(Component(n, s, "") for n, s in zip(names, states, strict=False)),
+        pause=PauseView(("ks1",), "", "", "button", on_the_wire) if pause else None,
+        allowed_today=0,
+        blocked_today=0,
+        devices_today=0,
+        listed_names=0,
+        panel=None,
+        uncovered=(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "tone", "sentence"),
+    [
+        pytest.param(status("ok", "ok", "ok"), "good", "Filtering is working", id="all well"),
+        pytest.param(
+            status("ok", "ok", "degraded"),
+            "warn",
+            "Filtering is working, but something needs attention",
+            id="a list is stale",
+        ),
+        pytest.param(
+            status("starting", "starting", filtering=False),
+            "warn",
+            "Filtering is starting",
+            id="just switched on",
+        ),
+        pytest.param(
+            status("down", "starting", filtering=False),
+            "bad",
+            "Filtering is not fully working",
+            id="a part is down",
+        ),
+        pytest.param(
+            status("ok", "ok", filtering=False),
+            "bad",
+            "Filtering is not fully working",
+            id="no part says why",
+        ),
+        pytest.param(
+            status("ok", pause=True),
+            "pause",
+            "Internet pause is on. Filtering is working",
+            id="paused",
+        ),
+        pytest.param(
+            status("ok", pause=True, on_the_wire=False),
+            "pause",
+            "Internet pause is starting. Filtering is working",
+            id="not yet on the wire",
+        ),
+        pytest.param(
+            status("down", filtering=False, pause=True),
+            "bad",
+            "Filtering is not fully working",
+            id="a pause hides no fault",
+        ),
+    ],
+)
+def test_headline_says_the_worst_first(given: Status, tone: str, sentence: str):
+    assert (headline(given).tone, headline(given).sentence) == (tone, sentence)
+
+
+def test_headline_names_what_needs_attention():
+    assert headline(status("ok", "down", "degraded")).detail == (
+        "Needs attention: Connections (packet filter), Block lists."
+    )
+
+
+@pytest.mark.parametrize(
+    ("iso", "words"),
+    [
+        ("2027-01-12T09:05:00+00:00", "today, 09:05"),
+        ("2027-01-11T23:59:59+00:00", "yesterday, 23:59"),
+        ("2026-11-03T08:00:00+00:00", "3 November 2026, 08:00"),
+        ("", "never"),
+        ("soon", "soon"),
+    ],
+)
+def test_when_says_the_day(iso: str, words: str):
+    assert when(iso, NOW) == words
+
+
+def test_when_without_a_clock_says_the_date():
+    assert when("2027-01-12T09:05:00+00:00", None) == "12 January 2027, 09:05"
+
+
+def test_clock_time_keeps_the_zone_it_comes_with():
+    assert clock_time("2027-06-12T09:05:59+01:00") == "09:05"
+    assert exact_time("2027-06-12T09:05:59.250+01:00") == "09:05:59"
+
+
+@pytest.mark.parametrize(
+    ("until", "left"),
+    [
+        ("2027-01-12T10:51:07+00:00", 10),
+        ("2027-01-12T10:41:08+00:00", 1),
+        ("2027-01-12T10:41:07+00:00", 0),
+        ("2027-01-12T09:00:00+00:00", 0),
+        ("2027-01-12T10:51:07", None),
+        ("", None),
+    ],
+)
+def test_minutes_left_rounds_up(until: str, left: int | None):
+    assert minutes_left(until, NOW) == left
+
+
+def test_minutes_left_without_a_clock_is_not_known():
+    assert minutes_left("2027-01-12T10:51:07+00:00", None) is None
+
+
+def test_lamp_words_say_colour_and_rhythm():
+    assert lamp_words(Lamp("pause", "blue", "flash", "")) == "blue, flashing"
+    assert lamp_words(Lamp("pause", "blue", "off", "")) == "off"
+
+
+def test_thousands_has_commas():
+    assert thousands(1062937) == "1,062,937"
+
+
+def test_every_cell_and_place_has_words():
+    assert set(CELL_WORDS) == {cell.value for cell in Cell}
+    assert set(PLACE_WORDS) == {place for place, _ in PLACES}

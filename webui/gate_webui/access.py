@@ -1,0 +1,134 @@
+"""Who may see a page: nobody who is not signed in, unless the page says otherwise.
+
+A view is closed by default; ``public`` opens it. Each change is a POST with a CSRF token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import quote
+
+from flask import Flask, abort, current_app, g, redirect, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from gate_webui.passwords import Passwords
+from gate_webui.sessions import Sessions
+from gate_webui.settings import Services, WebSettings
+from gate_webui.throttle import Throttle
+
+_View = TypeVar("_View", bound=Callable[..., Any])
+
+# A path of this site: neither "//host" nor "/\host", which browsers take for another one.
+_OWN_PATH: Final = re.compile(r"/(?:[^/\\\x00-\x20\x7f][^\\\x00-\x20\x7f]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who is signed in."""
+
+    username: str
+    full_name: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the application keeps between requests."""
+
+    services: Services
+    sessions: Sessions
+    throttle: Throttle
+    passwords: Passwords
+
+
+def kept() -> Kept:
+    """Return what the application of this request keeps."""
+    return cast("Kept", current_app.extensions["schoolgate"])
+
+
+def public(view: _View) -> _View:
+    """Open ``view`` to everybody."""
+    view.is_public = True  # type: ignore[attr-defined]  # functions take attributes
+    return view
+
+
+def polled(view: _View) -> _View:
+    """Mark a ``view`` that pages ask for by themselves: it keeps no session from growing idle."""
+    view.is_polled = True  # type: ignore[attr-defined]  # functions take attributes
+    return view
+
+
+def person() -> Person:
+    """Return who is signed in."""
+    return cast("Person", g.person)
+
+
+def sign_in(username: str, epoch: int) -> None:
+    """Begin a session in a clean cookie, so that no id or token from before it is worth anything."""
+    sign_out()
+    session["sid"] = kept().sessions.begin(username, epoch)
+
+
+def sign_out() -> None:
+    """End the session of this browser."""
+    kept().sessions.end(session.get("sid", ""))
+    session.clear()
+
+
+def own_path(target: str | None) -> str | None:
+    """Return ``target`` if it is a path of this site: nobody is sent elsewhere after signing in."""
+    return target if target and _OWN_PATH.fullmatch(target) else None
+
+
+def guard(app: Flask, settings: WebSettings) -> None:
+    """Have ``app`` check host and person before each request."""
+
+    @app.before_request
+    def _check() -> ResponseReturnValue | None:
+        g.person = None
+        if not _is_our_host(request.environ.get("HTTP_HOST", ""), settings.names):
+            abort(400, "The address in your browser is not one of this box.")
+        if request.endpoint == "static":
+            return None
+        view = app.view_functions.get(request.endpoint or "")
+        g.person = _find_person(touch=not hasattr(view, "is_polled"))
+        # An unknown path is shown as such to everybody: that tells nothing.
+        if g.person or view is None or hasattr(view, "is_public"):
+            return None
+        return _to_sign_in()
+
+
+def _find_person(*, touch: bool) -> Person | None:
+    sid = session.get("sid", "")
+    its = kept().sessions.find(sid, touch=touch)
+    if its is None:
+        return None
+    account = kept().services.desk.account(username=its.username)
+    if account is None or account.session_epoch > its.epoch:
+        kept().sessions.end(sid)
+        return None
+    return Person(account.username, account.full_name, account.role)
+
+
+def _to_sign_in() -> ResponseReturnValue:
+    # A page that a form was sent to can be asked for again; where a poll came from, the whole page is wanted.
+    wanted = request.full_path.rstrip("?") if request.method in {"GET", "HEAD"} else request.path
+    if "HX-Request" in request.headers:
+        return "", 204, {"HX-Redirect": url_for("account.sign_in")}
+    return redirect(f"{url_for('account.sign_in')}?next={quote(wanted)}")
+
+
+def _is_our_host(host: str, names: tuple[str, ...]) -> bool:
+    """Tell whether a Host field names this appliance: by an address, ``localhost`` or one of ``names``."""
+    name = re.sub(r":[0-9]*$", "", host.lower())
+    if name in {"localhost", *names}:
+        return True
+    try:
+        ip_address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,123 @@
+"""First run, signing in and signing out."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from gate_core.desk import RefusedError
+from gate_webui import access
+from gate_webui.forms import FirstRunForm, SignInForm, refuse
+from gate_webui.passwords import BusyError
+
+bp = Blueprint("account", __name__)
+
+_FIRST_RUN = "first-run"
+"""Key under which wrong first-run codes are counted; no account has a space or colon in its name."""
+
+
+@bp.route("/first-run", methods=["GET", "POST"])
+@access.public
+def first_run() -> ResponseReturnValue:
+    """Set up the school and its first coordinator, with the code printed at the first start."""
+    if access.kept().services.desk.is_set_up():
+        return redirect(url_for("account.sign_in"))
+    form = FirstRunForm(
+        data=None if request.method == "POST" else {"code": request.args.get("code", "")}
+    )
+    if form.validate_on_submit() and _set_up(form):
+        _enter(form.username.data)
+        flash("Schoolgate is set up, and you are signed in.")
+        return redirect(url_for("today.page"))
+    return render_template("first_run.html", form=form), 422 if form.errors else 200
+
+
+def _set_up(form: FirstRunForm) -> bool:
+    kept = access.kept()
+    keys = _keys(_FIRST_RUN)
+    if wait_s := kept.throttle.wait_s(*keys):
+        form.form_errors.append(_wait_words(wait_s))
+        return False
+    try:
+        kept.services.desk.set_up(
+            code=form.code.data,
+            school=form.school.data,
+            username=form.username.data,
+            full_name=form.full_name.data,
+            password_hash=kept.passwords.hash(form.password.data),
+        )
+    except BusyError:
+        form.form_errors.append(_BUSY)
+    except RefusedError as refusal:
+        if refusal.field == "code":
+            kept.throttle.fail(*keys)
+        refuse(form, refusal)
+    return not form.errors
+
+
+@bp.route("/sign-in", methods=["GET", "POST"])
+@access.public
+def sign_in() -> ResponseReturnValue:
+    """Ask for user name and password."""
+    form = SignInForm(next=request.args.get("next", ""))
+    if form.validate_on_submit() and _checked(form):
+        _enter(form.username.data)
+        return redirect(access.own_path(form.next.data) or url_for("today.page"))
+    if request.method == "GET" and not access.kept().services.desk.is_set_up():
+        return redirect(url_for("account.first_run"))
+    return render_template("sign_in.html", form=form), 422 if form.errors else 200
+
+
+def _checked(form: SignInForm) -> bool:
+    kept = access.kept()
+    desk = kept.services.desk
+    username = form.username.data.lower()
+    keys = _keys(username)
+    if wait_s := kept.throttle.wait_s(*keys):
+        form.form_errors.append(_wait_words(wait_s))
+        return False
+    account = desk.account(username=username)
+    try:
+        matches = kept.passwords.matches(
+            form.password.data, account.password_hash if account else None
+        )
+    except BusyError:
+        form.form_errors.append(_BUSY)
+        return False
+    desk.record_sign_in(username=username, address=request.remote_addr or "", succeeded=matches)
+    if matches:
+        kept.throttle.succeed(*keys)
+        return True
+    kept.throttle.fail(*keys)
+    form.form_errors.append("The user name or the password is wrong.")
+    return False
+
+
+@bp.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """End the session of this browser."""
+    access.sign_out()
+    flash("You have signed out.")
+    return redirect(url_for("account.sign_in"))
+
+
+_BUSY = "Others are signing in at this moment. Wait a few seconds and try again."
+
+
+def _enter(username: str) -> None:
+    account = access.kept().services.desk.account(username=username)
+    if account is None:
+        raise AssertionError("an account that has just been found")
+    access.sign_in(account.username, account.session_epoch)
+
+
+def _keys(account: str) -> tuple[str, str]:
+    return f"account {account}", f"address {request.remote_addr}"
+
+
+def _wait_words(wait_s: float) -> str:
+    seconds = ceil(wait_s)
+    wait = f"{seconds} seconds" if seconds <= 90 else f"{ceil(seconds / 60)} minutes"
+    return f"Too many wrong attempts. Wait {wait} and try again."

@@ -1,0 +1,199 @@
+"""The coordinator's pages as one Flask application.
+
+Views turn a form into values, ask the desk, and redirect; policy and data are the desk's.
+"""
+
+from __future__ import annotations
+
+import logging
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from flask import Flask, Response, g, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_wtf import CSRFProtect
+from flask_wtf.csrf import CSRFError
+from govuk_frontend_wtf.main import WTFormsHelpers
+from jinja2 import ChoiceLoader, PackageLoader, PrefixLoader
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
+
+from gate_core.desk import UnavailableError
+from gate_webui import (
+    acceptable_use,
+    access,
+    account,
+    activity,
+    changes,
+    devices,
+    today,
+    why,
+    words,
+)
+from gate_webui.forms import PressForm, faults
+from gate_webui.passwords import Passwords
+from gate_webui.sessions import Sessions
+from gate_webui.settings import Services, WebSettings
+from gate_webui.throttle import Throttle
+
+_log = logging.getLogger(__name__)
+
+MAX_FORM_OCTETS: Final = 16_384
+
+# No Strict-Transport-Security: with a certificate of our own making, a browser that remembers it would
+# refuse the page for good.
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'none'; object-src 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # The check of CSRF tokens over HTTPS wants to see that a form came from here.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_FAULT_WORDS: Final = {
+    400: ("This request was not understood", "Go back and try again."),
+    403: ("This page is not for you", "Ask the e-safety coordinator."),
+    404: ("Page not found", "Check the address, or choose a page above."),
+    405: ("This page cannot be used in this way", "Go back and try again."),
+    413: ("That was too long", "Go back and write less."),
+    500: ("Something went wrong on this page", "Filtering goes on. Try again in a minute."),
+    503: (
+        "The steward does not answer",
+        "Filtering goes on with the rules it has. Try again in a minute.",
+    ),
+}
+
+
+def create_app(services: Services, settings: WebSettings, *, secret_key: str) -> Flask:
+    """Return the coordinator's pages.
+
+    Args:
+        services: Whom the pages ask.
+        settings: Names of the appliance, and how long sessions last.
+        secret_key: Signs cookies; made for this appliance alone.
+    """
+    app = Flask(__name__)
+    app.config.update(
+        SECRET_KEY=secret_key,
+        # The prefix makes browsers refuse the cookie unless it is Secure, for "/" and for this host alone.
+        SESSION_COOKIE_NAME="__Host-schoolgate",
+        SESSION_COOKIE_SECURE=True,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=MAX_FORM_OCTETS,
+        MAX_FORM_MEMORY_SIZE=MAX_FORM_OCTETS,
+        # The token lives as long as the cookie: a form left open over lunch can still be sent.
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    app.extensions["schoolgate"] = access.Kept(
+        services, Sessions(settings.idle_s, settings.session_s), Throttle(), Passwords()
+    )
+    access.guard(app, settings)  # Before the CSRF check: who is not signed in is told that first.
+    CSRFProtect(app)
+    WTFormsHelpers(app)
+    for part in (account, today, acceptable_use, devices, activity, why, changes):
+        app.register_blueprint(part.bp)
+    _set_up_templates(app, services)
+    _set_up_faults(app)
+    app.after_request(_set_headers)
+    return app
+
+
+def _set_up_templates(app: Flask, services: Services) -> None:
+    app.jinja_options = {
+        **app.jinja_options,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+    }
+    app.jinja_loader = ChoiceLoader(
+        [
+            PackageLoader("gate_webui"),
+            PrefixLoader(
+                {
+                    "govuk_frontend_jinja": PackageLoader("govuk_frontend_jinja"),
+                    "govuk_frontend_wtf": PackageLoader("govuk_frontend_wtf"),
+                }
+            ),
+        ]
+    )
+    marks = _content_marks(Path(str(app.static_folder)))
+
+    def asset(name: str) -> str:
+        return url_for("static", filename=name, v=marks[name])
+
+    app.jinja_env.globals.update(
+        asset=asset,
+        faults=faults,
+        cell_words=words.CELL_WORDS,
+        state_words=words.STATE_WORDS,
+        action_words=words.ACTION_WORDS,
+        place_words=words.PLACE_WORDS,
+    )
+    app.jinja_env.filters.update(
+        when=lambda iso: words.when(iso, services.clock.now()),
+        minutes_left=lambda until: words.minutes_left(until, services.clock.now()),
+        clock_time=words.clock_time,
+        exact_time=words.exact_time,
+        lamp_words=words.lamp_words,
+        part_words=words.part_words,
+        thousands=words.thousands,
+    )
+
+    @app.context_processor
+    def _person() -> dict[str, Any]:
+        return {
+            "person": g.get("person"),
+            "sign_out_form": PressForm(None) if g.get("person") else None,
+        }
+
+
+def _content_marks(folder: Path) -> dict[str, str]:
+    """Return a mark of the content of each static file, so that browsers may keep them for ever."""
+    return {path.name: sha256(path.read_bytes()).hexdigest()[:12] for path in folder.iterdir()}
+
+
+def _set_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers[name] = value
+    if request.endpoint == "static" and "v" in request.args:
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    else:
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _set_up_faults(app: Flask) -> None:
+    def page(fault: HTTPException, detail: str = "") -> ResponseReturnValue:
+        status = fault.code or 500
+        title, hint = _FAULT_WORDS.get(status, _FAULT_WORDS[400 if status < 500 else 500])
+        # Fields such as Allow belong to the answer; its content is ours.
+        headers = [(k, v) for k, v in fault.get_headers() if not k.lower().startswith("content-")]
+        return render_template("fault.html", title=title, hint=detail or hint), status, headers
+
+    @app.errorhandler(HTTPException)
+    def _refused(fault: HTTPException) -> ResponseReturnValue:
+        # A description that is not the library's comes from abort() in our own code, and is meant for people.
+        own = fault.description != type(fault).description
+        return page(fault, (fault.description or "") if own else "")
+
+    @app.errorhandler(CSRFError)
+    def _stale(fault: CSRFError) -> ResponseReturnValue:
+        _log.debug("action=check path=%r fault=%r", request.path[:80], fault.description)
+        return page(
+            fault, "The page was open for too long. Go back, reload it and send the form again."
+        )
+
+    @app.errorhandler(UnavailableError)
+    def _away(fault: UnavailableError) -> ResponseReturnValue:
+        # Whoever watches the steward tells that it is away; an open page would tell it each second.
+        _log.debug("action=ask path=%r fault=%s", request.path[:80], fault)
+        return today.away() if request.endpoint == "today.live" else page(ServiceUnavailable())
+
+    @app.errorhandler(Exception)
+    def _broken(fault: Exception) -> ResponseReturnValue:
+        _log.exception("action=render path=%r fault=%s", request.path[:80], type(fault).__name__)
+        return page(InternalServerError())

@@ -1,0 +1,279 @@
+"""The forms: what may be typed, and the message beside a field where it may not.
+
+Lengths are bounds for the request; what is allowed in truth the desk says, by ``RefusedError``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from flask_wtf import FlaskForm
+from govuk_frontend_wtf.wtforms_widgets import (
+    GovPasswordInput,
+    GovRadioInput,
+    GovSelect,
+    GovTextArea,
+    GovTextInput,
+)
+from wtforms import (
+    Field,
+    Form,
+    HiddenField,
+    IntegerField,
+    PasswordField,
+    RadioField,
+    SelectChoice,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
+from wtforms.validators import (
+    DataRequired,
+    EqualTo,
+    InputRequired,
+    Length,
+    NumberRange,
+    StopValidation,
+    ValidationError,
+)
+
+from gate_core.desk import RefusedError
+from gate_webui.passwords import MAX_CHARACTERS, fault_of
+
+
+def carry_out(form: FlaskForm, change: Callable[[], None]) -> bool:
+    """Run ``change`` if ``form`` was sent and is sound; tell whether it was done.
+
+    What the desk refuses is told beside the field it names, or above the form.
+    """
+    if not form.validate_on_submit():
+        return False
+    try:
+        change()
+    except RefusedError as refusal:
+        refuse(form, refusal)
+        return False
+    return True
+
+
+def refuse(form: Form, refusal: RefusedError) -> None:
+    """Put the message of ``refusal`` beside its field, or above the ``form``."""
+    message = str(refusal)[:1].upper() + str(refusal)[1:]
+    if refusal.field in form:
+        form[refusal.field].errors = [*form[refusal.field].errors, message]
+    else:
+        form.form_errors.append(message)
+
+
+def faults(form: Form) -> list[dict[str, str]]:
+    """Return the faults of ``form`` for the summary above it, each with a link to its field."""
+    found = [{"text": text, "href": ""} for text in form.form_errors]
+    for field in form:
+        # A group of radio buttons has no element of its own name; its first button has "-0".
+        id_ = f"{field.id}-0" if isinstance(field, RadioField) else field.id
+        found += [{"text": str(text), "href": f"#{id_}"} for text in field.errors[:1]]
+    return found
+
+
+def offer(field: SelectField, choices: Iterable[tuple[str, str]]) -> None:
+    """Have ``field`` offer ``choices``: what is sent, and what is shown."""
+    field.choices = [SelectChoice(value, label) for value, label in choices]
+
+
+def _strip(text: str | None) -> str | None:
+    return text.strip() if text else text
+
+
+def _text(label: str, message: str, most: int, description: str = "", **kwargs: Any) -> StringField:
+    return StringField(
+        label,
+        filters=[_strip],
+        validators=[
+            DataRequired(message),
+            Length(max=most, message=f"Use at most {most} characters."),
+        ],
+        description=description,
+        widget=GovTextInput(),
+        **kwargs,
+    )
+
+
+_MINUTES: Final = "Enter a whole number of minutes from 1 to 480."
+
+
+class _PostForm(FlaskForm):  # type: ignore[misc]  # WTForms has no types
+    """A form that changes something; it carries a CSRF token."""
+
+
+class _AskForm(Form):  # type: ignore[misc]  # WTForms has no types
+    """A form asked by GET: it changes nothing, and what it finds has an address of its own."""
+
+
+class FirstRunForm(_PostForm):
+    """The school and its first coordinator."""
+
+    code = _text(
+        "First-run code",
+        "Enter the first-run code.",
+        64,
+        "Printed when the box was started for the first time.",
+    )
+    school = _text("Name of the school", "Enter the name of the school.", 100)
+    full_name = _text(
+        "Your full name",
+        "Enter your full name.",
+        100,
+        "You will be the e-safety coordinator. Others see your name beside the changes you make.",
+    )
+    username = _text(
+        "User name",
+        "Enter a user name.",
+        60,
+        "What you will sign in with. Lower-case letters, digits, full stops and hyphens.",
+    )
+    password = PasswordField(
+        "Password",
+        validators=[InputRequired("Enter a password.")],
+        description="At least 12 characters. Three random words are good.",
+        widget=GovPasswordInput(),
+    )
+    again = PasswordField(
+        "Password again",
+        validators=[
+            InputRequired("Enter the password again."),
+            EqualTo("password", "The two passwords are not the same."),
+        ],
+        widget=GovPasswordInput(),
+    )
+
+    def validate_username(self, field: Field) -> None:
+        """Refuse a user name that is hard to type again."""
+        field.data = field.data.lower()
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", field.data):
+            raise ValidationError("Use lower-case letters, digits, full stops and hyphens only.")
+
+    def validate_password(self, field: Field) -> None:
+        """Refuse a password that is short or obvious."""
+        known = [str(f.data or "") for f in (self.school, self.full_name, self.username)]
+        if fault := fault_of(field.data, *known):
+            raise StopValidation(fault)
+
+
+class SignInForm(_PostForm):
+    """User name and password."""
+
+    username = _text("User name", "Enter your user name.", 60)
+    password = PasswordField(
+        "Password",
+        validators=[
+            InputRequired("Enter your password."),
+            Length(max=MAX_CHARACTERS, message=f"Use at most {MAX_CHARACTERS} characters."),
+        ],
+        widget=GovPasswordInput(),
+    )
+    next = HiddenField()
+
+
+class PauseForm(_PostForm):
+    """How long, and for whom."""
+
+    minutes = IntegerField(
+        "Minutes",
+        default=30,
+        validators=[InputRequired(_MINUTES), NumberRange(1, 480, _MINUTES)],
+        invalid_value_message=_MINUTES,
+        widget=GovTextInput(),
+    )
+    group = SelectField("For whom", default="", widget=GovSelect())
+
+
+class CellForm(_PostForm):
+    """One cell of the acceptable-use table."""
+
+    cell = RadioField(
+        "What the policy says",
+        validators=[InputRequired("Choose what the policy says.")],
+        widget=GovRadioInput(),
+    )
+    reason = TextAreaField(
+        "Why it changes",
+        filters=[_strip],
+        validators=[
+            DataRequired("Write why it changes. Governors will read it."),
+            Length(max=500, message="Use at most 500 characters."),
+        ],
+        description="One sentence. It is kept with your name, for the head teacher and governors.",
+        widget=GovTextArea(),
+    )
+
+
+class DeviceForm(_PostForm):
+    """Name and group of a device."""
+
+    name = _text(
+        "Name",
+        "Enter a name for the device.",
+        60,
+        "What is written on it, or where it stands, such as “Laptop 7” or “Year 4 tablet 12”.",
+    )
+    group = SelectField("Group", validators=[InputRequired("Choose a group.")], widget=GovSelect())
+
+
+class ActivityForm(_AskForm):
+    """Which decisions to show."""
+
+    text = StringField(
+        "Site or device",
+        filters=[_strip],
+        default="",
+        validators=[Length(max=253, message="Use at most 253 characters.")],
+        widget=GovTextInput(),
+    )
+    group = SelectField("Group", default="", widget=GovSelect())
+    device = SelectField("Device", default="", widget=GovSelect())
+    action = SelectField(
+        "Allowed or blocked",
+        default="",
+        choices=[
+            SelectChoice("", "Both"),
+            SelectChoice("allow", "Allowed"),
+            SelectChoice("block", "Blocked"),
+        ],
+        widget=GovSelect(),
+    )
+    source = SelectField(
+        "Seen as",
+        default="",
+        choices=[
+            SelectChoice("", "Both"),
+            SelectChoice("dns", "Site name looked up"),
+            SelectChoice("firewall", "Connection made"),
+        ],
+        widget=GovSelect(),
+    )
+
+
+class WhyForm(_AskForm):
+    """Who, and which site."""
+
+    name = _text(
+        "Site",
+        "Enter the name of a site.",
+        500,
+        "You may paste a whole web address.",
+    )
+    client = SelectField("Who", validators=[InputRequired("Choose who.")], widget=GovSelect())
+
+
+class PressForm(_PostForm):
+    """A button without fields: the token alone."""
+
+
+def text_of_page(name: str) -> str:
+    """Return the site's name in what somebody pasted: ``https://www.example.org/page`` has ``www.example.org``."""
+    found = re.match(
+        r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/@?#]*@)?([^/?#:]+)", name.strip(), re.IGNORECASE
+    )
+    return found[1] if found else name

@@ -1,0 +1,101 @@
+"""Passwords: what is good enough, and argon2id."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+MIN_CHARACTERS: Final = 12
+MAX_CHARACTERS: Final = 200
+
+_OBVIOUS: Final = (
+    "password",
+    "passw0rd",
+    "letmein",
+    "welcome",
+    "qwertyuiop",
+    "qwerty",
+    "schoolgate",
+    "changeme",
+    "administrator",
+    "coordinator",
+    "abcdefghijklmnopqrstuvwxyz",
+    "1234567890",
+    "12345678",
+    "987654321",
+)
+
+
+NOBODYS: Final = (
+    "$argon2id$v=19$m=65536,t=3,p=4$nLpSfHy+jb+NND9iYnDYcg$bB2dcR"
+    "Huvvpd9E1e7xvgKLWr/gmCflysoPtuY2Ib6IA"
+)
+"""Hash of a random text that nobody kept: checked where there is no account, so that it takes as long."""
+
+
+def fault_of(password: str, *known: str) -> str | None:
+    """Return what is wrong with a new ``password``, as a sentence; None where it will do.
+
+    Args:
+        password: As typed.
+        known: What others know of the person and the school.
+    """
+    if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
+        return f"Use {MIN_CHARACTERS} to {MAX_CHARACTERS} characters. Three random words are good."
+    # What is left once an obvious word is taken out must be as good as a short password.
+    rest = password.lower()
+    for word in (*_OBVIOUS, *(w for k in known for w in k.lower().split() if len(w) > 3)):
+        rest = rest.replace(word, "")
+    if len(rest) < MIN_CHARACTERS / 2 or len(set(rest)) < 4:
+        return "This password is easy to guess. Three random words are good."
+    return None
+
+
+class BusyError(RuntimeError):
+    """Others are being signed in; try again in a moment."""
+
+
+class Passwords:
+    """Hashes and checks passwords, one at a time: each takes 64 MiB and all a core has.
+
+    Two more may wait for their turn. All others get ``BusyError`` at once, so that a flood of guesses never takes
+    the threads that serve everything else.
+    """
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher()
+        self._one = threading.Lock()
+        self._places = threading.Semaphore(3)
+
+    def hash(self, password: str) -> str:
+        """Return the argon2id hash of ``password``; may raise ``BusyError``."""
+        with self._turn():
+            return self._hasher.hash(password)
+
+    def matches(self, password: str, stored: str | None) -> bool:
+        """Tell whether ``stored`` was made from ``password``; takes as long where nothing is stored.
+
+        Raises:
+            BusyError: Too many others are waiting.
+        """
+        with self._turn():
+            try:
+                self._hasher.verify(stored or NOBODYS, password)
+            except (VerificationError, InvalidHashError):
+                return False
+        return stored is not None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise BusyError
+        try:
+            with self._one:
+                yield
+        finally:
+            self._places.release()

@@ -1,0 +1,10 @@
+// Turns on what works better with JavaScript. Every page works without it.
+import { initAll } from './govuk-frontend.min.js'
+
+document.body.classList.add('js-enabled', 'govuk-frontend-supported')
+initAll()
+
+// A page that has lost the box must not go on saying that all is well.
+const lost = document.getElementById('lost-contact')
+document.body.addEventListener('htmx:sendError', () => { if (lost) lost.hidden = false })
+document.body.addEventListener('htmx:afterOnLoad', () => { if (lost) lost.hidden = true })

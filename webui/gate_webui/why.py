@@ -1,0 +1,37 @@
+"""Check a site: what somebody gets for it, and which place of the order decides."""
+
+from __future__ import annotations
+
+from flask import Blueprint, render_template, request
+from flask.typing import ResponseReturnValue
+
+from gate_core.desk import Explanation, RefusedError
+from gate_webui import access
+from gate_webui.forms import WhyForm, offer, refuse, text_of_page
+
+bp = Blueprint("why", __name__)
+
+
+@bp.get("/why")
+def page() -> ResponseReturnValue:
+    """Ask for a person or device and a site, and explain the decision."""
+    desk = access.kept().services.desk
+    asked = "name" in request.args
+    form = WhyForm(request.args if asked else None)
+    named = [(d.mac, d.name or f"Unknown device {d.mac}") for d in desk.devices()]
+    choices = {
+        **{group.id: f"Anyone in {group.title}" for group in desk.groups()},
+        **dict(sorted(named, key=lambda pair: pair[1].lower())),
+    }
+    # A link from a record may name an address that belongs to no device any more.
+    if client := request.args.get("client", ""):
+        choices.setdefault(client, client[:60])
+    offer(form.client, choices.items())
+    explanation: Explanation | None = None
+    if asked and form.validate():
+        try:
+            explanation = desk.explain(client=form.client.data, name=text_of_page(form.name.data))
+        except RefusedError as refusal:
+            refuse(form, refusal)
+    page = render_template("why.html", form=form, explanation=explanation)
+    return page, 422 if form.errors else 200

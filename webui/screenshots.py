@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Take screenshots of every page, as a phone and as a desktop show it: ``webui/screenshots.py FOLDER``.
+
+The pages are served by the real server with the demonstration data of the tests; Chromium looks at them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import importlib.util
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+DEMONSTRATION: Final = Path(__file__).parents[1] / "tests" / "webui" / "conftest.py"
+
+SUBMIT: Final = "main button[type=submit]"
+
+WIDTHS: Final = {"phone": 390, "desktop": 1280}
+
+PAGES: Final = {
+    "today": "/",
+    "acceptable-use": "/acceptable-use/ks2",
+    "cell": "/acceptable-use/ks2/video",
+    "cell-locked": "/acceptable-use/ks2/grooming",
+    "devices": "/devices",
+    "device": "/devices/3e:1f:a0:00:53:41",
+    "activity": "/activity",
+    "check-a-site": "/why?client=ks2&name=www.games.example",
+    "changes": "/changes",
+    "cannot-see": "/cannot-see",
+    "not-found": "/nowhere",
+}
+
+BLOCKED: Final = {
+    "block-page": "www.games.example",
+    "block-page-illegal": "bad.example",
+    "block-page-open": "stories.example",
+}
+
+
+def main() -> None:
+    """Take them all."""
+    parser = argparse.ArgumentParser(description="Take screenshots of every page.")
+    parser.add_argument("folder", type=Path, help="where to put them")
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    tests = _tests()
+    for size, width in WIDTHS.items():
+        with tempfile.TemporaryDirectory() as state, _Camera(folder, size, width) as camera:
+            with tests.running_server(Path(state), fresh=True) as server:
+                camera.shoot("first-run", f"{server.url}/first-run?code={tests.CODE}")
+            with tests.running_server(Path(state)) as server:
+                _tour(camera, tests, server)
+
+
+def _tests() -> ModuleType:
+    """Return the module with the demonstration data; it is no part of a package."""
+    spec = importlib.util.spec_from_file_location("webui_demonstration", DEMONSTRATION)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(DEMONSTRATION)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # Where dataclasses look their annotations up.
+    spec.loader.exec_module(module)
+    return module
+
+
+def _tour(camera: _Camera, tests: ModuleType, server: Any) -> None:
+    browser = camera.browser
+    for name, host in BLOCKED.items():
+        camera.shoot(name, f"http://{host}:{server.block_page_port}/")
+    camera.shoot("sign-in", f"{server.url}/sign-in")
+    browser.find_element(By.NAME, "username").send_keys(tests.USERNAME)
+    browser.find_element(By.NAME, "password").send_keys("wrong")
+    camera.press(SUBMIT, then=".govuk-error-summary")
+    camera.shoot("sign-in-wrong")
+    browser.find_element(By.NAME, "password").send_keys(tests.PASSWORD)
+    camera.press(SUBMIT, then="#part-state")
+    for name, path in PAGES.items():
+        camera.shoot(name, server.url + path)
+    browser.get(f"{server.url}/acceptable-use/ks2/video")
+    camera.press(SUBMIT, then=".govuk-error-summary")
+    camera.shoot("cell-fault")
+    browser.get(server.url)
+    camera.press("form[action='/pause'] button", then="button[form=end-pause]")
+    camera.shoot("today-paused")
+    camera.shoot("block-page-paused", f"http://www.games.example:{server.block_page_port}/")
+
+
+class _Camera:
+    """Chromium, of one width."""
+
+    def __init__(self, folder: Path, size: str, width: int) -> None:
+        self._folder = folder
+        self._size = size
+        options = webdriver.ChromeOptions()
+        options.binary_location = "/usr/bin/chromium"
+        options.accept_insecure_certs = True
+        options.add_argument("--headless=new")
+        options.add_argument("--no-sandbox")
+        options.add_argument("--hide-scrollbars")
+        # Pupils' browsers are led to the block page by the sinkhole; this one by its own rule.
+        options.add_argument("--host-resolver-rules=MAP *.example 127.0.0.1")
+        service = webdriver.ChromeService("/usr/bin/chromedriver")
+        self.browser = webdriver.Chrome(options, service)
+        self.browser.implicitly_wait(10)
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def __enter__(self) -> _Camera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.browser.quit()
+
+    def press(self, what: str, *, then: str) -> None:
+        """Click on ``what`` and wait for ``then``: no picture can be taken between two pages."""
+        self.browser.find_element(By.CSS_SELECTOR, what).click()
+        self.browser.find_element(By.CSS_SELECTOR, then)
+
+    def shoot(self, name: str, url: str | None = None) -> None:
+        """Take a picture of the whole page at ``url``, or of where the browser is."""
+        if url:
+            self.browser.get(url)
+        shot = {"format": "png", "captureBeyondViewport": True}
+        picture = self.browser.execute_cdp_cmd("Page.captureScreenshot", shot)
+        path = self._folder / f"{name}-{self._size}.png"
+        path.write_bytes(base64.b64decode(picture["data"]))
+
+
+if __name__ == "__main__":
+    main()
