@@ -7,8 +7,8 @@ colours apart. From top to bottom:
 lamp        colour  on                      blink (1 a second)      flash (4 a second)
 ==========  ======  ======================  ======================  =============================
 fault       red     press not carried out   button stuck            part of the filter is down
-attention   amber   lists or disk degraded  time not known          steward does not answer
-filtering   green   filtering               starting
+attention   amber   see the dashboard       time not known          steward does not answer
+filtering   green   filtering               starting                filtering names only
 pause       blue    pause in force          pause on its way        press taken, not yet answered
 ==========  ======  ======================  ======================  =============================
 """
@@ -161,12 +161,12 @@ def _degraded(state: PanelState, at_s: float) -> bool:
     return any(c.state in ("degraded", "down") and c.name != "panel" for c in components)
 
 
-def _names_only(state: PanelState, at_s: float) -> bool:
-    return state.status is not None and bool(state.status.uncovered)
-
-
 def _filtering(state: PanelState, at_s: float) -> bool:
     return state.reachable and state.status is not None and state.status.filtering
+
+
+def _names_only(state: PanelState, at_s: float) -> bool:
+    return _filtering(state, at_s) and state.status is not None and bool(state.status.uncovered)
 
 
 def _requested(state: PanelState, at_s: float) -> bool:
@@ -220,13 +220,15 @@ LAMPS: Final[Mapping[str, LampRules]] = {
             Rule(_unreachable, Pattern.FLASH, "The steward does not answer; filtering goes on."),
             Rule(_clock_unknown, Pattern.BLINK, "The time is not known; strict rules hold."),
             Rule(_degraded, Pattern.ON, "Something needs attention: see the dashboard."),
-            Rule(_names_only, Pattern.ON, "One network port: only look-ups of names are filtered."),
         ),
         "Nothing needs attention.",
     ),
     "filtering": LampRules(
         "green",
         (
+            Rule(
+                _names_only, Pattern.FLASH, "One network port: only look-ups of names are filtered."
+            ),
             Rule(_filtering, Pattern.ON, "Pupils' internet is filtered."),
             Rule(_starting, Pattern.BLINK, "Starting; nothing passes yet."),
         ),

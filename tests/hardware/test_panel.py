@@ -94,6 +94,12 @@ def shown(state: PanelState, at_s: float = 100) -> dict[str, str]:
             id="classifier down",
         ),
         pytest.param(
+            heard(UP, replace(STATUS, mode="resolver", uncovered=("connections",))),
+            100,
+            {"filtering": "flash"},
+            id="look-ups of names only",
+        ),
+        pytest.param(
             heard(UP, component("lists", "degraded")),
             100,
             {"filtering": "on", "attention": "on"},

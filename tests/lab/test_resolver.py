@@ -41,6 +41,12 @@ def test_resolver_says_what_it_does_not_cover(school: Appliance) -> None:
     assert status["mode"] == "resolver"
     assert status["filtering"] is True
     assert status["uncovered"]
-    assert not {c["name"] for c in status["components"]} & {"firewall"} or any(
-        c["name"] == "firewall" and c["state"] == "off" for c in status["components"]
+    assert "firewall" not in {c["name"] for c in status["components"]}
+    school.lab.wait_for(
+        lambda: lamps(school).get("filtering") == "flash", "the green lamp to flash", 10
     )
+
+
+def lamps(school: Appliance) -> dict[str, str]:
+    panel = school.status()["panel"]
+    return {lamp["name"]: lamp["pattern"] for lamp in panel["lamps"]} if panel else {}

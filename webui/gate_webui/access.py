@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import LoginManager, UserMixin, current_user
 
 from gate_webui.passwords import Passwords
 from gate_webui.sessions import Sessions
@@ -26,8 +27,8 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 _OWN_PATH: Final = re.compile(r"/(?:[^/\\\x00-\x20\x7f][^\\\x00-\x20\x7f]*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+@dataclass(frozen=True)
+class Person(UserMixin):  # type: ignore[misc]  # the package has no types
     """Who is signed in."""
 
     username: str
@@ -86,25 +87,34 @@ def own_path(target: str | None) -> str | None:
 
 def guard(app: Flask, settings: WebSettings) -> None:
     """Have ``app`` check host and person before each request."""
+    manager = LoginManager()
+    manager.init_app(app, add_context_processor=False)
+    # Who somebody is comes from our own sessions, with each request: nothing of Flask-Login's own is ever in the
+    # cookie, so that nobody is remembered beyond a session, and signing out ends it whoever has a copy.
+    manager.session_protection = None
+    manager.request_loader(lambda _: _find_person())
+    manager.unauthorized_handler(_to_sign_in)
 
     @app.before_request
     def _check() -> ResponseReturnValue | None:
+        # Set before anything can fail, because the pages that tell of faults look at it.
         g.person = None
         if not _is_our_host(request.environ.get("HTTP_HOST", ""), settings.names):
             abort(400, "The address in your browser is not one of this box.")
         if request.endpoint == "static":
             return None
+        g.person = current_user if current_user.is_authenticated else None
         view = app.view_functions.get(request.endpoint or "")
-        g.person = _find_person(touch=not hasattr(view, "is_polled"))
         # An unknown path is shown as such to everybody: that tells nothing.
         if g.person or view is None or hasattr(view, "is_public"):
             return None
-        return _to_sign_in()
+        return cast("ResponseReturnValue", manager.unauthorized())
 
 
-def _find_person(*, touch: bool) -> Person | None:
+def _find_person() -> Person | None:
+    view = current_app.view_functions.get(request.endpoint or "")
     sid = session.get("sid", "")
-    its = kept().sessions.find(sid, touch=touch)
+    its = kept().sessions.find(sid, touch=not hasattr(view, "is_polled"))
     if its is None:
         return None
     account = kept().services.desk.account(username=its.username)
