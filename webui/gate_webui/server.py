@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import signal
 import socket
 import ssl
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -43,7 +45,7 @@ _BLOCK_THREADS: Final = 4
 
 
 def serve(settings: WebSettings, services: Services) -> None:
-    """Serve until SystemExit or KeyboardInterrupt is raised, as the handler of SIGTERM does.
+    """Serve until SIGTERM or SIGINT, in the main thread.
 
     Raises:
         OSError: An address cannot be listened on, or the certificate cannot be read (``ssl.SSLError``).
@@ -73,7 +75,8 @@ def serve(settings: WebSettings, services: Services) -> None:
             settings.port,
             settings.block_page_port,
         )
-        asyncio.run(_accept_all(listeners))
+        with suppress(asyncio.CancelledError):
+            asyncio.run(_accept_all(listeners))
     finally:
         for _, listener in listeners:
             listener.close()
@@ -120,6 +123,12 @@ def _listen(address: str, port: int) -> socket.socket:
 
 
 async def _accept_all(listeners: Iterable[tuple[_Site, socket.socket]]) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        # The wiring's handler raises SystemExit wherever the process happens to be: within a connection it would be
+        # taken for that connection's fault.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
     async with asyncio.TaskGroup() as group:
         for site, listener in listeners:
             group.create_task(site.accept(listener))
