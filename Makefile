@@ -40,7 +40,7 @@ docs: setup ## write docs/configuration.md anew
 
 test: setup $(if $(T),,static) ## every check and test, in namespaces and a browser too (T=tests/dns for one folder)
 	@tools/need run lab test
-	$(BIN)/pytest -q $(T)
+	$(BIN)/pytest -q -m "not image and not pi" $(T)
 
 lab: setup ## the tests in network namespaces only
 	@tools/need run lab test
