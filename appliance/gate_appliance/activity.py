@@ -6,7 +6,9 @@ A record's id is its day (ordinal) times 10^9 plus its row, so that ids grow ove
 
 from __future__ import annotations
 
+import errno
 import logging
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -21,6 +23,9 @@ from gate_core.desk import ActivityFilter
 from gate_core.events import Event, Source
 
 _log = logging.getLogger(__name__)
+
+RESERVE_OCTETS: Final = 64 << 20
+"""Free space that the log leaves to the policy; a fifth of a disk that is smaller than five times that."""
 
 _TABLE: Final = "decision"
 _DAY: Final = 1_000_000_000
@@ -71,8 +76,14 @@ class ActivityLog:
         """Write ``events`` to the files of their days; a file that can't be written is set aside once.
 
         Raises:
-            sqlite3.OperationalError: The disk is full or gone; nothing of the day in question was written.
+            OSError: The disk is nearly full: the log stops before policy can't be changed any more.
+            sqlite3.OperationalError: The disk refuses; nothing of the day in question was written.
         """
+        disk = shutil.disk_usage(self._directory)
+        if disk.free < min(RESERVE_OCTETS, disk.total // 5):
+            raise OSError(
+                errno.ENOSPC, "the disk is nearly full; what is left is kept for the policy"
+            )
         days: dict[date, list[Event]] = {}
         for event in events:
             days.setdefault(self._day(event.at_ms), []).append(event)

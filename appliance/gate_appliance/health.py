@@ -50,12 +50,16 @@ class Health:
         self._counted_at = float("-inf")
         self._totals = (0, 0, 0)
         self._panel_at = float("-inf")
-        self.disk_fault = ""
-        """Why the state directory can't be written; "" while it can."""
+        self.fault = ""
+        """Why the steward can't do its work, such as a full disk; "" while it can."""
 
     def heard_panel(self) -> None:
         """Note that the panel is alive."""
         self._panel_at = time.monotonic()
+
+    def is_everywhere(self, version: int) -> bool:
+        """Tell whether every part that is alive acts on ``version``."""
+        return all(self._recorder.in_force(s) in (None, version) for s in self._needed())
 
     def status(self, facts: Facts) -> Status:
         """Return the status of this moment, without a revision."""
@@ -115,7 +119,7 @@ class Health:
         return self._totals
 
     def _recorder_component(self) -> Component:
-        fault = self._recorder.fault or self.disk_fault
+        fault = self._recorder.fault or self.fault
         if fault:
             return Component("recorder", "degraded", f"Nothing can be written: {fault}.")
         if lost := self._recorder.lost():

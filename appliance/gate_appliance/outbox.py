@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,9 @@ from gate_core.events import Event, InForce, render_batches
 CAPACITY: Final = 20_000
 """Events held while the recorder is away: some seconds of a busy school, about 10 MB."""
 
+RETRY_S: Final = 0.25
+"""How long a recorder that took nothing is left alone."""
+
 
 class Outbox:
     """Sends events as datagrams (``gate_core.ports.EventSink``); one a process, used by one thread."""
@@ -21,6 +25,7 @@ class Outbox:
         self._recorder = str(recorder)
         self._held: deque[Event | InForce] = deque()
         self._dropped = 0
+        self._retry_at_s = 0.0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def put(self, event: Event | InForce) -> None:
@@ -34,14 +39,16 @@ class Outbox:
 
     def flush(self) -> None:
         """Send what is held; what the recorder has no room for stays."""
-        if not self._held:
+        if not self._held or time.monotonic() < self._retry_at_s:
             return
         sent = 0
         for datagram, messages in render_batches(tuple(self._held)):
             try:
                 self._socket.sendto(datagram, self._recorder)
             except OSError:
-                break  # The recorder is away or busy: they stay, bounded by put.
+                # The recorder is away or busy: they stay, bounded by put, and cost nothing for a while.
+                self._retry_at_s = time.monotonic() + RETRY_S
+                break
             sent += messages
         for _ in range(sent):
             self._held.popleft()

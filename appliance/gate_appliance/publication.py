@@ -67,18 +67,26 @@ class Publisher:
             previous.unlink(missing_ok=True)
             previous.hardlink_to(current)
         write_durably(current, octets)
-        for listener in self._announce.iterdir():
-            self._tell(listener, policy.version)
+        self.announce(policy.version)
 
-    def _tell(self, listener: Path, version: int) -> None:
+    def announce(self, version: int) -> None:
+        """Tell every process that listens to look at the snapshot."""
+        for listener in self._announce.iterdir():
+            try:
+                self._socket.sendto(b"%d" % version, str(listener))
+            # Nobody listens there now, or it has older announcements unread and will take the newest snapshot with
+            # them. The name stays: a process that starts again binds it anew, and that may be at this moment.
+            except (ConnectionRefusedError, BlockingIOError):
+                continue
+            except OSError as e:
+                _log.warning("action=announce listener=%s fault=%s", listener.name, e)
+
+    def published_version(self) -> int:
+        """Return the version of the snapshot that lies there; 0 where there is none that can be read."""
         try:
-            self._socket.sendto(b"%d" % version, str(listener))
-        except ConnectionRefusedError:
-            listener.unlink(missing_ok=True)  # Its process is gone.
-        except BlockingIOError:
-            pass  # It has older announcements unread, and will take the newest snapshot with them.
-        except OSError as e:
-            _log.warning("action=announce listener=%s fault=%s", listener.name, e)
+            return parse_snapshot((self._directory / _SNAPSHOT).read_bytes()).policy.version
+        except (OSError, ValueError):
+            return 0
 
     def close(self) -> None:
         """Free the socket."""

@@ -6,10 +6,13 @@ snapshot; when it comes back it publishes what the store says.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import secrets
+import signal
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +44,7 @@ TICK_S: Final = 0.2
 
 _DISCOVER_EVERY_S: Final = 3.0
 _SAVE_EVERY_TICKS: Final = 1500  # five minutes: the card is spared
+_REMIND_EVERY_TICKS: Final = 5
 
 
 class Steward:
@@ -64,14 +68,21 @@ class Steward:
         self._neighbours = KernelNeighbours()
         self._neighbours_lock = threading.Lock()
         self._panel: PanelReport | None = None
+        published = self._publisher.published_version()
+        if published > self.store.version:
+            # The store was lost or an older one put in its place: nobody may take its policy for an old one.
+            _log.warning("action=start published=%d store=%d", published, self.store.version)
+            self.store.raise_version(above=published)
         self.policy = self._publish()
         """The policy in force."""
         self._changed = threading.Condition()
         self._status = self._health.status(self._facts())
         self._closing = threading.Event()
         self._threads = [
-            threading.Thread(target=self._watch, daemon=True, name="steward-watch"),
-            threading.Thread(target=self._discover, daemon=True, name="steward-discover"),
+            threading.Thread(
+                target=_or_end, args=(work,), daemon=True, name=f"steward{work.__name__}"
+            )
+            for work in (self._watch, self._discover)
         ]
         if not self.store.is_set_up():
             _offer_first_run(self.places.first_run_code)
@@ -112,15 +123,19 @@ class Steward:
         """Change the policy in the store; it holds only if it can be compiled, and is then published.
 
         Raises:
-            RefusedError: The policy that would come of it can't be; nothing has changed.
+            RefusedError: The policy that would come of it can't be, or can't be stored; nothing has changed.
         """
         with self.lock:
-            with self.store.changing(change, self.clock.now()) as db:
-                yield db
-                try:
+            try:
+                with self.store.changing(change, self.clock.now()) as db:
+                    yield db
                     render_snapshot(self._compile(), self._lists.sha256)
-                except ValueError as e:
-                    raise RefusedError(str(e)) from e
+            except sqlite3.OperationalError as e:
+                raise RefusedError(f"this can't be stored ({e}); nothing has changed") from e
+            except RefusedError:
+                raise
+            except ValueError as e:
+                raise RefusedError(str(e)) from e
             self.policy = self._publish()
         self._look()
 
@@ -175,16 +190,21 @@ class Steward:
     def _watch(self) -> None:
         ticks = 0
         while not self._closing.wait(TICK_S):
+            ticks += 1
             try:
                 self._follow_timetable()
-                ticks += 1
                 if ticks % _SAVE_EVERY_TICKS == 0:
                     self._save()
-                self._health.disk_fault = ""
-            except OSError as e:
-                if not self._health.disk_fault:
+                self._health.fault = ""
+            except (OSError, sqlite3.Error, ValueError) as e:
+                if not self._health.fault:
                     _log.error("action=watch fault=%s", e)  # the message says it all
-                self._health.disk_fault = str(e)
+                self._health.fault = str(e)
+            if ticks % _REMIND_EVERY_TICKS == 0 and not self._health.is_everywhere(
+                self.policy.version
+            ):
+                # Whoever missed it, or could not read it, looks again.
+                self._publisher.announce(self.policy.version)
             self._look()
 
     def _follow_timetable(self) -> None:
@@ -211,6 +231,16 @@ class Steward:
     def _save(self) -> None:
         self.clock.remember()
         self.sightings.save()
+
+
+def _or_end(work: Callable[[], None]) -> None:
+    """Run ``work``; a mistake of ours in it ends the process, so that no status stays green that nobody renews."""
+    try:
+        work()
+    except BaseException:
+        _log.exception("action=%s", work.__name__)
+        _thread.interrupt_main(signal.SIGTERM)
+        raise
 
 
 def _offer_first_run(path: Path) -> None:

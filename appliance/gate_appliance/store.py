@@ -201,10 +201,10 @@ class Store:
         """Set the name of the school; within ``changing``."""
         self._set("school", name)
 
-    def raise_version(self) -> None:
-        """Raise the version without a change: an edge of the timetable makes the policy mean something else."""
+    def raise_version(self, above: int = 0) -> None:
+        """Raise the version without a change, to more than ``above``: the policy means something else from here on."""
         with self._transaction():
-            self._set("version", str(self.version + 1))
+            self._set("version", str(max(self.version, above) + 1))
 
     def groups(self) -> Mapping[str, Group]:
         """Return the groups by id, in the order of the pages."""

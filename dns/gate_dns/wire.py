@@ -292,6 +292,9 @@ def parse_query(message: bytes, transport: Transport = Transport.UDP) -> Query:
             raise MalformedMessageError(message, f"{header.q} questions", Rcode.FORMERR)
         question = DNSQuestion.parse(reader)
         end = reader.offset
+        if end != HEADER_OCTETS + sum(len(label) + 1 for label in question.qname.label) + 5:
+            # A pointer in the only name there is: no client writes that, and no upstream's answer would match it.
+            raise MalformedMessageError(message, "compressed question", Rcode.FORMERR)
         edns = _parse_edns(reader, header)
     except _FAULTS as e:
         if isinstance(e, MalformedMessageError):

@@ -117,6 +117,37 @@ def test_illegal_cell_lowered_in_the_database_is_refused_at_the_next_change(desk
     assert not source.refresh()
 
 
+def test_change_that_the_disk_refuses_is_refused_and_leaves_the_old_policy(desk, steward, source):
+    with steward.store._transaction() as db:  # a full disk, for SQLite
+        pages = next(iter(db.query("pragma page_count")))["page_count"]
+    steward.store._connection.execute(f"pragma max_page_count = {pages}")  # as above
+    last = ""
+    for n in range(200):
+        try:
+            desk.set_device(
+                mac=f"00:00:5e:00:53:{n:02x}", name="x" * 60, group="ks2", actor="a" * 99
+            )
+        except RefusedError as e:
+            last = str(e)
+            break
+    assert "can't be stored" in last
+    assert desk.status().version == steward.store.version
+
+
+def test_steward_whose_store_was_lost_goes_on_above_the_published_version(config):
+    first = Steward(config)
+    desk = StewardDesk(first)
+    for n in range(3):
+        desk.set_device(mac=MAC, name=f"n{n}", group="ks2", actor="ann")
+    version = first.policy.version
+    first.close()
+    for path in Path(config.appliance.state_directory).glob("policy.db*"):
+        path.unlink()
+    second = Steward(config)
+    assert second.policy.version > version
+    second.close()
+
+
 def test_pause_reaches_the_groups_of_the_button_and_ends(desk, source):
     desk.start_pause(groups=(), minutes=10, actor="button")
     source.refresh()

@@ -111,14 +111,35 @@ def test_source_with_lists_that_are_gone_keeps_the_old_snapshot(publisher, sourc
     assert source.current().version == 1
 
 
-def test_publish_forgets_listeners_that_died(publisher, places, source):
+def test_publish_leaves_the_name_of_a_dead_listener_to_its_successor(publisher, places, source):
     dead = SnapshotSource(*places, "dead")
-    path = places[1] / "dead"
     dead._socket.close()  # as a killed process leaves it: closed, the name still there
-    assert path.exists()
     publisher.publish(replace(POLICY, version=2), "")
-    assert not path.exists()
     assert readable(source)
+    again = SnapshotSource(*places, "dead")
+    publisher.publish(replace(POLICY, version=3), "")
+    assert readable(again)
+    again.close()
+
+
+def test_announce_has_a_listener_look_again(publisher, places, source):
+    file = places[0] / "policy"
+    publisher.publish(replace(POLICY, version=2), "")
+    whole = file.read_bytes()
+    file.write_bytes(b"damaged")
+    assert not source.refresh()
+    file.write_bytes(whole)
+    publisher.announce(2)
+    assert readable(source)
+    assert source.refresh()
+
+
+def test_published_version_of_nothing_or_a_damaged_file_is_0(publisher, places):
+    assert publisher.published_version() == 0
+    publisher.publish(replace(POLICY, version=7), "")
+    assert publisher.published_version() == 7
+    (places[0] / "policy").write_bytes(b"damaged")
+    assert publisher.published_version() == 0
 
 
 def test_write_durably_replaces_the_whole_content(tmp_path):

@@ -1,5 +1,7 @@
+import shutil
 import socket
 import time
+from collections import namedtuple
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -142,9 +144,38 @@ def test_outbox_keeps_events_while_the_recorder_is_away(short_path, outbox, log)
     outbox.flush()
     recorder = Recorder(short_path / "events", log)
     recorder.start()
-    outbox.flush()
-    until(lambda: found(log) == ["x.example"])
+
+    def arrived():
+        outbox.flush()
+        return found(log) == ["x.example"]
+
+    until(arrived)
     recorder.close()
+
+
+def test_outbox_leaves_a_recorder_alone_that_took_nothing(short_path, outbox, monkeypatch):
+    outbox.put(event())
+    outbox.flush()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as recorder:
+        recorder.setblocking(False)
+        recorder.bind(str(short_path / "events"))
+        outbox.flush()
+        with pytest.raises(BlockingIOError):
+            recorder.recv(1 << 16)
+        monkeypatch.setattr(outbox, "_retry_at_s", 0.0)
+        outbox.flush()
+        assert recorder.recv(1 << 16)
+
+
+def test_append_stops_before_the_disk_is_full(log, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 0, (64 << 20) - 1))
+    with pytest.raises(OSError, match="kept for the policy"):
+        log.append([event()])
+    # A small card keeps a fifth.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100 << 20, 0, 21 << 20))
+    log.append([event()])
+    assert found(log) == ["x.example"]
 
 
 def test_outbox_without_room_drops_the_oldest_and_says_how_many(

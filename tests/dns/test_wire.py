@@ -466,3 +466,10 @@ def test_take_message_gives_messages_whole_however_they_come(messages):
             got.append(taken)
     assert got == messages
     assert not received
+
+
+def test_parse_query_refuses_a_pointer_in_the_question():
+    message = bytes.fromhex("123401000001000000000000") + b"\3www\xc0\x04\0\1\0\1" + b"\0" * 8
+    with pytest.raises(MalformedMessageError) as caught:
+        parse_query(message)
+    assert caught.value.rcode is Rcode.FORMERR
