@@ -23,12 +23,17 @@ from gate_appliance.lists.formats import ListError
 from gate_appliance.places import Places
 from gate_core.acceptable_use import Cell
 from gate_core.config import Config, ConfigError, parse, reference
-from gate_core.desk import Desk, RefusedError, Status, UnavailableError
+from gate_core.desk import (
+    MIN_PASSWORD_CHARACTERS,
+    Desk,
+    RefusedError,
+    Status,
+    UnavailableError,
+)
 
 DEFAULT_CONFIG: Final = "/etc/schoolgate/schoolgate.toml"
 
 _PART: Final = re.compile(r"(steward|firewall|webui|panel|dns(?:-[0-9]+)?)")
-_MIN_PASSWORD: Final = 12
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,16 +157,23 @@ def _part(text: str) -> str:
 
 
 def _load(arguments: argparse.Namespace) -> Config:
-    config = parse(Path(arguments.config).read_text(encoding="utf-8"))
+    path = Path(arguments.config)
     try:
-        ZoneInfo(config.appliance.timezone)
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        raise ConfigError((f"not UTF-8 text, at octet {e.start}",)) from None
+    except OSError as e:
+        raise ConfigError((f"can't be read: {e.strerror}; --config names another file",)) from None
+    return parse(text, _zone_fault)
+
+
+def _zone_fault(name: str) -> str | None:
+    try:
+        ZoneInfo(name)
     # What ZoneInfo raises for names that are none, and for those that are paths.
     except (KeyError, ValueError, OSError):
-        fault = (
-            f"appliance.timezone: {config.appliance.timezone!r} is no zone such as 'Europe/London'"
-        )
-        raise ConfigError((fault,)) from None
-    return config
+        return "is no zone such as 'Europe/London'"
+    return None
 
 
 def _desk(arguments: argparse.Namespace) -> Desk:
@@ -235,8 +247,8 @@ def _status_text(status: Status) -> str:
 
 def _setup(arguments: argparse.Namespace) -> int:
     password = sys.stdin.readline().rstrip("\n")
-    if len(password) < _MIN_PASSWORD:
-        raise RefusedError(f"at least {_MIN_PASSWORD} characters", "password")
+    if len(password) < MIN_PASSWORD_CHARACTERS:
+        raise RefusedError(f"at least {MIN_PASSWORD_CHARACTERS} characters", "password")
     code = Places.of(_load(arguments).appliance).first_run_code
     if not code.exists():
         raise RefusedError("the first run has been completed")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import time
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,6 +18,7 @@ from gate_appliance.store import UNKNOWN_GROUP, Change
 from gate_core.acceptable_use import ROWS, Cell
 from gate_core.clients import Client, MalformedMacError, is_randomised, parse_mac
 from gate_core.desk import (
+    USERNAME,
     Account,
     ActivityFilter,
     ActivityRecord,
@@ -33,6 +36,10 @@ from gate_core.names import MalformedNameError, parse_name
 from gate_core.policy import decide, explain
 
 MAX_PAUSE_MINUTES: Final = 480
+
+FAILURES_EVERY_S: Final = 10.0
+"""How often a failed sign-in is written down: somebody who guesses must not write the audit log full."""
+
 _COORDINATOR: Final = "coordinator"
 
 
@@ -43,6 +50,7 @@ class StewardDesk:
         self._steward = steward
         self._store = steward.store
         self._clock = steward.clock
+        self._failures_noted_s = float("-inf")
 
     # The first run and the accounts
 
@@ -58,11 +66,19 @@ class StewardDesk:
             if self._store.is_set_up():
                 raise RefusedError("the first run has been completed; sign in instead")
             expected = self._steward.places.first_run_code.read_text().strip()
-            given = code.strip().upper()
-            if not secrets.compare_digest(given.encode(), expected.encode()):
-                raise RefusedError("this is not the first-run code of this appliance", "code")
+            if not secrets.compare_digest(_bare(code).encode(), _bare(expected).encode()):
+                raise RefusedError(
+                    "this is not the first-run code of this appliance: 12 letters and digits, printed at its start"
+                    " and kept in the file first-run-code of its state directory",
+                    "code",
+                )
             school = _text(school, "school", 100)
-            username = _text(username, "username", 60).lower()
+            username = _text(username, "username", 40).lower()
+            if not USERNAME.fullmatch(username):
+                raise RefusedError(
+                    "write letters a to z, digits, full stops, hyphens or underscores, beginning with a letter",
+                    "username",
+                )
             full_name = _text(full_name, "full_name", 100)
             if not password_hash.startswith("$argon2id$"):
                 raise RefusedError("the password must come as an argon2id hash", "password_hash")
@@ -86,8 +102,15 @@ class StewardDesk:
 
     def record_sign_in(self, *, username: str, address: str, succeeded: bool) -> None:
         """Write into the audit log who signed in or failed to."""
+        account = self._store.account(username)
+        if account is None:
+            return  # What a stranger types is no entry: anybody could write the log full.
         action = "signed in" if succeeded else "failed to sign in"
-        with self._store.noting(Change(username[:60], action, address[:60]), self._clock.now()):
+        if not succeeded and time.monotonic() < self._failures_noted_s + FAILURES_EVERY_S:
+            return
+        if not succeeded:
+            self._failures_noted_s = time.monotonic()
+        with self._store.noting(Change(account.username, action, address[:60]), self._clock.now()):
             pass
 
     def end_sessions(self, *, username: str, actor: str) -> None:
@@ -276,7 +299,13 @@ class StewardDesk:
                 after=f"until {until.isoformat(timespec='seconds')}",
             )
             with self._steward.changing(change) as db:
-                db.execute("delete from pause")
+                # A new pause takes its groups out of older ones, and leaves the others in theirs.
+                for pause in self._store.pauses():
+                    rest = sorted(pause.groups - set(chosen))
+                    if rest and pause.span.until > since:
+                        db.table("pause").update(int(pause.id), {"groups": json.dumps(rest)})
+                    else:
+                        db.table("pause").delete(int(pause.id))
                 db.table("pause").insert(
                     {
                         "groups": json.dumps(chosen),
@@ -302,9 +331,12 @@ class StewardDesk:
             groups = self._store.groups()
             if group not in groups:
                 raise RefusedError(f"{group!r} is no group; there are {', '.join(groups)}", "group")
-            before = self._store.devices().get(mac)
+            devices = self._store.devices()
+            before = devices.get(mac)
             if before and (before.name, before.group) == (name, group):
                 return
+            if any(d.name.lower() == name.lower() for d in devices.values() if d.mac != mac):
+                raise RefusedError(f"another device is called {name!r} already", "name")
             change = Change(
                 actor,
                 "changed a device" if before else "added a device",
@@ -369,7 +401,14 @@ def _text(text: str, field: str, most: int) -> str:
     text = " ".join(text.split())
     if not 1 <= len(text) <= most:
         raise RefusedError(f"write 1 to {most} characters", field)
+    if not text.isprintable():
+        raise RefusedError("write letters, digits and signs: no control characters", field)
     return text
+
+
+def _bare(code: str) -> str:
+    """Return a code as it counts: however its hyphens and letter case were typed."""
+    return re.sub("[^A-Z0-9]", "", code.upper())
 
 
 def _mac(text: str) -> str:

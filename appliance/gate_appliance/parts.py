@@ -121,7 +121,8 @@ def _webui(config: Config, places: Places) -> None:
     from gate_webui.server import Services, WebSettings, serve
 
     services = Services(
-        desk=_desk(places),
+        # A person waits: sooner told that the steward does not answer than left before an empty page.
+        desk=_desk(places, timeout_s=5.0),
         panel=control_client(PanelButtons, places.panel),  # type: ignore[type-abstract]  # a protocol is wanted
         clock=SystemClock(config.appliance.timezone, places.state),
         # A pupil waits for the block page: it does without the reason when the steward is slow.

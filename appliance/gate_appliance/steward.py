@@ -65,6 +65,7 @@ class Steward:
         self._lists = self._library.compile()
         self._recorder = Recorder(self.places.events, self.activity, self._look)
         self._health = Health(config, self.clock, self._recorder, self.activity)
+        self._gateways = frozenset((*config.bridge.gateways, *config.dns.upstreams))
         self._neighbours = KernelNeighbours()
         self._neighbours_lock = threading.Lock()
         self._panel: PanelReport | None = None
@@ -226,7 +227,9 @@ class Steward:
         while not self._closing.wait(_DISCOVER_EVERY_S):
             with self._neighbours_lock:
                 found = tuple(self._neighbours.entries())
-            self.sightings.take(found, self.clock.now())
+            # The router is no device of somebody's, whatever addresses it has besides.
+            routers = {n.mac for n in found if str(n.address) in self._gateways}
+            self.sightings.take((n for n in found if n.mac not in routers), self.clock.now())
 
     def _save(self) -> None:
         self.clock.remember()

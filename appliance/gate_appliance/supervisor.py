@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Final
 
@@ -71,15 +72,30 @@ def up(config: Config, config_path: Path) -> None:
             for name in part_names(config)
         ]
         stopping: list[int] = []
+        told = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: stopping.append(number))
         try:
             while not stopping:
                 for part in parts:
                     _tend(part, places)
+                if not told and places.first_run_code.exists():
+                    told = True
+                    sys.stdout.write(first_run_line(config, places))
+                    sys.stdout.flush()
                 time.sleep(0.05)
         finally:
             _stop(parts, places)
+
+
+def first_run_line(config: Config, places: Places) -> str:
+    """Return what tells the first coordinator where to begin: the box's console is where only its owner looks."""
+    code = places.first_run_code.read_text().strip()
+    own = (*config.web.listen, *config.dns.block_page_addresses)
+    own += tuple(address.partition("/")[0] for address in config.bridge.addresses)
+    known = [a for a in map(ip_address, own) if not a.is_unspecified]
+    host = next((str(a) for a in known if a.version == 4), "schoolgate.local")
+    return f"First run: https://{host}:{config.web.port}/first-run?code={code}\n"
 
 
 def _lock(lock: IO[str]) -> None:

@@ -165,8 +165,12 @@ class Config:
     panel: PanelConfig = field(default_factory=PanelConfig)
 
 
-def parse(text: str) -> Config:
+def parse(text: str, zone_fault: Callable[[str], str | None] = lambda _: None) -> Config:
     """Return the configuration in a TOML ``text``.
+
+    Args:
+        text: The whole file.
+        zone_fault: Tells what is wrong with the name of a time zone; which there are, the machine knows.
 
     Raises:
         ConfigError: With every fault: unknown keys, wrong types, values out of bounds.
@@ -185,8 +189,10 @@ def parse(text: str) -> Config:
             faults.append(f"{name}: {table!r} is not a table")
         else:
             values[name] = _table(name, tables[name], table, faults)
+    config = Config(**values)
+    if wrong := zone_fault(config.appliance.timezone):
+        faults.append(f"appliance.timezone: {config.appliance.timezone!r} {wrong}")
     if not faults:
-        config = Config(**values)
         faults += _together(config)
         if not faults:
             return config
@@ -226,7 +232,7 @@ def _table(name: str, kind: type, table: dict[str, Any], faults: list[str]) -> A
             faults.append(f"{name}.{key}: {value!r} {wrong}")
         else:
             values[key] = tuple(value) if isinstance(value, list) else value
-    return kind() if faults else kind(**values)
+    return kind(**values)
 
 
 def _wrong(annotation: Any, value: Any) -> str | None:

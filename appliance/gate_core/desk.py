@@ -6,9 +6,10 @@ Times are ISO 8601 with zone. Every change names its actor and is recorded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 
 class RefusedError(ValueError):
@@ -23,6 +24,12 @@ class RefusedError(ValueError):
 class UnavailableError(OSError):
     """The steward does not answer; the data plane goes on with what it has."""
 
+
+USERNAME: Final = re.compile(r"[a-z][a-z0-9._-]{0,39}")
+"""A user name: what can be typed on any keyboard and read out."""
+
+MIN_PASSWORD_CHARACTERS: Final = 12
+"""Shortest password; NIST SP 800-63B asks for 8, and a school's coordinator holds more than a shop's customer."""
 
 ComponentState = Literal["ok", "starting", "degraded", "down", "off"]
 Mode = Literal["inline", "resolver"]

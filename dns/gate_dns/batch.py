@@ -56,9 +56,9 @@ def open_socket(address: str, port: int, family: socket.AddressFamily) -> socket
         else:
             opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         opened.bind((address, port))
-    except BaseException:
+    except OSError as e:
         opened.close()
-        raise
+        raise OSError(e.errno, f"{e.strerror}: listening on {address} port {port}") from e
     return opened
 
 

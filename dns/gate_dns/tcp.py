@@ -34,9 +34,9 @@ def listen(address: str, port: int, family: socket.AddressFamily) -> socket.sock
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind((address, port))
         opened.listen(128)
-    except BaseException:
+    except OSError as e:
         opened.close()
-        raise
+        raise OSError(e.errno, f"{e.strerror}: listening on {address} port {port}") from e
     return opened
 
 

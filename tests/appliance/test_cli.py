@@ -109,3 +109,24 @@ def test_lists_check_says_what_was_not_understood(tmp_path, capsys):
     assert "line 2" in out
     path.write_text("<html><head></head></html>")
     assert main(["lists", "check", str(path)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(b"\xff\xfe", "not UTF-8 text, at octet 0"), (None, "can't be read: No such file")],
+)
+def test_config_that_is_no_text_or_not_there_is_said(tmp_path, capsys, content, part):
+    path = tmp_path / "schoolgate.toml"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["config", "check", str(path)]) == 1
+    assert part in capsys.readouterr().err
+
+
+def test_config_check_names_the_zone_beside_other_faults(tmp_path, capsys):
+    path = tmp_path / "schoolgate.toml"
+    path.write_text('[appliance]\ntimezone = "Mars/Phobos"\nmodus = 1\n')
+    assert main(["config", "check", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert "'Mars/Phobos' is no zone" in err
+    assert "appliance.modus: unknown key" in err

@@ -125,7 +125,7 @@ def test_change_that_the_disk_refuses_is_refused_and_leaves_the_old_policy(desk,
     for n in range(200):
         try:
             desk.set_device(
-                mac=f"00:00:5e:00:53:{n:02x}", name="x" * 60, group="ks2", actor="a" * 99
+                mac=f"00:00:5e:00:53:{n:02x}", name=f"{n:060}", group="ks2", actor="a" * 99
             )
         except RefusedError as e:
             last = str(e)
@@ -307,3 +307,53 @@ def test_sightings_damaged_on_disk_are_begun_anew(config):
     steward = Steward(config)
     assert StewardDesk(steward).devices() == ()
     steward.close()
+
+
+def test_second_pause_leaves_the_first_one_s_other_groups_paused(desk, source):
+    desk.start_pause(groups=("ks2", "guest"), minutes=10, actor="ann")
+    desk.start_pause(groups=("ks1", "guest"), minutes=5, actor="jo")
+    source.refresh()
+    pauses = {p.by: p.groups for p in source.current().pauses}
+    assert pauses == {"ann": {"ks2"}, "jo": {"ks1", "guest"}}
+    desk.start_pause(groups=("ks2",), minutes=5, actor="jo")
+    source.refresh()
+    assert [p.groups for p in source.current().pauses] == [{"guest", "ks1"}, {"ks2"}]
+
+
+def test_record_sign_in_of_nobody_writes_nothing_and_failures_are_thinned(desk, steward):
+    set_up(desk, steward)
+    before = len(desk.audit())
+    for n in range(5):
+        desk.record_sign_in(username=f"stranger {n}", address="192.0.2.9", succeeded=False)
+        desk.record_sign_in(username="ann", address="192.0.2.9", succeeded=False)
+    assert [e.action for e in desk.audit()][: len(desk.audit()) - before] == ["failed to sign in"]
+    desk.record_sign_in(username="ann", address="192.0.2.9", succeeded=True)
+    assert desk.audit()[0].action == "signed in"
+
+
+@pytest.mark.parametrize("spelled", [str.lower, lambda c: c.replace("-", " "), lambda c: f" {c} "])
+def test_set_up_takes_the_code_however_it_is_typed(desk, steward, spelled):
+    arguments = {"school": "S", "username": "ann", "full_name": "A", "password_hash": HASH}
+    desk.set_up(code=spelled(code(steward)), **arguments)
+    assert desk.is_set_up()
+
+
+@pytest.mark.parametrize("username", ["Bad Name!", "1st", "a" * 41, "a\x00b", ""])
+def test_set_up_refuses_a_user_name_that_can_t_be_typed_anywhere(desk, steward, username):
+    arguments = {"school": "S", "full_name": "A", "password_hash": HASH}
+    field, _ = refusal(desk.set_up, code=code(steward), username=username, **arguments)
+    assert field == "username"
+    assert not desk.is_set_up()
+
+
+def test_set_device_refuses_control_characters_and_a_name_in_use(desk):
+    desk.set_device(mac=MAC, name="tablet", group="ks2", actor="ann")
+    other = "00:00:5e:00:53:11"
+    assert refusal(desk.set_device, mac=other, name="Tablet", group="ks2", actor="ann")[0] == "name"
+    for name in ("a\x00b", "a\x1b[31m", "a\u202eb"):
+        assert refusal(desk.set_device, mac=other, name=name, group="ks2", actor="a")[0] == "name"
+
+
+def test_explain_by_the_name_of_a_device_is_about_that_device(desk):
+    desk.set_device(mac=MAC, name="Tablet", group="staff", actor="ann")
+    assert desk.explain(client="tablet", name="x.example").group == "staff"

@@ -4,12 +4,14 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gate_appliance.supervisor import part_names
-from gate_core.config import ApplianceConfig, Config, DnsConfig
+from gate_appliance.places import Places
+from gate_appliance.supervisor import first_run_line, part_names
+from gate_core.config import ApplianceConfig, BridgeConfig, Config, DnsConfig
 
 
 def until(condition, within_s=20.0):
@@ -88,6 +90,20 @@ def test_up_restarts_what_dies_and_ends_with_everything(up):
     process.wait(timeout=20)
     assert not any(alive(pid) for pid in (second, *others))
     assert list(pids.iterdir()) == []
+
+
+def test_first_run_line_names_an_address_that_a_browser_can_open(short_path):
+    config = Config(
+        bridge=BridgeConfig(addresses=("2001:db8::2/64", "192.0.2.2/24")),
+        appliance=ApplianceConfig(state_directory=str(short_path)),
+    )
+    places = Places.of(config.appliance)
+    places.first_run_code.write_text("AAAA-BBBB-CCCC\n")
+    line = first_run_line(config, places)
+    assert line == "First run: https://192.0.2.2:8443/first-run?code=AAAA-BBBB-CCCC\n"
+    assert "//schoolgate.local:8443/" in first_run_line(
+        replace(config, bridge=BridgeConfig()), places
+    )
 
 
 def test_up_killed_takes_its_parts_along(up):

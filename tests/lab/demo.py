@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from laboratory import HERE, Laboratory, LaboratoryError, running
 from plan import CLIENTS
 from relay import relay
 
-NAME = "demo"
+NAME = os.environ.get("SCHOOLGATE_DEMO", "demo")
+"""Demos of other names live side by side."""
 WEB_PORT = 8443
 TRAFFIC_S = 12 * 3600
 """The clients go quiet after this, so that a demo left alone over night does not fill the disk."""

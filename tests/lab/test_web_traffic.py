@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from appliance import Appliance
 from clients import chromium, curl, dig, openssl, segmented_tls
 from laboratory import Laboratory, Served
-from plan import CLIENTS, UNRESOLVED, UNRESOLVED_V6, Host, address6_of, address_of
+from plan import CLIENTS, ROUTER, UNRESOLVED, UNRESOLVED_V6, Host, address6_of, address_of
 from selenium.common.exceptions import WebDriverException
 from sites import ALLOWED, BLOCKED, FOR_STAFF, SHOP
 
@@ -138,26 +140,53 @@ def test_name_is_read_across_segments(
     assert not reached(lab, before, BLOCKED)
 
 
-def test_openssl_with_a_hello_in_small_segments(lab: Laboratory) -> None:
-    dig(lab, "laptop", ALLOWED)
-    target = address(ALLOWED, 4)
-    # The kernel itself then cuts what openssl writes: 120 octets of packet leave 68 for TCP payload.
-    route = ["ip", "route", "add", f"{target}/32", "via", "10.77.0.1", "mtu", "lock", "120"]
-    lab.run("laptop", route, check=True)
+@every_client
+@both_families
+def test_openssl_with_a_hello_in_small_segments(lab: Laboratory, client: Host, family: int) -> None:
+    dig(lab, client.name, ALLOWED, "A" if family == 4 else "AAAA")
+    target = address(ALLOWED, family)
+    # The server asks for segments of 100 octets at most, and so the client's kernel cuts what openssl writes: at
+    # once, and not at some later device.
+    source = f"{client.v4}/32" if family == 4 else f"{client.v6}/128"
+    route = [source, "dev", "eth0", "advmss", "100"]
+    lab.run(client.name, ["ip", "link", "set", "eth0", "gso_max_segs", "1"], check=True)
+    lab.run(ROUTER.name, ["ip", f"-{family}", "route", "add", *route], check=True)
     try:
         before = lab.mark()
-        assert f"This is {ALLOWED}" in openssl(lab, "laptop", target, ALLOWED)
-        assert "This is" not in openssl(lab, "laptop", target, BLOCKED)
+        assert f"This is {ALLOWED}" in openssl(lab, client.name, target, ALLOWED)
+        assert "This is" not in openssl(lab, client.name, target, BLOCKED)
         assert not reached(lab, before, BLOCKED)
     finally:
-        lab.run("laptop", ["ip", "route", "del", f"{target}/32"], check=True)
+        lab.run(ROUTER.name, ["ip", f"-{family}", "route", "del", *route], check=True)
+        lab.run(client.name, ["ip", "link", "set", "eth0", "gso_max_segs", "65535"], check=True)
 
 
-def test_udp_443_is_closed_to_pupils(lab: Laboratory) -> None:
-    dig(lab, "laptop", ALLOWED)
+ASK_BY_UDP = """
+import socket, sys
+address, port = sys.argv[1], int(sys.argv[2])
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+with socket.socket(family, socket.SOCK_DGRAM) as s:
+    s.settimeout(2)
+    s.connect((address, port))
+    s.send(b"hello")
+    print(s.recv(100))
+"""
+
+
+@pytest.mark.parametrize(("client", "passes"), PASSES_FOR_STAFF)
+@both_families
+def test_udp_443_is_open_to_staff_only(
+    lab: Laboratory,
+    client: str,
+    passes: bool,  # a table's column
+    family: int,
+) -> None:
+    target = address(ALLOWED, family)
+    dig(lab, client, ALLOWED, "A" if family == 4 else "AAAA")
     before = lab.mark()
-    lab.run("laptop", ["sh", "-c", f"echo hello | timeout 2 nc -u -w1 {address(ALLOWED, 4)} 443"])
-    assert not [s for s in lab.served(before) if s.kind == "udp"]
+    asked = lab.run(client, [sys.executable, "-c", ASK_BY_UDP, target, "443"])
+    assert ("hello" in asked.stdout) is passes, asked.stderr
+    assert bool([s for s in lab.served(before) if s.kind == "udp"]) is passes
 
 
 def test_policy_change_holds_for_the_next_request(lab: Laboratory, school: Appliance) -> None:
@@ -181,9 +210,26 @@ def test_policy_change_cuts_a_running_download(lab: Laboratory, school: Applianc
     assert download.wait(10) in {18, 56}
 
 
+@contextmanager
+def one_way(lab: Laboratory, client: str, family: int) -> Iterator[None]:
+    """Leave ``client`` only one family's way to the internet."""
+    other = ("-6", "2001:db8:113::/64") if family == 4 else ("-4", "203.0.113.0/24")
+    lab.run(client, ["ip", other[0], "route", "add", "unreachable", other[1]], check=True)
+    try:
+        yield
+    finally:
+        lab.run(client, ["ip", other[0], "route", "del", "unreachable", other[1]], check=True)
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize(("client", "passes"), PASSES_FOR_STAFF)
-def test_chromium(lab: Laboratory, client: str, passes: bool) -> None:  # a table's column
+@both_families
+def test_chromium(
+    lab: Laboratory,
+    client: str,
+    passes: bool,  # a table's column
+    family: int,
+) -> None:
     def title(url: str) -> str:
         try:
             browser.get(url)
@@ -191,10 +237,13 @@ def test_chromium(lab: Laboratory, client: str, passes: bool) -> None:  # a tabl
             return "refused" if "ERR_CONNECTION" in str(e) else str(e)
         return browser.title
 
-    with chromium(lab, client) as browser:
+    with one_way(lab, client, family), chromium(lab, client) as browser:
         before = lab.mark()
         assert title(f"https://{ALLOWED}/") == ALLOWED
         assert title(f"http://{ALLOWED}/") == ALLOWED
+        requests = [s for s in lab.served(before) if s.kind == "request" and s.name == ALLOWED]
+        assert requests
+        assert all((":" in s.client) is (family == 6) for s in requests)
         assert title(f"https://{FOR_STAFF}/") == (FOR_STAFF if passes else "refused")
         assert title(f"https://{BLOCKED}/") == "refused"
         browser.get(f"http://{BLOCKED}/")
