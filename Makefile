@@ -39,11 +39,11 @@ docs: setup ## write docs/configuration.md anew
 	$(BIN)/python tools/configuration.py > docs/configuration.md
 
 test: setup $(if $(T),,static) ## every check and test, in namespaces and a browser too (T=tests/dns for one folder)
-	@tools/need run lab test
+	@tools/need run lab check test
 	$(BIN)/pytest -q -m "not image and not pi" $(T)
 
 lab: setup ## the tests in network namespaces only
-	@tools/need run lab test
+	@tools/need run lab check test
 	$(BIN)/pytest -q -m netns
 
 test-trixie: ## set-up, unit tests and resolver mode in a Debian 13 root (as root; builds it once into var/)

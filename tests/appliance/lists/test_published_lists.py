@@ -14,7 +14,8 @@ SHARED = Path(os.environ.get("SCHOOLGATE_SHARED", Path(__file__).parents[4] / "s
 LISTS = SHARED / "data" / "lists"
 
 pytestmark = pytest.mark.skipif(
-    not LISTS.is_dir(), reason=f"no lists at {LISTS}; SCHOOLGATE_SHARED may say where they are"
+    not LISTS.is_dir(),
+    reason=f"../shared is absent: no lists at {LISTS}; SCHOOLGATE_SHARED may say where they are",
 )
 
 # One list of each origin and form, and a category to put it into.
