@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
-"""Take screenshots of every page, as a phone and as a desktop show it: ``webui/screenshots.py FOLDER``.
+"""Take screenshots of the pages, as a phone and as a desktop show them, with Chromium.
 
-The pages are served by the real server with the demonstration data of the tests; Chromium looks at them.
+``webui/screenshots.py FOLDER`` takes every page, served by the real server with the made-up school of the tests.
+
+The pictures in docs/screenshots are of the product itself: while ``make demo`` runs, with the address and code it prints,
+
+    webui/screenshots.py docs/screenshots --url https://127.0.0.1:PORT --code CODE
+    make pupil CMD='.venv/bin/python webui/screenshots.py docs/screenshots --blocked http://www.bet365.com/'
 """
 
 from __future__ import annotations
@@ -38,6 +43,10 @@ PAGES: Final = {
     "not-found": "/nowhere",
 }
 
+REAL_PAGES: Final = {
+    name: PAGES[name] for name in ("today", "acceptable-use", "devices", "activity", "changes")
+}
+
 BLOCKED: Final = {
     "block-page": "www.games.example",
     "block-page-illegal": "bad.example",
@@ -49,9 +58,23 @@ def main() -> None:
     """Take them all."""
     parser = argparse.ArgumentParser(description="Take screenshots of every page.")
     parser.add_argument("folder", type=Path, help="where to put them")
-    folder: Path = parser.parse_args().folder
+    parser.add_argument("--url", help="of an appliance that runs, such as make demo's")
+    parser.add_argument(
+        "--code", default="", help="its first-run code; without it, nobody sets it up"
+    )
+    parser.add_argument("--blocked", help="a blocked site; run this on a pupil's device")
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     tests = _tests()
+    for size, width in WIDTHS.items() if arguments.url or arguments.blocked else ():
+        with _Camera(folder, size, width) as camera:
+            if arguments.blocked:
+                camera.shoot("block-page", arguments.blocked)
+            else:
+                _real_tour(camera, tests, arguments.url, arguments.code)
+    if arguments.url or arguments.blocked:
+        return
     for size, width in WIDTHS.items():
         with tempfile.TemporaryDirectory() as state, _Camera(folder, size, width) as camera:
             with tests.running_server(Path(state), fresh=True) as server:
@@ -69,6 +92,24 @@ def _tests() -> ModuleType:
     sys.modules[spec.name] = module  # Where dataclasses look their annotations up.
     spec.loader.exec_module(module)
     return module
+
+
+def _real_tour(camera: _Camera, tests: ModuleType, url: str, code: str) -> None:
+    browser = camera.browser
+    fields = {"username": tests.USERNAME, "password": tests.PASSWORD}
+    browser.get(f"{url}/first-run?code={code}")
+    if not browser.current_url.endswith("/sign-in"):
+        fields |= {
+            "school": tests.SCHOOL,
+            "full_name": tests.FULL_NAME,
+            "again": tests.PASSWORD,
+        }
+    for name, text in fields.items():
+        browser.find_element(By.NAME, name).send_keys(text)
+    camera.press(SUBMIT, then="#part-state")
+    browser.get(url)  # Without the banner of the first sign-in.
+    for name, path in REAL_PAGES.items():
+        camera.shoot(name, url + path)
 
 
 def _tour(camera: _Camera, tests: ModuleType, server: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -55,9 +56,11 @@ from gate_webui.server import Services, WebSettings, serve
 NOW = datetime(2027, 1, 12, 10, 41, 7, tzinfo=ZoneInfo("Europe/London"))
 CODE = "KESTREL-7421"
 PASSWORD = "copper otter umbrella"  # noqa: S105  # of a school that does not exist
-USERNAME = "s.jones"
+USERNAME = "r.example"
+FULL_NAME = "Robin Example"
+SCHOOL = "Example Primary School"
 
-PAUSE_LAMP_OFF = Lamp("pause", "blue", "off", "No internet pause.")
+PAUSE_LAMP_OFF = Lamp("pause", "blue", "off", "No pause: press to pause pupils' internet.")
 
 _TITLES = {
     "ks1": ("EYFS and Key Stage 1", True),
@@ -102,6 +105,7 @@ class MemoryDesk:
 
     def __init__(self) -> None:
         self.away = False
+        self.asked = 0
         self.school = ""
         self.accounts: dict[str, Account] = {}
         self.sign_ins: list[tuple[str, str, bool]] = []
@@ -120,6 +124,7 @@ class MemoryDesk:
         self.counts = (0, 0, 0, 0)
 
     def _answer(self) -> None:
+        self.asked += 1
         if self.away:
             raise UnavailableError("desk.sock: nobody there")
 
@@ -137,7 +142,7 @@ class MemoryDesk:
         self, *, code: str, school: str, username: str, full_name: str, password_hash: str
     ) -> None:
         self._answer()
-        if code != CODE:
+        if re.sub(r"[^0-9A-Za-z]", "", code).upper() != CODE.replace("-", ""):
             raise RefusedError("this is not the first-run code of this appliance", "code")
         self.school = school
         self.accounts[username] = Account(username, full_name, "coordinator", password_hash, 1)
@@ -219,7 +224,7 @@ class MemoryDesk:
         chosen = groups or tuple(id_ for id_, (_, pausable) in _TITLES.items() if pausable)
         until = NOW + timedelta(minutes=minutes)
         self.pause = PauseView(chosen, NOW.isoformat(), until.isoformat(), actor, True)
-        self._light(Lamp("pause", "blue", "on", "Internet pause is on."))
+        self._light(Lamp("pause", "blue", "on", "Internet pause: press to end it."))
         self._note(actor, "started the internet pause", ", ".join(chosen))
 
     def end_pause(self, *, actor: str) -> None:
@@ -281,7 +286,7 @@ class MemoryDesk:
             7: (
                 "allow",
                 f"default:{group}",
-                f"Allowed: on no list, and {title} get such sites allowed.",
+                f"Allowed: sites on no list are open for {title}.",
             )
         }
         if category and self.cells[group][category.row] != Cell.ACCEPTABLE.value:
@@ -332,9 +337,9 @@ def set_up_school(desk: MemoryDesk) -> None:
     """Complete the first run."""
     desk.set_up(
         code=CODE,
-        school="Afon Primary School",
+        school=SCHOOL,
         username=USERNAME,
-        full_name="Sian Jones",
+        full_name=FULL_NAME,
         password_hash=password_hash(),
     )
 
@@ -353,9 +358,11 @@ def fill(desk: MemoryDesk) -> None:
     desk.panel = PanelReport(
         virtual=True,
         lamps=(
-            Lamp("filter", "green", "on", "Filtering is working."),
+            # In the words of gate_hardware.panel.LAMPS, which pages may not import.
+            Lamp("fault", "red", "off", "No fault."),
+            Lamp("attention", "amber", "blink", "The time is not known; strict rules hold."),
+            Lamp("filtering", "green", "on", "Pupils' internet is filtered."),
             PAUSE_LAMP_OFF,
-            Lamp("attention", "amber", "blink", "A new device waits to be put into a group."),
         ),
     )
     devices = (

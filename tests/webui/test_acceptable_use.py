@@ -32,7 +32,7 @@ def test_cell_changes_with_a_reason(coordinator, desk):
     answer = coordinator.post(path, {"cell": "acceptable", "reason": "Science week"})
     assert (answer.status_code, answer.headers["Location"]) == (302, "/acceptable-use/ks2#video")
     assert desk.cells["ks2"]["video"] == "acceptable"
-    assert (desk.entries[0].actor, desk.entries[0].reason) == ("s.jones", "Science week")
+    assert (desk.entries[0].actor, desk.entries[0].reason) == ("r.example", "Science week")
     assert "for Key Stage 2: acceptable." in coordinator.get("/acceptable-use/ks2").text
 
 
@@ -95,3 +95,32 @@ def test_cell_lost_when_the_steward_goes_is_a_plain_page(coordinator, desk):
     assert answer.status_code == 503
     desk.away = False
     assert desk.cells["ks2"]["video"] == "times"
+
+
+def test_cell_carries_what_it_was_shown_with(coordinator):
+    page = coordinator.get("/acceptable-use/ks2/video").text
+    assert re.search(r'name="was" type="hidden" value="times"', page)
+
+
+def test_cell_changed_meanwhile_is_refused_once_with_what_it_says_now(coordinator, desk):
+    desk.set_cell(group="ks2", row="video", cell="unacceptable", reason="x", actor="r.example")
+    before = len(desk.entries)
+    sent = {"cell": "acceptable", "reason": "Science week", "was": "times"}
+    page = coordinator.post("/acceptable-use/ks2/video", sent)
+    assert page.status_code == 422
+    assert "it now says “Unacceptable”" in page.text
+    assert "Science week" in page.text
+    assert desk.cells["ks2"]["video"] == "unacceptable"
+    assert len(desk.entries) == before
+    assert re.search(r'name="was" type="hidden" value="unacceptable"', page.text)
+    sent["was"] = "unacceptable"
+    assert coordinator.post("/acceptable-use/ks2/video", sent).status_code == 302
+
+
+def test_cell_saved_as_it_is_says_so_and_records_nothing(coordinator, desk):
+    before = len(desk.entries)
+    sent = {"cell": "times", "reason": "Science week", "was": "times"}
+    assert coordinator.post("/acceptable-use/ks2/video", sent).status_code == 302
+    page = coordinator.get("/acceptable-use/ks2").text
+    assert "for Key Stage 2 was already acceptable at certain times." in page
+    assert len(desk.entries) == before

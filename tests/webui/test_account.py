@@ -7,9 +7,9 @@ from gate_webui.passwords import BusyError, Passwords
 
 FIRST_RUN = {
     "code": "KESTREL-7421",
-    "school": "Afon Primary School",
-    "full_name": "Sian Jones",
-    "username": "s.jones",
+    "school": "Example Primary School",
+    "full_name": "Robin Example",
+    "username": "r.example",
     "password": "copper otter umbrella",
     "again": "copper otter umbrella",
 }
@@ -24,17 +24,17 @@ def test_first_run_takes_the_code_from_the_link(fresh):
 def test_first_run_sets_up_the_school_and_signs_in(fresh, empty_desk):
     answer = fresh.post("/first-run", FIRST_RUN)
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
-    account = empty_desk.accounts["s.jones"]
+    account = empty_desk.accounts["r.example"]
     assert account.password_hash.startswith("$argon2id$")
     assert "otter" not in repr(account)
     page = fresh.get("/")
     assert "Schoolgate is set up" in page.text
-    assert "Today at Afon Primary School" in page.text
+    assert "Today at Example Primary School" in page.text
 
 
 def test_first_run_lower_cases_the_user_name(fresh, empty_desk):
-    fresh.post("/first-run", {**FIRST_RUN, "username": " S.Jones "})
-    assert set(empty_desk.accounts) == {"s.jones"}
+    fresh.post("/first-run", {**FIRST_RUN, "username": " R.Example "})
+    assert set(empty_desk.accounts) == {"r.example"}
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,16 @@ def test_first_run_lower_cases_the_user_name(fresh, empty_desk):
         ("school", "x" * 101, "Use at most 100 characters."),
         ("full_name", "  ", "Enter your full name."),
         ("username", "", "Enter a user name."),
-        ("username", "sian jones", "Use lower-case letters, digits, full stops and hyphens only."),
-        ("username", "<script>", "Use lower-case letters, digits, full stops and hyphens only."),
+        (
+            "username",
+            "robin example",
+            "Use letters a to z, digits, full stops, hyphens and underscores only, beginning with a letter.",
+        ),
+        (
+            "username",
+            "<script>",
+            "Use letters a to z, digits, full stops, hyphens and underscores only, beginning with a letter.",
+        ),
         ("password", "", "Enter a password."),
         ("password", "short", "Use 12 to 200 characters."),
         ("password", "passwordpassword", "This password is easy to guess."),
@@ -72,7 +80,7 @@ def test_first_run_is_closed_once_done(stranger, desk):
     assert stranger.get("/first-run?code=KESTREL-7421").headers["Location"] == "/sign-in"
     answer = stranger.post("/first-run", FIRST_RUN, page="/sign-in")
     assert answer.status_code == 302
-    assert set(desk.accounts) == {"s.jones"}
+    assert set(desk.accounts) == {"r.example"}
 
 
 def test_first_run_slows_down_who_guesses_codes(fresh, empty_desk):
@@ -91,8 +99,8 @@ def test_sign_in_before_the_first_run_leads_there(fresh):
 def test_sign_in_lets_in_and_is_recorded(stranger, desk):
     answer = stranger.sign_in()
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
-    assert desk.sign_ins == [("s.jones", "192.0.2.20", True)]
-    assert "Sian Jones" in stranger.get("/").text
+    assert desk.sign_ins == [("r.example", "192.0.2.20", True)]
+    assert "Robin Example" in stranger.get("/").text
 
 
 def test_sign_in_leads_where_one_wanted_to_go(stranger):
@@ -110,9 +118,9 @@ def test_sign_in_leads_nowhere_else(stranger, target: str):
 @pytest.mark.parametrize(
     ("username", "password"),
     [
-        ("s.jones", "wrong"),
+        ("r.example", "wrong"),
         ("nobody", "copper otter umbrella"),
-        ("s.jones", "copper otter umbrella "),
+        ("r.example", "copper otter umbrella "),
     ],
 )
 def test_sign_in_refuses_alike(stranger, desk, username: str, password: str):
@@ -125,7 +133,7 @@ def test_sign_in_refuses_alike(stranger, desk, username: str, password: str):
 
 @pytest.mark.parametrize("field", ["username", "password"])
 def test_sign_in_says_what_is_missing(stranger, field: str):
-    page = stranger.post("/sign-in", {"username": "s.jones", "password": "x", field: ""})
+    page = stranger.post("/sign-in", {"username": "r.example", "password": "x", field: ""})
     assert page.status_code == 422
     assert f'id="{field}-error"' in page.text
 
@@ -139,10 +147,67 @@ def test_sign_in_waits_after_failures_whatever_the_password(stranger, desk):
     assert len(desk.sign_ins) == 5
 
 
-def test_sign_in_waits_for_the_account_from_any_address(browse):
-    for last in range(5):
+def test_sign_in_goes_on_for_others_whatever_an_account_failed_from_elsewhere(browse):
+    for last in range(9):
         browse(f"192.0.2.{last}").sign_in("wrong")
-    assert "Too many" in browse("192.0.2.99").sign_in().text
+    assert browse("192.0.2.99").sign_in().status_code == 302
+
+
+def test_sign_in_takes_the_addresses_of_one_64_for_one(browse):
+    for last in range(5):
+        browse(f"2001:db8::{last + 1}").sign_in("wrong")
+    assert "Too many" in browse("2001:db8::99").sign_in().text
+    assert browse("2001:db8:0:1::99").sign_in().status_code == 302
+
+
+def test_sign_in_goes_on_where_somebody_has_signed_in_before(browse):
+    assert browse("2001:db8::20").sign_in().status_code == 302
+    for last in range(30):
+        browse(f"2001:db8::{last + 0x100:x}").sign_in("wrong")
+    assert browse("2001:db8::20").sign_in().status_code == 302
+
+
+def test_sign_in_bounds_what_strangers_try_together(browse, desk):
+    assert browse("192.0.2.20").sign_in().status_code == 302
+    pages = [browse(f"198.51.100.{last}").sign_in("wrong").text for last in range(14)]
+    assert "Others are signing in at this moment" in pages[-1]
+    assert len(desk.sign_ins) <= 12
+    assert browse("192.0.2.20").sign_in().status_code == 302
+
+
+def test_sign_in_of_somebody_signed_in_leads_to_today(coordinator):
+    answer = coordinator.get("/sign-in?next=/activity")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+
+
+def test_first_run_failures_are_no_accounts(fresh, empty_desk, known):
+    for _ in range(5):
+        fresh.post("/first-run", {**FIRST_RUN, "code": "WRONG"})
+    throttle = fresh._app.extensions["schoolgate"].throttle
+    assert throttle.wait_s("first run from 192.0.2.20") > 0
+    assert throttle.wait_s("account first-run from 192.0.2.20") == 0
+
+
+@pytest.mark.parametrize("code", ["kestrel7421", " Kestrel 7421 ", "KESTREL7421"])
+def test_first_run_takes_the_code_as_people_type_it(fresh, empty_desk, code: str):
+    assert fresh.post("/first-run", {**FIRST_RUN, "code": code}).status_code == 302
+    assert empty_desk.accounts
+
+
+def test_first_run_says_where_the_code_is(fresh):
+    page = fresh.get("/first-run").text
+    assert "12 letters and digits" in page
+    assert "file first-run-code of its state directory" in page
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/pause", "/pause/end", "/panel/press", "/sign-out", "/devices/00:00:5e:00:53:10/forget"],
+)
+def test_sign_in_after_a_button_leads_to_today(stranger, path: str):
+    answer = stranger.post_bare(path)
+    assert answer.headers["Location"] == "/sign-in?next=/" or path == "/sign-out"
+    assert stranger.sign_in(next=path).headers["Location"] == "/"
 
 
 def test_sign_in_waits_for_the_address_with_any_account(browse):
@@ -164,11 +229,13 @@ def test_sign_in_gives_a_new_cookie_and_token(stranger):
 
 def test_sign_in_again_ends_the_session_before(browse):
     browser, thief = browse(), browse()
+    token = browser.token("/sign-in")
     browser.enter()
     cookie = browser.client.get_cookie("__Host-schoolgate", domain="192.0.2.2")
     thief.client.set_cookie(cookie.key, cookie.value, domain="192.0.2.2", secure=True)
     assert thief.get("/").status_code == 200
-    browser.sign_in()
+    browser.post_bare("/sign-out", {"csrf_token": token})
+    assert browser.sign_in().status_code == 302
     assert thief.get("/").status_code == 302
 
 
@@ -185,7 +252,7 @@ def test_sign_in_cookie_of_ones_own_making_is_worth_nothing(stranger):
 
 
 def test_sign_in_is_told_to_wait_while_many_others_are(stranger, monkeypatch: pytest.MonkeyPatch):
-    def busy(*_: object) -> bool:
+    def busy(*_: object, **__: object) -> bool:
         raise BusyError
 
     monkeypatch.setattr(Passwords, "matches", busy)

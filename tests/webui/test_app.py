@@ -181,3 +181,13 @@ def test_menu_marks_the_page_one_is_on(coordinator):
     page = coordinator.get("/devices").text
     assert re.search(r'href="/devices"\s+aria-current="true"', page)
     assert page.count("aria-current") == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/live", "/acceptable-use/ks2", "/devices", "/activity", "/why", "/changes", "/sign-in"],
+)
+def test_page_asks_a_steward_that_is_away_once(coordinator, desk, path: str):
+    desk.away, desk.asked = True, 0
+    coordinator.get(path)
+    assert desk.asked == 1

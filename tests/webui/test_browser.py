@@ -76,7 +76,7 @@ def sign_in(browser: webdriver.Chrome, server, known) -> None:
     heading(browser, "Sign in")
     fill_in(browser, username=known.username, password=known.password)
     press(browser, "Sign in")
-    heading(browser, "Today at Afon Primary School")
+    heading(browser, "Today at Example Primary School")
 
 
 def test_first_run_then_sign_out_and_in(chromium, fresh_server, known):
@@ -84,8 +84,8 @@ def test_first_run_then_sign_out_and_in(chromium, fresh_server, known):
     heading(chromium, "Set up Schoolgate")
     fill_in(
         chromium,
-        school="Afon Primary School",
-        full_name="Sian Jones",
+        school="Example Primary School",
+        full_name="Robin Example",
         username=known.username,
         password=known.password,
         again="something else entirely",
@@ -94,7 +94,7 @@ def test_first_run_then_sign_out_and_in(chromium, fresh_server, known):
     assert chromium.find_element(By.ID, "again-error").is_displayed()
     fill_in(chromium, password=known.password, again=known.password)
     press(chromium, "Finish")
-    heading(chromium, "Today at Afon Primary School")
+    heading(chromium, "Today at Example Primary School")
     press(chromium, "Sign out")
     sign_in(chromium, fresh_server, known)
 
@@ -175,6 +175,28 @@ def test_no_page_is_wider_than_the_screen(chromium, server, known):
         ("/why?client=ks2&name=www.games.example", "Check a site"),
         ("/changes", "Changes"),
         ("/cannot-see", "What this box cannot see"),
+    ):
+        chromium.get(server.url + path)
+        heading(chromium, words)
+
+
+def test_no_long_name_or_reason_makes_a_page_wider_than_the_screen(chromium, server, known):
+    sign_in(chromium, server, known)
+    chromium.get(f"{server.url}/devices/00:00:5e:00:53:10")
+    fill_in(chromium, name="W" * 60)
+    press(chromium, "Save")
+    heading(chromium, "Devices")
+    assert "W" * 60 in chromium.find_element(By.CLASS_NAME, "govuk-notification-banner").text
+    chromium.get(f"{server.url}/acceptable-use/ks2/video")
+    chromium.find_element(By.CSS_SELECTOR, "label[for=cell-0], label[for=cell]").click()
+    fill_in(chromium, reason="W" * 500)
+    press(chromium, "Save")
+    heading(chromium, "Acceptable use")
+    for path, words in (
+        ("/changes", "Changes"),
+        ("/activity", "Activity"),
+        ("/", "Today at Example Primary School"),
+        ("/devices/00:00:5e:00:53:10", "W" * 60),
     ):
         chromium.get(server.url + path)
         heading(chromium, words)

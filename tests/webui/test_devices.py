@@ -22,7 +22,7 @@ def test_device_is_named_and_put_into_a_group(coordinator, full_desk):
     assert (answer.status_code, answer.headers["Location"]) == (302, "/devices")
     device = full_desk.known["3e:1f:a0:00:53:41"]
     assert (device.name, device.group, device.known) == ("Year 4 tablet 3", "ks2", True)
-    assert full_desk.entries[0].actor == "s.jones"
+    assert full_desk.entries[0].actor == "r.example"
     assert "“Year 4 tablet 3” is in Key Stage 2." in coordinator.get("/devices").text
 
 

@@ -18,19 +18,19 @@ from gate_webui.passwords import NOBODYS, BusyError, Passwords, fault_of
         pytest.param("123456789012", id="digits in order"),
         pytest.param("aaaaaaaaaaaa", id="one letter"),
         pytest.param("schoolgate2027", id="the product"),
-        pytest.param("AfonPrimary1", id="the school"),
-        pytest.param("sian.jones.s.jones", id="the person"),
+        pytest.param("ExamplePrimary1", id="the school"),
+        pytest.param("robin.example.r.example", id="the person"),
     ],
 )
 def test_fault_of_refuses(password: str):
-    assert fault_of(password, "Afon Primary School", "Sian Jones", "s.jones")
+    assert fault_of(password, "Example Primary School", "Robin Example", "r.example")
 
 
 @pytest.mark.parametrize(
     "password", ["copper otter umbrella", "hwyaden las bore", "9f!Kq2-zLm0w", "ŵyau a llaeth oer"]
 )
 def test_fault_of_takes_what_is_long_and_odd(password: str):
-    assert fault_of(password, "Afon Primary School", "Sian Jones", "s.jones") is None
+    assert fault_of(password, "Example Primary School", "Robin Example", "r.example") is None
 
 
 def test_hash_is_argon2id_and_matches():
@@ -50,7 +50,9 @@ def test_nobodys_hash_costs_what_a_real_one_does():
     assert not PasswordHasher().check_needs_rehash(NOBODYS)
 
 
-def test_matches_more_than_three_at_once_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch):
+def test_matches_more_than_two_strangers_at_once_are_told_to_come_back_and_a_place_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+):
     begun, go_on = threading.Semaphore(0), threading.Event()
 
     def slow(*_: object) -> bool:
@@ -59,17 +61,25 @@ def test_matches_more_than_three_at_once_are_told_to_come_back(monkeypatch: pyte
 
     monkeypatch.setattr(PasswordHasher, "verify", slow)
     passwords = Passwords()
-    threads = [threading.Thread(target=passwords.matches, args=("x", NOBODYS)) for _ in range(3)]
+    threads = [threading.Thread(target=passwords.matches, args=("x", NOBODYS)) for _ in range(2)]
+    familiar = threading.Thread(
+        target=passwords.matches, args=("x", NOBODYS), kwargs={"familiar": True}
+    )
     for thread in threads:
         thread.start()
     try:
         assert begun.acquire(timeout=10)
-        while passwords._places._value:  # until all three are in
+        while passwords._places._value:  # until both are in
             pass
         with pytest.raises(BusyError):
             passwords.matches("x", NOBODYS)
+        familiar.start()
+        while passwords._kept_place._value:  # until it is in
+            pass
+        with pytest.raises(BusyError):
+            passwords.matches("x", NOBODYS, familiar=True)
     finally:
         go_on.set()
-        for thread in threads:
+        for thread in (*threads, familiar):
             thread.join()
     assert passwords.matches("x", NOBODYS)

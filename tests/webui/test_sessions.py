@@ -24,32 +24,32 @@ def sessions(hand: Hand) -> Sessions:
 
 
 def test_find_returns_what_began(sessions: Sessions):
-    found = sessions.find(sessions.begin("s.jones", 3), touch=False)
+    found = sessions.find(sessions.begin("r.example", 3), touch=False)
     assert found is not None
-    assert (found.username, found.epoch) == ("s.jones", 3)
+    assert (found.username, found.epoch) == ("r.example", 3)
 
 
 @pytest.mark.parametrize("id_", ["", "x", "0" * 43])
 def test_find_knows_no_other_id(sessions: Sessions, id_: str):
-    sessions.begin("s.jones", 1)
+    sessions.begin("r.example", 1)
     assert sessions.find(id_, touch=True) is None
 
 
 def test_find_ends_what_is_idle(sessions: Sessions, hand: Hand):
-    id_ = sessions.begin("s.jones", 1)
+    id_ = sessions.begin("r.example", 1)
     hand.now += 60
     assert sessions.find(id_, touch=True) is None
 
 
 def test_find_touched_keeps_it_from_growing_idle(sessions: Sessions, hand: Hand):
-    id_ = sessions.begin("s.jones", 1)
+    id_ = sessions.begin("r.example", 1)
     for _ in range(3):
         hand.now += 50
         assert sessions.find(id_, touch=True)
 
 
 def test_find_untouched_lets_it_grow_idle(sessions: Sessions, hand: Hand):
-    id_ = sessions.begin("s.jones", 1)
+    id_ = sessions.begin("r.example", 1)
     hand.now += 50
     assert sessions.find(id_, touch=False)
     hand.now += 50
@@ -57,7 +57,7 @@ def test_find_untouched_lets_it_grow_idle(sessions: Sessions, hand: Hand):
 
 
 def test_find_ends_it_however_busy(sessions: Sessions, hand: Hand):
-    id_ = sessions.begin("s.jones", 1)
+    id_ = sessions.begin("r.example", 1)
     for _ in range(6):
         hand.now += 49.9
         sessions.find(id_, touch=True)
@@ -66,7 +66,7 @@ def test_find_ends_it_however_busy(sessions: Sessions, hand: Hand):
 
 
 def test_end_ends_one_only(sessions: Sessions):
-    first, second = sessions.begin("s.jones", 1), sessions.begin("s.jones", 1)
+    first, second = sessions.begin("r.example", 1), sessions.begin("r.example", 1)
     sessions.end(first)
     assert sessions.find(first, touch=True) is None
     assert sessions.find(second, touch=True)
@@ -75,10 +75,10 @@ def test_end_ends_one_only(sessions: Sessions):
 def test_begin_keeps_a_bounded_number_and_drops_the_one_unused_longest(
     sessions: Sessions, hand: Hand
 ):
-    first = sessions.begin("s.jones", 1)
+    first = sessions.begin("r.example", 1)
     hand.now += 1
-    second = sessions.begin("s.jones", 1)
+    second = sessions.begin("r.example", 1)
     for _ in range(MAX_SESSIONS - 1):
-        sessions.begin("s.jones", 1)
+        sessions.begin("r.example", 1)
     assert sessions.find(first, touch=False) is None
     assert sessions.find(second, touch=False)

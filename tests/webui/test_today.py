@@ -80,7 +80,7 @@ def test_start_pause_pauses_for_the_minutes_asked(coordinator, full_desk):
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
     assert full_desk.pause.groups == ("ks2",)
     assert full_desk.pause.until == "2027-01-12T11:26:07+00:00"
-    assert full_desk.pause.by == "s.jones"
+    assert full_desk.pause.by == "r.example"
     page = coordinator.get("/").text
     assert "Internet pause is on" in page
     assert "(45 minutes left)" in page
@@ -92,7 +92,7 @@ def test_start_pause_without_a_group_reaches_all_that_the_button_does(coordinato
 
 
 def test_start_pause_says_what_is_allowed_and_keeps_what_was_typed(coordinator, full_desk):
-    for typed in ("0", "481", "soon", "", "1.5", "9" * 30):
+    for typed in ("0", "481", "soon", "", "1.5", "9" * 30, "9" * 400, "+30", "１５"):  # noqa: RUF001  # full-width digits
         page = coordinator.post("/pause", {"minutes": typed, "group": "ks2"}, page="/")
         assert page.status_code == 422
         assert 'id="minutes-error"' in page.text
@@ -139,3 +139,26 @@ def test_press_without_the_panel_says_so(coordinator, full_desk, buttons):
     buttons.away = True
     coordinator.post("/panel/press", page="/")
     assert "The panel does not answer." in coordinator.get("/").text
+
+
+def test_start_pause_names_whom_it_reaches(coordinator, full_desk):
+    page = coordinator.get("/").text
+    assert "Pupils, guests and new devices" in page
+    assert "Everyone except" not in page
+
+
+def test_page_says_what_its_counts_count(coordinator, full_desk):
+    page = coordinator.get("/").text
+    assert "Decisions to allow, today" in page
+    assert "One visit to a site makes several" in page
+
+
+def test_page_shows_one_visit_once(coordinator, full_desk):
+    first = full_desk.records[0]
+    full_desk.records[:1] = [
+        replace(first, id=id_, kind=kind, source=source, count=1)
+        for id_, kind, source in ((993, "tls", "firewall"), (992, "AAAA", "dns"), (991, "A", "dns"))
+    ]
+    last = coordinator.get("/").text.split("Last decisions")[1]
+    assert len(re.findall("<tr role=.row. class", last)) == 10
+    assert "Looked up 2 times, connected" in last

@@ -38,6 +38,7 @@ def test_page_takes_an_address_from_a_record_of_no_device(coordinator, full_desk
         ("client=ks2&name=", "name-error"),
         ("client=ks2&name=a..b", "name-error"),
         ("client=ks2&name=192.0.2.1", "name-error"),
+        ("client=ks2&name=bbc news", "name-error"),
         ("client=&name=a.example", "client-error"),
     ],
 )
@@ -48,3 +49,9 @@ def test_page_says_what_is_allowed_and_keeps_what_was_typed(
     assert page.status_code == 422
     assert f'id="{error}"' in page.text
     assert f'value="{query.split("name=")[1]}"' in page.text or query.endswith("=")
+
+
+def test_page_says_in_plain_words_what_a_site_is_called(coordinator, full_desk):
+    page = coordinator.get("/why?client=ks2&name=a..b").text
+    assert "That is not the name of a site. Write it like www.bbc.co.uk, without http://" in page
+    assert "label" not in re.search(r'<p id="name-error".*?</p>', page, re.DOTALL)[0]

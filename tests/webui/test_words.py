@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gate_core.acceptable_use import Cell
-from gate_core.desk import Component, Lamp, PauseView, Status
+from gate_core.desk import ActivityRecord, Component, Lamp, PauseView, Status
 from gate_core.policy import PLACES
 from gate_webui.words import (
     CELL_WORDS,
@@ -15,6 +15,7 @@ from gate_webui.words import (
     lamp_words,
     minutes_left,
     thousands,
+    visits,
     when,
 )
 
@@ -155,3 +156,49 @@ def test_thousands_has_commas():
 def test_every_cell_and_place_has_words():
     assert set(CELL_WORDS) == {cell.value for cell in Cell}
     assert set(PLACE_WORDS) == {place for place, _ in PLACES}
+
+
+def record(at: str, source: str = "dns", **more: str) -> ActivityRecord:
+    values = {"mac": "00:00:5e:00:53:10", "name": "a.example", "action": "allow", **more}
+    return ActivityRecord(
+        id=1,
+        at=f"2027-01-12T10:41:{at}+00:00",
+        source=source,
+        device="Laptop 7",
+        address="192.0.2.10",
+        group="ks2",
+        kind="",
+        reason="",
+        rule_id="",
+        categories=(),
+        sentence="",
+        count=1,
+        version=1,
+        **values,
+    )
+
+
+def test_visits_joins_what_one_visit_made():
+    records = [
+        record("08", "firewall"),
+        record("07.5", name="b.example"),
+        record("07", mac="00:00:5e:00:53:11"),
+        record("06"),
+        record("05"),
+        record("05", action="block"),
+    ]
+    assert [(v.record, v.how) for v in visits(records)] == [
+        (records[0], "Looked up 2 times, connected"),
+        (records[1], "Looked up"),
+        (records[2], "Looked up"),
+        (records[5], "Looked up"),
+    ]
+
+
+def test_visits_keeps_apart_what_came_later_and_what_has_no_name():
+    assert len(visits([record("09"), record("03")])) == 2
+    assert len(visits([record("09", name=""), record("09", name="")])) == 2
+
+
+def test_visits_says_what_was_tried_and_stopped():
+    assert visits([record("09", "firewall", action="block")])[0].how == "Tried to connect"

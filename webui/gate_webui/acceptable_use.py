@@ -6,7 +6,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from gate_core.acceptable_use import Cell
-from gate_core.desk import GroupView
+from gate_core.desk import GroupView, RefusedError
 from gate_webui import access
 from gate_webui.forms import CellForm, carry_out, offer
 from gate_webui.words import CELL_WORDS
@@ -43,11 +43,20 @@ def cell(group: str, row: str) -> ResponseReturnValue:
     if its_group is None or its_row is None:
         abort(404)
     now = its_group.cells.get(row, Cell.UNACCEPTABLE.value)
-    form = CellForm(cell=now)
+    form = CellForm(cell=now, was=now)
     offered = {id_: words for id_, words in CELL_WORDS.items() if id_ != Cell.ILLEGAL.value}
     offer(form.cell, [(id_, heading) for id_, (heading, _) in offered.items()])
 
     def change() -> None:
+        if form.cell.data == now:
+            return
+        if form.was.data and form.was.data != now:
+            form.was.data = now
+            raise RefusedError(
+                "somebody has changed this since you opened the page:"
+                f" it now says “{CELL_WORDS[now][0]}”. Nothing was saved. Choose again",
+                "cell",
+            )
         desk.set_cell(
             group=group,
             row=row,
@@ -57,7 +66,9 @@ def cell(group: str, row: str) -> ResponseReturnValue:
         )
 
     if carry_out(form, change):
-        flash(f"“{its_row.title}” for {its_group.title}: {CELL_WORDS[form.cell.data][0].lower()}.")
+        cell_words = CELL_WORDS[form.cell.data][0].lower()
+        verb = " was already" if form.cell.data == now else ":"
+        flash(f"“{its_row.title}” for {its_group.title}{verb} {cell_words}.")
         return redirect(url_for("acceptable_use.table", group=group, _anchor=row))
     page = render_template(
         "cell.html", group=its_group, row=its_row, now=now, offered=offered, form=form

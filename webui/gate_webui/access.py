@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
+from werkzeug.exceptions import HTTPException
 
 from gate_webui.passwords import Passwords
 from gate_webui.sessions import Sessions
@@ -85,6 +86,19 @@ def own_path(target: str | None) -> str | None:
     return target if target and _OWN_PATH.fullmatch(target) else None
 
 
+def page_path(target: str | None) -> str | None:
+    """Return ``target`` if it is a path of this site that can be looked at: what takes forms only cannot."""
+    path = own_path(target)
+    adapter = current_app.create_url_adapter(request)
+    if path is None or adapter is None:
+        return None
+    try:
+        adapter.match(unquote(path.partition("?")[0]), method="GET")
+    except HTTPException:
+        return None
+    return path
+
+
 def guard(app: Flask, settings: WebSettings) -> None:
     """Have ``app`` check host and person before each request."""
     manager = LoginManager()
@@ -125,8 +139,10 @@ def _find_person() -> Person | None:
 
 
 def _to_sign_in() -> ResponseReturnValue:
-    # A page that a form was sent to can be asked for again; where a poll came from, the whole page is wanted.
+    # A form is not sent again; its page can be asked for again, unless what it was sent to is no page.
     wanted = request.full_path.rstrip("?") if request.method in {"GET", "HEAD"} else request.path
+    wanted = page_path(wanted) or url_for("today.page")
+    # Where a poll came from, the whole page is wanted.
     if "HX-Request" in request.headers:
         return "", 204, {"HX-Redirect": url_for("account.sign_in")}
     return redirect(f"{url_for('account.sign_in')}?next={quote(wanted)}")

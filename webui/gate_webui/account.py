@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from gate_core.desk import RefusedError
@@ -14,20 +14,18 @@ from gate_webui.passwords import BusyError
 
 bp = Blueprint("account", __name__)
 
-_FIRST_RUN = "first-run"
-"""Key under which wrong first-run codes are counted; no account has a space or colon in its name."""
-
 
 @bp.route("/first-run", methods=["GET", "POST"])
 @access.public
 def first_run() -> ResponseReturnValue:
-    """Set up the school and its first coordinator, with the code printed at the first start."""
+    """Set up the school and its first coordinator, with the first-run code."""
     if access.kept().services.desk.is_set_up():
         return redirect(url_for("account.sign_in"))
     form = FirstRunForm(
         data=None if request.method == "POST" else {"code": request.args.get("code", "")}
     )
     if form.validate_on_submit() and _set_up(form):
+        access.kept().throttle.succeed(request.remote_addr or "")
         _enter(form.username.data)
         flash("Schoolgate is set up, and you are signed in.")
         return redirect(url_for("today.page"))
@@ -36,7 +34,7 @@ def first_run() -> ResponseReturnValue:
 
 def _set_up(form: FirstRunForm) -> bool:
     kept = access.kept()
-    keys = _keys(_FIRST_RUN)
+    keys = _keys("first run")
     if wait_s := kept.throttle.wait_s(*keys):
         form.form_errors.append(_wait_words(wait_s))
         return False
@@ -61,10 +59,12 @@ def _set_up(form: FirstRunForm) -> bool:
 @access.public
 def sign_in() -> ResponseReturnValue:
     """Ask for user name and password."""
+    if g.person:
+        return redirect(url_for("today.page"))
     form = SignInForm(next=request.args.get("next", ""))
     if form.validate_on_submit() and _checked(form):
         _enter(form.username.data)
-        return redirect(access.own_path(form.next.data) or url_for("today.page"))
+        return redirect(access.page_path(form.next.data) or url_for("today.page"))
     if request.method == "GET" and not access.kept().services.desk.is_set_up():
         return redirect(url_for("account.first_run"))
     return render_template("sign_in.html", form=form), 422 if form.errors else 200
@@ -74,21 +74,27 @@ def _checked(form: SignInForm) -> bool:
     kept = access.kept()
     desk = kept.services.desk
     username = form.username.data.lower()
-    keys = _keys(username)
+    address = request.remote_addr or ""
+    keys = _keys(f"account {username}")
     if wait_s := kept.throttle.wait_s(*keys):
         form.form_errors.append(_wait_words(wait_s))
         return False
     account = desk.account(username=username)
+    if not kept.throttle.admit(address):
+        form.form_errors.append(_BUSY)
+        return False
     try:
         matches = kept.passwords.matches(
-            form.password.data, account.password_hash if account else None
+            form.password.data,
+            account.password_hash if account else None,
+            familiar=kept.throttle.knows(address),
         )
     except BusyError:
         form.form_errors.append(_BUSY)
         return False
-    desk.record_sign_in(username=username, address=request.remote_addr or "", succeeded=matches)
+    desk.record_sign_in(username=username, address=address, succeeded=matches)
     if matches:
-        kept.throttle.succeed(*keys)
+        kept.throttle.succeed(address, *keys)
         return True
     kept.throttle.fail(*keys)
     form.form_errors.append("The user name or the password is wrong.")
@@ -113,8 +119,13 @@ def _enter(username: str) -> None:
     access.sign_in(account.username, account.session_epoch)
 
 
-def _keys(account: str) -> tuple[str, str]:
-    return f"account {account}", f"address {request.remote_addr}"
+def _keys(what: str) -> tuple[str, str]:
+    """Return what a failure counts against: ``what`` from this place, and the place.
+
+    ``what`` is "first run", or "account" and a name: no name that can be typed makes one of the other.
+    """
+    place = access.kept().throttle.place(request.remote_addr or "")
+    return f"{what} from {place}", f"address {place}"
 
 
 def _wait_words(wait_s: float) -> str:

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from gate_core.desk import ActivityFilter, ActivityRecord, RefusedError
 from gate_webui import access
 from gate_webui.forms import ActivityForm, offer, refuse
+from gate_webui.words import visits
 
 bp = Blueprint("activity", __name__)
 
@@ -36,7 +37,7 @@ def page() -> ResponseReturnValue:
     page = render_template(
         "activity.html",
         form=form,
-        records=records[:_PAGE],
+        visits=visits(records[:_PAGE]),
         older={key: value for key, value in older.items() if value} if older else None,
         before=before,
         narrowed=any(form.data.values()),

@@ -39,7 +39,7 @@ from wtforms.validators import (
     ValidationError,
 )
 
-from gate_core.desk import RefusedError
+from gate_core.desk import USERNAME, RefusedError
 from gate_webui.passwords import MAX_CHARACTERS, fault_of
 
 
@@ -111,6 +111,15 @@ class _AskForm(Form):  # type: ignore[misc]  # WTForms has no types
     """A form asked by GET: it changes nothing, and what it finds has an address of its own."""
 
 
+class _MinutesField(IntegerField):  # type: ignore[misc]  # WTForms has no types
+    """At most three digits: WTForms would convert any number of them, and fall over comparing it."""
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        if valuelist and not re.fullmatch(r"\s*[0-9]{1,3}\s*", valuelist[0]):
+            raise ValueError(_MINUTES)
+        super().process_formdata(valuelist)
+
+
 class FirstRunForm(_PostForm):
     """The school and its first coordinator."""
 
@@ -118,7 +127,8 @@ class FirstRunForm(_PostForm):
         "First-run code",
         "Enter the first-run code.",
         64,
-        "Printed when the box was started for the first time.",
+        "12 letters and digits, printed with the link to this page when the box is started for the first time."
+        " It is also on the box, in the file first-run-code of its state directory.",
     )
     school = _text("Name of the school", "Enter the name of the school.", 100)
     full_name = _text(
@@ -130,8 +140,8 @@ class FirstRunForm(_PostForm):
     username = _text(
         "User name",
         "Enter a user name.",
-        60,
-        "What you will sign in with. Lower-case letters, digits, full stops and hyphens.",
+        40,
+        "What you will sign in with. Letters, digits, full stops, hyphens and underscores, beginning with a letter.",
     )
     password = PasswordField(
         "Password",
@@ -151,8 +161,10 @@ class FirstRunForm(_PostForm):
     def validate_username(self, field: Field) -> None:
         """Refuse a user name that is hard to type again."""
         field.data = field.data.lower()
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", field.data):
-            raise ValidationError("Use lower-case letters, digits, full stops and hyphens only.")
+        if not USERNAME.fullmatch(field.data):
+            raise ValidationError(
+                "Use letters a to z, digits, full stops, hyphens and underscores only, beginning with a letter."
+            )
 
     def validate_password(self, field: Field) -> None:
         """Refuse a password that is short or obvious."""
@@ -179,7 +191,7 @@ class SignInForm(_PostForm):
 class PauseForm(_PostForm):
     """How long, and for whom."""
 
-    minutes = IntegerField(
+    minutes = _MinutesField(
         "Minutes",
         default=30,
         validators=[InputRequired(_MINUTES), NumberRange(1, 480, _MINUTES)],
@@ -197,6 +209,8 @@ class CellForm(_PostForm):
         validators=[InputRequired("Choose what the policy says.")],
         widget=GovRadioInput(),
     )
+    was = HiddenField()
+    """The cell as the form showed it."""
     reason = TextAreaField(
         "Why it changes",
         filters=[_strip],

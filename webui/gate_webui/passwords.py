@@ -63,27 +63,34 @@ class BusyError(RuntimeError):
 class Passwords:
     """Hashes and checks passwords, one at a time: each takes 64 MiB and all a core has.
 
-    Two more may wait for their turn. All others get ``BusyError`` at once, so that a flood of guesses never takes
-    the threads that serve everything else.
+    One more may wait for its turn, and a third if it comes from where somebody has signed in before. All others get
+    ``BusyError`` at once, so that a flood of guesses takes neither the threads that serve everything else nor the
+    coordinator's place.
     """
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
         self._one = threading.Lock()
-        self._places = threading.Semaphore(3)
+        self._places = threading.Semaphore(2)
+        self._kept_place = threading.Semaphore(1)
 
     def hash(self, password: str) -> str:
         """Return the argon2id hash of ``password``; may raise ``BusyError``."""
         with self._turn():
             return self._hasher.hash(password)
 
-    def matches(self, password: str, stored: str | None) -> bool:
+    def matches(self, password: str, stored: str | None, *, familiar: bool = False) -> bool:
         """Tell whether ``stored`` was made from ``password``; takes as long where nothing is stored.
+
+        Args:
+            password: As typed.
+            stored: argon2id hash; None where there is no account.
+            familiar: Whether it comes from where somebody has signed in before; one place is kept for those.
 
         Raises:
             BusyError: Too many others are waiting.
         """
-        with self._turn():
+        with self._turn(familiar=familiar):
             try:
                 self._hasher.verify(stored or NOBODYS, password)
             except (VerificationError, InvalidHashError):
@@ -91,11 +98,13 @@ class Passwords:
         return stored is not None
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._places.acquire(blocking=False):
+    def _turn(self, *, familiar: bool = False) -> Iterator[None]:
+        wanted = (self._kept_place, self._places) if familiar else (self._places,)
+        place = next((p for p in wanted if p.acquire(blocking=False)), None)
+        if place is None:
             raise BusyError
         try:
             with self._one:
                 yield
         finally:
-            self._places.release()
+            place.release()

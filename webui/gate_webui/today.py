@@ -10,12 +10,15 @@ from flask.typing import ResponseReturnValue
 from gate_core.desk import ActivityFilter, GroupView, RefusedError, Status, UnavailableError
 from gate_webui import access
 from gate_webui.forms import PauseForm, carry_out, offer
-from gate_webui.words import headline
+from gate_webui.words import headline, visits
 
 bp = Blueprint("today", __name__)
 
 _LAST = 10
-"""Decisions on the page."""
+"""Visits on the page."""
+
+_LAST_RECORDS = 40
+"""Records asked for: a visit makes three or four."""
 
 _LIVE = ("state", "pause", "counts", "parts", "panel", "last")
 """Parts of the page that are asked for again each second; each has a template of its own."""
@@ -98,7 +101,7 @@ def press() -> ResponseReturnValue:
 def _pause_form(groups: tuple[GroupView, ...]) -> PauseForm:
     form = PauseForm()
     pausable = [(group.id, group.title) for group in groups if group.pausable]
-    offer(form.group, [("", "Everyone except staff"), *pausable])
+    offer(form.group, [("", "Pupils, guests and new devices"), *pausable])
     return form
 
 
@@ -110,7 +113,9 @@ def _render_parts() -> tuple[Status, tuple[GroupView, ...], dict[str, str]]:
         "status": status,
         "headline": headline(status),
         "titles": {group.id: group.title for group in groups},
-        "records": services.desk.activity(filter=ActivityFilter(limit=_LAST)),
+        "visits": visits(services.desk.activity(filter=ActivityFilter(limit=_LAST_RECORDS)))[
+            :_LAST
+        ],
     }
     parts = {name: render_template(f"live/{name}.html", **facts) for name in _LIVE}
     return status, groups, parts

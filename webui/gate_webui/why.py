@@ -6,10 +6,16 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from gate_core.desk import Explanation, RefusedError
+from gate_core.names import MalformedNameError, parse_name
 from gate_webui import access
 from gate_webui.forms import WhyForm, offer, refuse, text_of_page
 
 bp = Blueprint("why", __name__)
+
+_NO_SITE = (
+    "That is not the name of a site. Write it like www.bbc.co.uk,"
+    " without http:// and without anything behind it."
+)
 
 
 @bp.get("/why")
@@ -30,8 +36,11 @@ def page() -> ResponseReturnValue:
     explanation: Explanation | None = None
     if asked and form.validate():
         try:
-            explanation = desk.explain(client=form.client.data, name=text_of_page(form.name.data))
+            name = parse_name(text_of_page(form.name.data))
+            explanation = desk.explain(client=form.client.data, name=name)
+        except MalformedNameError:
+            refuse(form, RefusedError(_NO_SITE, "name"))
         except RefusedError as refusal:
-            refuse(form, refusal)
+            refuse(form, RefusedError(_NO_SITE, "name") if refusal.field == "name" else refusal)
     page = render_template("why.html", form=form, explanation=explanation)
     return page, 422 if form.errors else 200

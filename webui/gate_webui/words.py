@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from gate_core.acceptable_use import Cell
-from gate_core.desk import Lamp, Status
+from gate_core.desk import ActivityRecord, AuditEntry, Lamp, Status
 
 CELL_WORDS: Final = {
     Cell.ACCEPTABLE.value: ("Acceptable", "Open at any time."),
@@ -94,6 +95,107 @@ def lamp_words(lamp: Lamp) -> str:
     if lamp.pattern == "off":
         return "off"
     return f"{lamp.colour}, {_PATTERN_WORDS.get(lamp.pattern, lamp.pattern)}"
+
+
+VISIT_S: Final = 5.0
+"""A device looks a name up in two or three ways and then connects: equal decisions this close are one visit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Equal decisions within a moment, shown as one."""
+
+    record: ActivityRecord
+    """The newest of them."""
+    lookups: int
+    connections: int
+
+    @property
+    def how(self) -> str:
+        """How often it was looked up and connected to, in words."""
+        connect = "tried to connect" if self.record.action == "block" else "connected"
+        ways = ((self.lookups, "looked up"), (self.connections, connect))
+        return ", ".join(f"{way} {n} times" if n > 1 else way for n, way in ways if n).capitalize()
+
+
+def visits(records: Iterable[ActivityRecord]) -> list[Visit]:
+    """Return ``records``, newest first, with those joined that tell of one visit."""
+    found: list[Visit] = []
+    place: dict[tuple[str, ...], int] = {}
+    for r in records:
+        key = (r.mac or r.address, r.group, r.name, r.action, r.sentence)
+        lookups, connections = (r.count, 0) if r.source == "dns" else (0, r.count)
+        at = place.get(key)
+        if r.name and at is not None and _near(found[at].record.at, r.at):
+            its = found[at]
+            found[at] = Visit(its.record, its.lookups + lookups, its.connections + connections)
+        else:
+            place[key] = len(found)
+            found.append(Visit(r, lookups, connections))
+    return found
+
+
+def _near(newer: str, older: str) -> bool:
+    a, b = _parse(newer), _parse(older)
+    if a is None or b is None or (a.tzinfo is None) != (b.tzinfo is None):
+        return False
+    return abs((a - b).total_seconds()) <= VISIT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Titles:
+    """What the ids in the record of changes stand for."""
+
+    rows: Mapping[str, str]
+    groups: Mapping[str, str]
+    devices: Mapping[str, str]
+    """MAC address to name."""
+    people: Mapping[str, str]
+    """User name to full name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change in words."""
+
+    entry: AuditEntry
+    who: str
+    subject: str
+    before: str
+    after: str
+
+
+def change_words(entry: AuditEntry, titles: Titles, now: datetime | None) -> Change:
+    """Return ``entry`` with titles and names for ids; what has none any more keeps its id."""
+    if entry.actor.startswith("command line"):
+        person = entry.actor.removeprefix("command line").strip(" ()")
+        # A number is nobody's name: who has none there, such as a service.
+        named = f" ({person})" if person and not person.isdigit() else ""
+        who = f"The command line of the box{named}"
+    elif entry.actor == "button":
+        who = titles.people.get("button", "The button on the panel")
+    else:
+        who = titles.people.get(entry.actor, entry.actor)
+    subject = entry.subject
+    row, _, group = subject.partition(" for ")
+    if row in titles.rows and group in titles.groups:
+        subject = f"“{titles.rows[row]}” for {titles.groups[group]}"
+    elif subject in titles.devices:
+        subject = titles.devices[subject]
+    elif all(part in titles.groups for part in subject.split(", ")):
+        subject = ", ".join(titles.groups[part] for part in subject.split(", "))
+    before, after = (_value_words(value, titles, now) for value in (entry.before, entry.after))
+    return Change(entry, who, subject, before, after)
+
+
+def _value_words(value: str, titles: Titles, now: datetime | None) -> str:
+    if value in CELL_WORDS:
+        return CELL_WORDS[value][0]
+    if value.startswith("until ") and _parse(value[6:]):
+        return f"until {when(value[6:], now)}"
+    # A device, as "name: group"; its name may hold colons.
+    name, _, group = value.rpartition(": ")
+    return f"{name}: {titles.groups[group]}" if group in titles.groups else value
 
 
 def clock_time(iso: str) -> str:
