@@ -68,9 +68,9 @@ bench-firewall: setup ## CPU time of a packet that is judged (as root)
 	@tools/need run
 	$(BIN)/python firewall/bench_firewall.py
 
-screenshots: setup ## take the pictures in docs/screenshots anew
+screenshots: setup ## take pictures of every page, of a made-up school, into var/screenshots
 	@tools/need test
-	$(BIN)/python webui/screenshots.py docs/screenshots
+	$(BIN)/python webui/screenshots.py var/screenshots
 
 lock: setup ## write locks/ anew from pyproject.toml (UPGRADE=1 for the newest versions)
 	$(COMPILE) pyproject.toml --group dev --output-file locks/dev.lock

@@ -129,8 +129,8 @@ class Health:
     def _panel_component(self, panel: PanelReport | None) -> Component:
         if panel is None or time.monotonic() - self._panel_at > _PANEL_ALIVE_S:
             return Component("panel", "down", "The panel with lamps and button does not answer.")
-        kind = "simulated" if panel.virtual else "connected"
-        return Component("panel", "ok", f"The panel is {kind}.")
+        where = "on the dashboard only" if panel.virtual else "on the box"
+        return Component("panel", "ok", f"Lamps and button are {where}.")
 
 
 def _data_plane(source: Source, in_force: int | None, version: int) -> Component:
