@@ -35,7 +35,10 @@ _SYSCTLS: Final = {
     "netfilter/nf_conntrack_tcp_be_liberal": 0,
     # Connections from before our start are tracked, so that they can be reset and come back judged.
     "netfilter/nf_conntrack_tcp_loose": 1,
+    # Nobody bends the box's own ways; "all" and the bridge both count for IPv4.
+    "ipv4/conf/all/accept_redirects": 0,
 }
+_BRIDGE_SYSCTLS: Final = ("accept_redirects", "accept_source_route")
 
 
 class KernelEpoch(NamedTuple):
@@ -103,8 +106,11 @@ def choose_handoff(wanted: Literal["auto", "nft", "iptables"]) -> Handoff:
     return Handoff.IPTABLES if _run(("nft", "-c", "-f", "-"), probe).returncode else Handoff.NFT
 
 
-def enforce_sysctls() -> None:
-    """Set what makes bridged frames visible to the rules.
+def enforce_sysctls(bridge: str) -> None:
+    """Set what makes bridged frames visible to the rules, and keeps strangers from the routes of ``bridge``.
+
+    Router advertisements are still heard, as without an IPv6 address of its own the box needs one; the rules drop those
+    from the switch side.
 
     Raises:
         OSError: br_netfilter is missing, or a value could not be set.
@@ -112,7 +118,9 @@ def enforce_sysctls() -> None:
     root = Path("/proc/sys/net")
     if not (root / "bridge").is_dir():
         _pipe(("modprobe", "br_netfilter"), "")
-    for name, value in _SYSCTLS.items():
+    families = [family for family in ("ipv4", "ipv6") if (root / family / "conf").is_dir()]
+    own = {f"{family}/conf/{bridge}/{name}": 0 for family in families for name in _BRIDGE_SYSCTLS}
+    for name, value in (_SYSCTLS | own).items():
         path = root / name
         # In a network namespace that is not the first one some can be read only.
         if path.read_text().strip() != str(value):

@@ -11,7 +11,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
-from gate_core.clients import Address, Client
+from gate_core.clients import Address, Client, OnFault
 from gate_core.events import Event, Source
 from gate_core.policy import Action, Policy
 from gate_firewall.flows import FlowKey, Judged, Table
@@ -25,6 +25,8 @@ WEB_PORTS: Final = (80, 443)
 
 _QUIC_PORT: Final = 443
 _NTP_PORT: Final = 123
+_NTP_OCTETS: Final = range(48, 69)
+"""RFC 5905, section 7.3: the header alone, up to the header with key and digest of 20 octets."""
 
 
 class Moment(NamedTuple):
@@ -52,7 +54,7 @@ class Verdict:
     """What becomes of a packet and its flow."""
 
     answer: Answer
-    """NONE: the packet passes and the flow is read on."""
+    """NONE, PENDING: the packet passes and the flow is read on."""
     mark: int
     """The packet mark that says so."""
     event: Event | None = None
@@ -98,6 +100,9 @@ class Classifier:
             ruling = self._rulings.quic(client, seen.now.at)
         elif port == _NTP_PORT and _is_time(packet.payload):
             ruling = self._rulings.time(client, seen.now.at)
+            if ruling.action is Action.ALLOW:
+                # Never for the flow: what comes next on these ports may be no question for the time. Nor is it recorded.
+                return _undecided(seen)
         else:
             ruling = self._rulings.by_name(client, "", seen.now.at)
         if request.decided and ruling.action is Action.ALLOW:
@@ -109,7 +114,8 @@ class Classifier:
     def _tcp(self, seen: Sighting) -> Verdict:
         packet, reply = seen.packet, seen.request.reply
         key = _key(packet, reply=reply)
-        if packet.flags & (SYN | ACK) == SYN and not reply:
+        # A SYN within a decided flow opens nothing: the name it was judged by holds.
+        if packet.flags & (SYN | ACK) == SYN and not reply and not seen.request.decided:
             opening = self._opened(seen, key)
         elif judged := self._judged.get(key):
             return self._judge_again(seen, key, judged)
@@ -117,24 +123,37 @@ class Classifier:
             opening = known
         else:
             return self._settle(seen, key, self._mac(seen), NAMELESS, Fault.UNKNOWN_FLOW)
-        fault = None
-        try:
-            reading = opening.read(packet, reply=reply)
-        except UnreadableError:
-            reading, fault = NAMELESS, Fault.UNREADABLE
+        reading, fault = _read(seen, opening)
         if reading is None:
-            return Verdict(Answer.NONE, render_answer(seen.mark, Answer.NONE, 0, 0))
-        self._openings.discard(key)
+            return _undecided(seen)
         if reading == NAMELESS and fault is None and key.responder_port in WEB_PORTS:
             fault = Fault.NOT_WEB
+        if fault is None and self._must_wait(seen, opening, reading):
+            return self._pending(seen, opening)
+        self._openings.discard(key)
         return self._settle(seen, key, opening.mac, reading, fault)
+
+    def _must_wait(self, seen: Sighting, opening: Opening, reading: Reading) -> bool:
+        """Tell whether the flow would pass by octets of which nobody knows that the responder has them."""
+        client = self._client(seen, opening.mac)
+        return (
+            not opening.acknowledged
+            and self._rulings.group(client).on_fault is OnFault.CLOSED
+            and self._rulings.by_name(client, reading.name, seen.now.at).action is Action.ALLOW
+        )
+
+    def _pending(self, seen: Sighting, opening: Opening) -> Verdict:
+        group = self._rulings.group(self._client(seen, opening.mac)).number
+        mark = render_answer(seen.mark, Answer.PENDING, self._epoch, group)
+        return Verdict(Answer.PENDING, mark)
 
     def _opened(self, seen: Sighting, key: FlowKey) -> Opening:
         opening = self._openings.get(key)
         if opening is None:
             # Whatever had these ports before is over.
             self._judged.discard(key)
-            opening = Opening((seen.packet.sequence + 1) % 2**32, self._mac(seen))
+            first = (seen.packet.sequence + 1) % 2**32
+            opening = Opening(first, self._mac(seen), from_router=seen.request.from_router)
             self._openings.put(key, opening, seen.now.monotonic_s)
         return opening
 
@@ -207,6 +226,21 @@ class Classifier:
         )
 
 
+def _read(seen: Sighting, opening: Opening) -> tuple[Reading | None, Fault | None]:
+    reply = seen.request.reply
+    if reply and seen.request.from_router is opening.from_router:
+        # Initiator and responder are on two sides of the bridge: the client speaks for the server.
+        return NAMELESS, Fault.UNREADABLE
+    try:
+        return opening.read(seen.packet, reply=reply), None
+    except UnreadableError:
+        return NAMELESS, Fault.UNREADABLE
+
+
+def _undecided(seen: Sighting) -> Verdict:
+    return Verdict(Answer.NONE, render_answer(seen.mark, Answer.NONE, 0, 0))
+
+
 def _key(packet: Packet, *, reply: bool) -> FlowKey:
     sender = (packet.source, packet.source_port)
     receiver = (packet.destination, packet.destination_port)
@@ -218,5 +252,5 @@ def _with_port(reading: Reading, port: int) -> Reading:
 
 
 def _is_time(payload: bytes) -> bool:
-    # RFC 5905, section 7.3: a header of 48 octets; mode 3 (client) or 4 (server) in the low bits of the first.
-    return len(payload) >= 48 and payload[0] & 0b111 in (3, 4)
+    # RFC 5905, section 7.3: mode 3 (client) or 4 (server) in the low bits of the first octet.
+    return len(payload) in _NTP_OCTETS and payload[0] & 0b111 in (3, 4)

@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 OTHERS: Final = 0x0000_0FFF
 EPOCH: Final = 0xFF00_0000
 VERDICT: Final = 0x00F0_0000
+SETTLED: Final = 0x0030_0000
+"""The part of the verdict that is set where a flow passes or is blocked."""
 GROUP: Final = 0x0003_F000
 FROM_ROUTER: Final = 0x0008_0000
 """Packet mark only: the frame came in by the port towards the router."""
@@ -36,11 +38,13 @@ verdict; epoch 0 is the mark of a flow nobody judged."""
 
 
 class Answer(IntEnum):
-    """The verdict field."""
+    """The verdict field; in NONE and PENDING the flow is open."""
 
     NONE = 0
     ACCEPT = 1
     BLOCK = 2
+    PENDING = 4
+    """The name is allowed, but the responder has not acknowledged it: each packet is asked about, bare ones as well."""
     ASK = 8
     """A request nobody answered. Packet mark only."""
 

@@ -12,7 +12,9 @@ TCP: Final = 6
 UDP: Final = 17
 
 SYN: Final = 0x02
+RST: Final = 0x04
 ACK: Final = 0x10
+URG: Final = 0x20
 
 MAX_EXTENSION_HEADERS: Final = 8
 
@@ -21,7 +23,7 @@ _ROUTING: Final = 43
 _FRAGMENT: Final = 44
 _DESTINATION_OPTIONS: Final = 60
 
-_TCP_HEADER: Final = struct.Struct("!HHI4xBB")
+_TCP_HEADER: Final = struct.Struct("!HHIIBB")
 _UDP_HEADER: Final = struct.Struct("!HHH")
 
 
@@ -42,6 +44,8 @@ class Packet(NamedTuple):
     destination_port: int
     sequence: int
     """TCP only, of the first octet; a SYN's own number."""
+    acknowledged: int
+    """TCP only: the number its sender expects next, where ``flags`` has ACK."""
     flags: int
     """TCP only."""
     payload: bytes
@@ -125,13 +129,12 @@ def _ipv6(octets: bytes) -> _Network:
 def _transport(octets: bytes, network: _Network) -> Packet:
     source, destination, protocol, start, end, later = network
     whole = end <= len(octets)
-    source_port = destination_port = sequence = flags = 0
+    source_port = destination_port = sequence = acknowledged = flags = 0
     if later:
         pass
     elif protocol == TCP:
-        source_port, destination_port, sequence, offset, flags = _TCP_HEADER.unpack_from(
-            octets, start
-        )
+        header = _TCP_HEADER.unpack_from(octets, start)
+        source_port, destination_port, sequence, acknowledged, offset, flags = header
         length = (offset >> 4) * 4
         if length < 20 or start + length > min(end, len(octets)):
             raise _malformed(octets, "length of the TCP header")
@@ -149,6 +152,7 @@ def _transport(octets: bytes, network: _Network) -> Packet:
         source_port,
         destination_port,
         sequence,
+        acknowledged,
         flags,
         octets[start:end],
         whole,

@@ -1,7 +1,7 @@
 """Builds the rules of the kernel as text; pure, and compared with golden files.
 
-Three tables named ``schoolgate``. In family ``bridge`` frames learn by which port they came, and what is neither IP nor
-ARP is dropped. In family ``inet``, where br_netfilter shows bridged packets, ``select`` decides who must be asked about
+Three tables named ``schoolgate``. In family ``bridge`` frames learn by which port they came; what is neither IP nor
+ARP is dropped, and what speaks for the router on the switch side. In family ``inet``, where br_netfilter shows bridged packets, ``select`` decides who must be asked about
 and ``settle``, behind the queue, carries out the answer. Both hand a frame on only by a rule that says so.
 
 VLANs: frames with one 802.1Q tag are filtered like all others; QinQ (802.1ad, or two tags) and PPPoE are dropped, as
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 from typing import Final, assert_never
 
 from gate_firewall import marks
@@ -26,6 +27,10 @@ _REFUSED_S: Final = 30
 _ASK: Final = field(Answer.ASK)
 _ACCEPT: Final = field(Answer.ACCEPT)
 _BLOCK: Final = field(Answer.BLOCK)
+_PENDING: Final = field(Answer.PENDING)
+_ECHO_OCTETS: Final = 128
+"""Payload of a ping: twice what the usual programs send, and too little for a tunnel that is worth its while."""
+_PURE_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 
 
 class Handoff(Enum):
@@ -53,6 +58,8 @@ class RulesetConfig:
     """Where queries are redirected to."""
     tcp_ports: tuple[int, ...] = (80, 8443)
     """The appliance's pages, open to the switch side."""
+    gateways: tuple[str, ...] = ()
+    """Addresses of the router, which nobody on the switch side may speak for."""
 
     @property
     def closed_queues(self) -> range:
@@ -160,6 +167,10 @@ def _frames(config: RulesetConfig) -> list[str]:
             # Others' bits survive; ours begin clean, whatever a driver or an earlier rule left.
             f"meta mark set meta mark & {marks.OTHERS:#010x}",
             f'iifname "{config.router_port}" meta mark set meta mark | {marks.FROM_ROUTER:#010x}',
+            *(
+                f'iifname "{config.switch_port}" {forged} counter drop'
+                for forged in _forged(config)
+            ),
             "ether type { ip, ip6, arp } accept",
             "ether type 8021q vlan type { ip, ip6, arp } accept",
             # Bridge protocol units: a cable laid around the appliance is a loop, which switches must see.
@@ -168,6 +179,28 @@ def _frames(config: RulesetConfig) -> list[str]:
             base="type filter hook prerouting priority -300; policy drop;",
         )
     ]
+
+
+def _forged(config: RulesetConfig) -> list[str]:
+    """Return matches for what only the router says, and the router is on the other side, by definition of the cabling.
+
+    By places, not by nft's names: those look at the EtherType in the frame, and miss one with the tag of VLAN 0.
+    """
+    rules = [
+        "meta l4proto ipv6-icmp @th,0,8 134",  # router advertisement
+        "udp sport 67 udp dport 68",
+        "udp sport 547 udp dport 546",
+    ]
+    for address in map(ip_address, config.gateways):
+        if address.version == 4:
+            rules += [f"meta protocol arp @nh,112,32 {int(address):#010x}", f"ip saddr {address}"]
+        else:
+            # The target of a neighbour advertisement; nft 1.0.6 has no word for it.
+            rules += [
+                f"meta l4proto ipv6-icmp @th,0,8 136 @th,64,128 {int(address):#034x}",
+                f"ip6 saddr {address}",
+            ]
+    return rules
 
 
 def _sets(epoch: Epoch) -> list[str]:
@@ -244,7 +277,9 @@ def _bare() -> str:
     return _chain(
         "bare",
         # The SYN of a new flow tells where its octets begin and from which device it comes.
-        "ct state new tcp flags & (fin | syn | rst | ack) == syn return",
+        f"ct state new {_PURE_SYN} return",
+        # The urgent pointer alone takes an octet out of what comes later.
+        "tcp flags & urg == urg return",
         *(f"ip length {20 + 4 * n} tcp doff {n} accept" for n in offsets),
         *(f"ip6 length {4 * n} tcp doff {n} accept" for n in offsets),
     )
@@ -283,7 +318,7 @@ def _ask(config: RulesetConfig) -> list[str]:
         _chain(
             "asked",
             f"ct direction reply meta mark set meta mark | {marks.REPLY:#010x}",
-            f"ct mark & {marks.VERDICT:#010x} != 0 meta mark set meta mark | {marks.DECIDED:#010x}",
+            f"ct mark & {marks.SETTLED:#010x} != 0 meta mark set meta mark | {marks.DECIDED:#010x}",
             *hand_off,
         ),
     ]
@@ -305,9 +340,15 @@ def _select() -> str:
     )
     return _chain(
         "select",
-        # First, because nearly all packets end here.
+        # Before the verdict: conntrack lets a connection that the server has reset begin anew with its mark, but it is
+        # another one. It never lets one that was closed.
+        f"{_PURE_SYN} ct state != new ct mark & {marks.SETTLED:#010x} != 0 goto refuse",
+        # Early, because nearly all packets end here.
         "jump epoch",
-        "meta l4proto { icmp, ipv6-icmp } accept",
+        # Errors of known flows, and neighbour discovery, which is untracked. What is left is asked about.
+        "meta l4proto { icmp, ipv6-icmp } ct state related,untracked accept",
+        f"icmp type {{ echo-request, echo-reply }} ip length <= {28 + _ECHO_OCTETS} ct state != invalid accept",
+        f"icmpv6 type {{ echo-request, echo-reply }} ip6 length <= {8 + _ECHO_OCTETS} ct state != invalid accept",
         "fib daddr type { broadcast, multicast } accept",
         # To one host, but in a frame for all: RFC 1122, section 3.3.6, has it dropped, and conntrack can't follow it.
         "meta pkttype { broadcast, multicast } counter drop",
@@ -333,6 +374,7 @@ def _settle() -> str:
         "settle",
         f"{verdict} 0x00000000 accept",
         f"{verdict} {_ACCEPT:#010x} {saved} accept",
+        f"{verdict} {_PENDING:#010x} {saved} accept",
         f"{verdict} {_BLOCK:#010x} {saved}",
         # On its way to the client the packet itself becomes the reset: a download that is cut sends nothing that
         # could be answered. The server gets its own with what it sends next.

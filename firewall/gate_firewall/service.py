@@ -57,7 +57,7 @@ def run(settings: FirewallSettings, ports: FirewallPorts) -> None:
     epoch = _first_epoch(policy, at)
     bridge.raise_bridge(settings.bridge)
     apply.load(config, epoch)
-    apply.enforce_sysctls()
+    apply.enforce_sysctls(settings.bridge.name)
     with Enforcer(config, ports, policy, epoch) as enforcer:
         bridge.join_ports(settings.bridge)
         enforcer.serve()
@@ -160,6 +160,7 @@ def _ruleset_config(settings: FirewallSettings) -> RulesetConfig:
         workers=settings.firewall.workers,
         dns_port=settings.dns_port,
         tcp_ports=settings.tcp_ports,
+        gateways=settings.bridge.gateways,
     )
 
 

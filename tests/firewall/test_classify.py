@@ -72,13 +72,15 @@ class Flow:
         reply=False,
         decided=False,
         sequence=0,
+        acknowledged=0,
         later_fragment=False,
+        same_side=False,
     ):
         (source, source_port), (destination, port) = self._ends[::-1] if reply else self._ends
-        from_router = reply != self._inbound
+        from_router = (reply and not same_side) != self._inbound
         packet = Packet(
-            source, destination, self._protocol, source_port, port, sequence, flags, payload,
-            whole=True, later_fragment=later_fragment,
+            source, destination, self._protocol, source_port, port, sequence, acknowledged, flags,
+            payload, whole=True, later_fragment=later_fragment,
         )  # fmt: skip
         seen = Sighting(
             packet,
@@ -100,6 +102,14 @@ class Flow:
         sequence = self._sent
         self._sent += len(payload)
         return self.packet(payload, sequence=sequence, **how)
+
+    def acknowledge(self, **how):
+        return self.packet(reply=True, acknowledged=self._sent, **how)
+
+    def send_all(self, payload):
+        """Return the answer to ``payload`` when the server has it."""
+        answer = self.send(payload)
+        return self.acknowledge() if answer is Answer.PENDING else answer
 
 
 @pytest.fixture
@@ -130,7 +140,7 @@ def hello(name):
 
 @pytest.mark.parametrize("write", [hello, request])
 @pytest.mark.parametrize(
-    ("name", "answer"), [("maths.example", Answer.ACCEPT), ("games.example", Answer.BLOCK)]
+    ("name", "answer"), [("maths.example", Answer.PENDING), ("games.example", Answer.BLOCK)]
 )
 def test_judge_reads_on_until_the_name_is_known(classifier, write, name, answer):
     flow = Flow(classifier)
@@ -196,7 +206,7 @@ def test_judge_of_what_has_no_name(classifier, mac, port, payload, *, answer, ru
     flow = Flow(classifier, mac, port)
     flow.open()
 
-    assert (flow.send(payload), flow.events[0].rule_id) == (answer, rule_id)
+    assert (flow.send_all(payload), flow.events[0].rule_id) == (answer, rule_id)
 
 
 @pytest.mark.parametrize(("port", "answer"), [(443, Answer.BLOCK), (25, Answer.ACCEPT)])
@@ -245,7 +255,7 @@ def test_take_judges_running_flows_again_by_their_name(classifier):
     }
     for name, flow in flows.items():
         flow.open()
-        flow.send(hello(name))
+        flow.send_all(hello(name))
     classifier.take(build_policy(2, paused=("ks2",)), epoch=8)
 
     assert [flow.packet(reply=True, decided=True) for flow in flows.values()] == [
@@ -259,7 +269,7 @@ def test_take_judges_running_flows_again_by_their_name(classifier):
 def test_take_lets_a_flow_go_on_that_a_later_policy_allows(classifier):
     flow = Flow(classifier)
     flow.open()
-    flow.send(hello("a.example"))
+    flow.send_all(hello("a.example"))
     classifier.take(build_policy(2, paused=("ks2",)), epoch=8)
     flow.packet(decided=True)
     classifier.take(build_policy(3), epoch=9)
@@ -270,7 +280,7 @@ def test_take_lets_a_flow_go_on_that_a_later_policy_allows(classifier):
 def test_judge_forgets_a_flow_when_its_ports_are_used_again(classifier):
     flow = Flow(classifier)
     flow.open()
-    flow.send(hello("maths.example"))
+    flow.send_all(hello("maths.example"))
     again = Flow(classifier)
 
     assert again.open() is Answer.NONE
@@ -292,9 +302,11 @@ def test_judge_takes_the_school_s_end_for_the_client_of_an_inbound_flow():
         pytest.param(PUPIL, 443, b"quic", Answer.BLOCK, "quic:ks2", id="quic, closed"),
         pytest.param(STAFF, 443, b"quic", Answer.ACCEPT, "default:staff", id="quic, open"),
         pytest.param(PUPIL, 9000, b"game", Answer.ACCEPT, "default:ks2", id="another port"),
-        pytest.param(PUPIL, 123, b"\x23" + bytes(47), Answer.ACCEPT, "time:ntp", id="time"),
         pytest.param(
             PUPIL, 123, b"tunnel", Answer.ACCEPT, "default:ks2", id="no question for the time"
+        ),
+        pytest.param(
+            PUPIL, 123, b"\x23" + bytes(68), Answer.ACCEPT, "default:ks2", id="too long for one"
         ),
         pytest.param(
             ISOLATED, 123, b"\x23" + bytes(47), Answer.BLOCK, f"isolated:{ISOLATED}", id="isolated"
@@ -307,13 +319,15 @@ def test_judge_of_datagrams(classifier, mac, port, payload, *, answer, rule_id):
     assert (flow.packet(payload), flow.events[0].rule_id) == (answer, rule_id)
 
 
-def test_judge_gives_the_time_in_a_pause():
+def test_judge_gives_the_time_in_a_pause_and_nothing_else_on_its_ports():
     classifier = Classifier({}.get, build_policy(paused=("ks2",)), epoch=1)
     time = Flow(classifier, port=123, protocol=UDP)
 
-    assert time.packet(b"\x23" + bytes(47)) is Answer.ACCEPT
-    assert time.packet(b"\x24" + bytes(47), reply=True, decided=True) is Answer.ACCEPT
-    assert Flow(classifier, port=9000, protocol=UDP).packet(b"game") is Answer.BLOCK
+    assert time.packet(b"\x23" + bytes(47)) is Answer.NONE
+    assert time.packet(b"\x24" + bytes(67), reply=True) is Answer.NONE
+    assert time.packet(b"tunnel") is Answer.BLOCK
+    assert time.packet(b"\x23" + bytes(1000)) is Answer.BLOCK
+    assert [event.rule_id for event in time.events] == ["pause:p", "pause:p"]
 
 
 def test_judge_records_datagrams_again_only_when_they_are_blocked(classifier):
@@ -342,3 +356,72 @@ def test_judge_of_a_group_that_the_policy_has_lost(classifier):
     classifier.take(lost, epoch=8)
 
     assert flow.send(hello("maths.example")) is Answer.BLOCK
+
+
+@pytest.mark.parametrize("write", [hello, request])
+def test_judge_lets_an_allowed_name_pass_when_the_server_has_it(classifier, write):
+    flow = Flow(classifier)
+    flow.open()
+    first = flow.send(write("maths.example"))
+    early = flow.packet(reply=True, acknowledged=1000)
+    recorded = len(flow.events)
+
+    assert [first, early, recorded] == [Answer.PENDING, Answer.PENDING, 0]
+    assert flow.acknowledge() is Answer.ACCEPT
+    assert flow.mark == 0x0710_2ABC
+    assert [event.name for event in flow.events] == ["maths.example"]
+
+
+def test_judge_blocks_what_the_server_discarded_and_got_otherwise(classifier):
+    flow = Flow(classifier)
+    flow.open()
+
+    assert flow.packet(request("maths.example"), sequence=1000) is Answer.PENDING
+    assert flow.packet(request("games.example"), sequence=1000) is Answer.BLOCK
+    assert flow.events[0].rule_id == "unreadable:ks2"
+
+
+def test_judge_waits_with_the_nameless_too(classifier):
+    """Octets that the server discards, and then a blocked name on a port where anything may be spoken."""
+    flow = Flow(classifier, port=8080)
+    flow.open()
+
+    assert flow.packet(b"SSH-2.0-x", sequence=1000) is Answer.PENDING
+    assert flow.packet(request("games.example"), sequence=1000) is Answer.BLOCK
+
+
+def test_judge_of_an_open_group_waits_for_nobody(classifier):
+    flow = Flow(classifier, STAFF)
+    flow.open()
+
+    assert flow.send(hello("maths.example")) is Answer.ACCEPT
+
+
+def test_judge_of_a_pending_flow_by_the_policy_in_force(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("maths.example"))
+    classifier.take(build_policy(2, paused=("ks2",)), epoch=8)
+
+    assert flow.acknowledge() is Answer.BLOCK
+
+
+@pytest.mark.parametrize("payload", [b"220 hello", b""])
+@pytest.mark.parametrize("inbound", [False, True])
+def test_judge_takes_no_answer_from_the_side_that_opened(payload, inbound):
+    classifier = Classifier({ip_address("10.77.0.10"): PUPIL}.get, build_policy(), epoch=7)
+    flow = Flow(classifier, port=8080, inbound=inbound)
+    flow.open()
+    flow.send(request("maths.example"))
+
+    assert flow.acknowledge(payload=payload, same_side=True) is Answer.BLOCK
+
+
+def test_judge_opens_nothing_by_a_syn_in_a_decided_flow(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send_all(hello("a.example"))
+    classifier.take(build_policy(2, paused=("ks2",)), epoch=8)
+
+    assert flow.packet(flags=SYN, sequence=500, decided=True) is Answer.BLOCK
+    assert flow.events[-1].name == "a.example"

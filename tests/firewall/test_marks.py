@@ -16,6 +16,12 @@ def test_fields_share_no_bit():
     )
 
 
+def test_settled_is_set_in_no_other_answer():
+    settled = [a for a in Answer if marks.field(a) & marks.SETTLED]
+
+    assert settled == [Answer.ACCEPT, Answer.BLOCK]
+
+
 @given(MARKS, st.sampled_from(Answer), st.integers(1, 255), st.integers(1, 63))
 def test_render_answer_keeps_others_bits_and_the_port(asked, answer, epoch, group):
     kept = marks.OTHERS | marks.FROM_ROUTER

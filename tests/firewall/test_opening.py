@@ -3,14 +3,17 @@ import ssl
 import pytest
 
 from gate_firewall.opening import MAX_PACKETS, NAMELESS, Opening, Reading, UnreadableError
-from gate_firewall.packet import ACK, SYN, TCP, Packet
+from gate_firewall.packet import ACK, RST, SYN, TCP, URG, Packet
 
 FIRST = 2**32 - 3  # the numbers pass through 0 within every hello
 
 
-def segment(offset, payload, *, flags=ACK, whole=True):
+def segment(offset, payload, *, flags=ACK, acknowledged=0, whole=True):
     sequence = (FIRST + offset) % 2**32
-    return Packet(b"", b"", TCP, 0, 0, sequence, flags, payload, whole, later_fragment=False)
+    acknowledged = (FIRST + acknowledged) % 2**32
+    return Packet(
+        b"", b"", TCP, 0, 0, sequence, acknowledged, flags, payload, whole, later_fragment=False
+    )
 
 
 def hello(name):
@@ -96,3 +99,53 @@ def test_read_gives_up_on_a_second_beginning(opening):
 def test_read_gives_up_on_what_the_queue_cut_off(opening):
     with pytest.raises(UnreadableError, match="too long for the queue"):
         opening.read(segment(0, b"GET ", whole=False), reply=False)
+
+
+@pytest.mark.parametrize(
+    ("payload", "flags"),
+    [
+        pytest.param(b"GET /x", ACK | URG, id="with octets"),
+        # The pointer alone, in a packet without octets, takes one out of what comes later.
+        pytest.param(b"", ACK | URG, id="the pointer alone"),
+    ],
+)
+def test_read_gives_up_on_urgent_data(opening, payload, flags):
+    with pytest.raises(UnreadableError, match="urgent"):
+        opening.read(segment(0, payload, flags=flags), reply=False)
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "flags", "known"),
+    [
+        (0, ACK, False),
+        (len(REQUEST) - 1, ACK, False),
+        (len(REQUEST), ACK, True),
+        (len(REQUEST) + 9000, ACK, True),
+        (len(REQUEST), ACK | RST, False),
+        (len(REQUEST), RST, False),
+    ],
+)
+def test_read_knows_what_the_responder_has_acknowledged(opening, acknowledged, flags, known):
+    opening.read(segment(0, REQUEST), reply=False)
+    opening.read(segment(0, b"", flags=flags, acknowledged=acknowledged), reply=True)
+
+    assert opening.acknowledged is known
+
+
+def test_read_takes_a_long_body_before_the_answer(opening):
+    opening.read(segment(0, REQUEST), reply=False)
+    found = {
+        opening.read(segment(len(REQUEST) + i * 1400, bytes(1400)), reply=False) for i in range(50)
+    }
+
+    assert found == {Reading("http", "a.example")}
+
+
+@pytest.mark.parametrize("offset", [-1, 0, 20, len(REQUEST) - 1])
+def test_read_gives_up_on_other_octets_in_the_place_of_the_name(opening, offset):
+    opening.read(segment(0, REQUEST), reply=False)
+    with pytest.raises(UnreadableError, match="differs"):
+        opening.read(segment(offset, b"\0" * 1400), reply=False)

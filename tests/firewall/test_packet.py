@@ -15,7 +15,7 @@ from gate_firewall.packet import MAX_EXTENSION_HEADERS, MalformedPacketError, pa
 
 V4 = {"src": "192.0.2.1", "dst": "198.51.100.2"}
 V6 = {"src": "2001:db8::1", "dst": "2001:db8::2"}
-SEGMENT = TCP(sport=1000, dport=443, seq=77, flags="PA", options=[("Timestamp", (1, 2))])
+SEGMENT = TCP(sport=1000, dport=443, seq=77, ack=88, flags="PA", options=[("Timestamp", (1, 2))])
 PACKETS = [
     pytest.param(IP(**V4) / SEGMENT / b"text", id="ipv4"),
     pytest.param(
@@ -43,8 +43,8 @@ def test_parse_packet_reads_a_tcp_segment(built):
     packet = parse_packet(bytes(built))
 
     assert (packet.source_port, packet.destination_port, packet.sequence) == (1000, 443, 77)
-    assert (packet.flags, packet.payload, packet.whole, packet.later_fragment) == (
-        0x18,
+    assert (packet.acknowledged, packet.flags) == (88, 0x18)
+    assert (packet.payload, packet.whole, packet.later_fragment) == (
         b"text",
         True,
         False,

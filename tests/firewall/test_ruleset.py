@@ -24,7 +24,8 @@ WITH_STAFF = Epoch(
 NFT = RulesetConfig(Handoff.NFT)
 IPTABLES = RulesetConfig(Handoff.IPTABLES)
 FOUR = RulesetConfig(
-    Handoff.NFT, bridge="bridge", router_port="eth0", switch_port="eth1", queue=40, workers=4, dns_port=5353, tcp_ports=(8443,)
+    Handoff.NFT, bridge="bridge", router_port="eth0", switch_port="eth1", queue=40, workers=4, dns_port=5353, tcp_ports=(8443,),
+    gateways=("10.77.0.1", "fd77::1"),
 )  # fmt: skip
 
 

@@ -7,8 +7,10 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from scapy.layers.dhcp6 import DHCP6_Advertise
 from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_RA, IPv6
+from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.layers.ppp import PPP, PPPoE
 from scapy.packet import Raw
 
@@ -299,6 +301,50 @@ def test_run_has_no_way_round_by_frames_for_all(school, gate):
         came = b"".join(captured(b"last"))
 
     assert b"for all" not in came
+
+
+@pytest.mark.parametrize("tag", [None, 0, 7])
+def test_run_lets_nobody_on_the_switch_side_speak_for_the_router(school, gate, tag):
+    ethernet = Ether(src="00:00:5e:00:53:10", dst="ff:ff:ff:ff:ff:ff")
+    if tag is not None:
+        ethernet /= Dot1Q(vlan=tag)
+    own, all_hosts = "fe80::10", "ff02::1"
+    frames = {
+        "arp": ARP(op=2, psrc="10.77.0.1", pdst="10.77.0.2"),
+        "arp, asking": ARP(op=1, psrc="10.77.0.1", pdst="10.77.0.2"),
+        "from its address": IP(src="10.77.0.1", dst="10.77.0.255") / UDP(dport=9),
+        "from its address, ipv6": IPv6(src="fd77::1", dst=all_hosts) / UDP(dport=9),
+        "neighbour": IPv6(src=own, dst=all_hosts) / ICMPv6ND_NA(tgt="fd77::1"),
+        "router": IPv6(src=own, dst=all_hosts) / ICMPv6ND_RA(),
+        "dhcp": IP(src="10.77.0.10", dst="255.255.255.255") / UDP(sport=67, dport=68),
+        "dhcp6": IPv6(src=own, dst=all_hosts) / UDP(sport=547, dport=546) / DHCP6_Advertise(),
+        "own arp": ARP(op=2, hwsrc=ethernet.src, psrc="10.77.0.10", pdst="10.77.0.2"),
+        "own neighbour": IPv6(src=own, dst=all_hosts) / ICMPv6ND_NA(tgt=own),
+        "last": IP(src="10.77.0.10", dst="10.77.0.255") / UDP(dport=9),
+    }
+    built = [bytes(ethernet / f / Raw(f"<{text}>")).hex() for text, f in frames.items()]
+    with capture(school.internet, "lan") as captured:
+        assert school.pupil.python("frames", *built).wait(10) == 0
+        came = b"".join(captured(b"<last>"))
+
+    passed = [text for text in frames if f"<{text}>".encode() in came]
+    assert passed == ["own arp", "own neighbour", "last"]
+
+
+@pytest.mark.parametrize(("octets", "answered"), [(56, True), (128, True), (129, False)])
+@BOTH
+def test_run_lets_pupils_ping_with_little(school, gate, address, octets, answered):
+    done = school.pupil.run("ping", "-c1", "-W1", "-s", str(octets), address, check=False)
+
+    assert (done.returncode == 0) is answered
+
+
+def test_run_heeds_no_redirects(school, gate):
+    names = ("accept_redirects", "accept_source_route")
+    files = [f"/proc/sys/net/{f}/conf/br0/{n}" for f in ("ipv4", "ipv6") for n in names]
+    files.append("/proc/sys/net/ipv4/conf/all/accept_redirects")
+
+    assert school.box.run("cat", *files).stdout.split() == ["0"] * 5
 
 
 def test_run_keeps_others_bits_of_marks(school, gate):

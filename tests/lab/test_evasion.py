@@ -1,0 +1,249 @@
+"""What a pupil sends so that the server reads another name than the appliance: the server's log says whether it did.
+
+Plain sockets need no rights on the laptop; raw frames need root, which a pupil has on a device of his own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+from appliance import Appliance
+from clients import curl, dig
+from laboratory import INSIDE, Laboratory
+from plan import LAPTOP, ROUTER, address6_of, address_of
+from sites import ALLOWED, BLOCKED
+
+KEPT = "files.example"
+
+# MSG_OOB: the server takes the octet out of the stream. A hello is built so that it is well formed with it and without.
+URGENT = """
+import socket, ssl, struct, sys
+address, port, name, at = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4].encode()
+def hello():
+    outgoing = ssl.MemoryBIO()
+    connection = ssl._create_unverified_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    try:
+        connection.do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+def grown(octets):
+    shake = octets[5:]
+    place = 4 + 2 + 32
+    place += 1 + shake[place]
+    place += 2 + int.from_bytes(shake[place : place + 2])
+    place += 1 + shake[place]
+    first, extensions = shake[4:place], shake[place + 2 :]
+    found, rest = b"", b""
+    while extensions:
+        kind, length = struct.unpack("!HH", extensions[:4])
+        one, extensions = extensions[: 4 + length], extensions[4 + length :]
+        found, rest = (one, rest) if kind == 0 else (found, rest + one)
+    # The server: the name, this extension of three octets, the others. We, one octet later: a longer name, this
+    # extension's head shifted by one, so that its length swallows all the others.
+    all_ = found + struct.pack("!HHBH", 0xFA00, 3, 1, len(rest) - 1) + rest
+    body = first + struct.pack("!H", len(all_)) + all_
+    message = b"\\x01" + len(body).to_bytes(3) + body
+    return b"\\x16\\x03\\x01" + struct.pack("!H", len(message)) + message
+octets = grown(hello()) if port == 443 else f"GET / HTTP/1.1\\r\\nHost: {name}\\r\\nConnection: close\\r\\n\\r\\n".encode()
+place = octets.index(at) + len(at)
+with socket.create_connection((address, port), 5) as connection:
+    connection.settimeout(3)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        connection.send(octets[:place])
+        connection.send(b"x", socket.MSG_OOB)
+        connection.send(octets[place:])
+        print("answered" if connection.recv(4096) else "end")
+    except OSError as e:
+        print(type(e).__name__)
+"""
+
+RAW = """
+import os, random, select, subprocess, sys, time
+from scapy.all import IP, IPv6, TCP, Ether, IPv6ExtHdrDestOpt, HBHOptUnknown, Raw, conf
+attack, source, router, address, false, true = sys.argv[1:]
+six = ":" in address
+subprocess.run(["nft", "-f", "-"], input=\"\"\"table inet evasion
+delete table inet evasion
+table inet evasion { chain out { type filter hook output priority 0; tcp flags rst drop; }; }\"\"\", text=True, check=True)
+port = random.randint(20000, 30000)
+conf.verb = 0
+link = conf.L2socket(iface="eth0")
+mac = open("/sys/class/net/eth0/address").read().strip()
+state = {"seq": random.randint(2**20, 2**30), "ack": 0, "ts": 2**20, "echo": 0}
+text = b""
+
+def request(name, path="/"):
+    return f"GET {path} HTTP/1.1\\r\\nHost: {name}\\r\\n\\r\\n".encode()
+
+def send(flags, data=b"", *, back=0, late=0, options=(), between=None):
+    ip = IPv6(src=source, dst=address) if six else IP(src=source, dst=address)
+    ip = ip / between if between else ip
+    stamp = [("Timestamp", (state["ts"] - late, state["echo"]))]
+    tcp = TCP(sport=port, dport=80, flags=flags, seq=(state["seq"] - back) % 2**32, window=64000,
+              ack=state["ack"] if "A" in flags else 0, options=[*options, *stamp])
+    link.send(Ether(src=mac, dst=router) / ip / tcp / Raw(data))
+
+def receive(seconds):
+    global text
+    end = time.monotonic() + seconds
+    while select.select([link], [], [], max(0, end - time.monotonic()))[0]:
+        frame = link.recv()
+        if frame is None or TCP not in frame or frame[TCP].dport != port:
+            continue
+        tcp, ip = frame[TCP], frame[IPv6 if six else IP]
+        whole = ip.plen if six else ip.len - 20
+        data = bytes(tcp.payload)[: whole - tcp.dataofs * 4]
+        state["echo"] = dict(o for o in tcp.options if len(o) == 2).get("Timestamp", (state["echo"], 0))[0]
+        if "S" in tcp.flags:
+            state["ack"] = tcp.seq + 1
+            return
+        if data and tcp.seq == state["ack"]:
+            text += data
+            state["ack"] += len(data)
+            send("A")
+
+def push(data):
+    state["ts"] += 1
+    send("PA", data)
+    state["seq"] += len(data)
+
+def connect(data=b""):
+    send("S", data)
+    receive(2)
+    state["seq"] += 1
+    state["ts"] += 10
+    send("A")
+
+wrong = request(false)
+connect(wrong if attack == "octets in the SYN" else b"")
+match attack:
+    case "old timestamp":
+        send("PA", wrong, late=100_000)
+    case "digest":
+        send("PA", wrong, options=[(19, bytes(16))])
+    case "acknowledges too much":
+        state["ack"] -= 100_000
+        send("PA", wrong)
+        state["ack"] += 100_000
+    case "second SYN":
+        send("S", wrong, back=1)
+    case "discarded on the way":
+        send("PA", wrong, between=IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=0x5E, optlen=4, optdata=b"abcd")]))
+    case "forged SYN":
+        push(request(false))
+        receive(1)
+        print("ready", flush=True)
+        while not os.path.exists("/run/lab/tmp/paused"):
+            time.sleep(0.1)
+        other = request("cpoms.net")
+        send("S", back=len(other) + 1)
+        time.sleep(0.2)
+        send("PA", other, back=len(other))
+        time.sleep(0.2)
+    case "ports of before":
+        push(wrong)
+        receive(1)
+        send("A")
+        backwards = IP(src=address, dst=source) / TCP(
+            sport=80, dport=port, flags="RA", seq=state["ack"], ack=state["seq"], window=0)
+        send("RA")
+        time.sleep(0.2)
+        link.send(Ether(src=mac, dst=router) / backwards)
+        time.sleep(0.2)
+        state["seq"] += 100_000
+        connect()
+time.sleep(0.2)
+push(request(true, "/true"))
+receive(1.5)
+print(len(text))
+"""
+
+
+def saw(lab: Laboratory, since: int, name: str) -> bool:
+    return bool([s for s in lab.served(since) if s.name == name and s.kind != "dns"])
+
+
+def raw(attack: str, family: int, false: str, true: str) -> list[str]:
+    source = LAPTOP.v4 if family == 4 else LAPTOP.v6
+    target = str(address_of(BLOCKED) if family == 4 else address6_of(BLOCKED))
+    return [sys.executable, "-c", RAW, attack, source, ROUTER.mac, target, false, true]
+
+
+@pytest.fixture
+def resets_pass(lab: Laboratory) -> Iterator[None]:
+    """Let the laptop's kernel answer again."""
+    yield
+    lab.run("laptop", ["nft", "delete", "table", "inet", "evasion"])
+
+
+@pytest.mark.parametrize("port", [80, 443])
+def test_urgent_octet_hides_no_name(lab: Laboratory, port: int) -> None:
+    before = lab.mark()
+    argv = [sys.executable, "-c", URGENT, str(address_of(BLOCKED)), str(port), BLOCKED, "www.bet"]
+    assert lab.run("laptop", argv).stdout.strip() == "ConnectionResetError"
+    assert not saw(lab, before, BLOCKED)
+
+
+@pytest.mark.usefixtures("resets_pass")
+@pytest.mark.parametrize("family", [4, 6])
+def test_raw_frames_reach_the_server_with_an_allowed_name(lab: Laboratory, family: int) -> None:
+    before = lab.mark()
+    assert lab.run("laptop", raw("none", family, ALLOWED, ALLOWED)).returncode == 0
+    assert "/true" in {s.path for s in lab.served(before) if s.name == ALLOWED}
+
+
+@pytest.mark.usefixtures("resets_pass")
+@pytest.mark.parametrize(
+    ("attack", "family"),
+    [
+        ("old timestamp", 4),
+        ("old timestamp", 6),
+        ("digest", 4),
+        ("acknowledges too much", 4),
+        ("second SYN", 4),
+        ("octets in the SYN", 4),
+        ("discarded on the way", 6),
+        ("ports of before", 4),
+    ],
+)
+def test_octets_that_the_server_discards_hide_no_name(
+    lab: Laboratory, attack: str, family: int
+) -> None:
+    before = lab.mark()
+    assert lab.run("laptop", raw(attack, family, ALLOWED, BLOCKED)).returncode == 0
+    assert not saw(lab, before, BLOCKED)
+
+
+@pytest.mark.usefixtures("resets_pass")
+def test_forged_syn_gives_a_flow_no_other_name(school: Appliance) -> None:
+    lab = school.lab
+    before = lab.mark()
+    go = str(INSIDE / "tmp" / "paused")
+    process = lab.popen("laptop", raw("forged SYN", 4, KEPT, KEPT))
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        school.gate("pause", "start", "--minutes", "5")
+        school.wait_until_filtering()
+        lab.run("laptop", ["touch", go], check=True)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        lab.run("laptop", ["rm", "-f", go])
+        school.gate("pause", "end", check=False)
+        school.wait_until_filtering()
+    assert [s.path for s in lab.served(before) if s.name == KEPT and s.kind == "request"] == ["/"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("expect", ["Expect:", "Expect: 100-continue"])
+def test_upload_passes(lab: Laboratory, scheme: str, expect: str) -> None:
+    dig(lab, "laptop", ALLOWED)
+    options = ("-H", expect, "-H", "Content-Type: text/plain", "--data-binary", "@-")
+    form = ["curl", "-sS", "--max-time", "8", "-o", "/dev/null", "-w", "%{http_code}", *options]
+    done = lab.run("laptop", [*form, f"{scheme}://{ALLOWED}/"], input="x" * 60_000)
+    assert done.stdout == "400", "the server has read all of it, and it is no DNS message"
+    assert curl(lab, "laptop", f"{scheme}://{ALLOWED}/").status == 200
