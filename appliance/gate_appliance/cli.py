@@ -137,6 +137,10 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915  # one statement an a
     )
     add(pause, "end", _pause_end, "end the internet pause")
 
+    account = family("account", "who may sign in")
+    sign_out = add(account, "sign-out", _account_sign_out, "end every session of an account")
+    sign_out.add_argument("username")
+
     lists = family("lists", "category lists")
     lists_check = lists.add_parser("check", help="say what of a list is understood")
     lists_check.add_argument("file", type=Path)
@@ -319,6 +323,11 @@ def _pause_start(arguments: argparse.Namespace) -> int:
 
 def _pause_end(arguments: argparse.Namespace) -> int:
     _desk(arguments).end_pause(actor=_actor())
+    return 0
+
+
+def _account_sign_out(arguments: argparse.Namespace) -> int:
+    _desk(arguments).end_sessions(username=arguments.username, actor=_actor())
     return 0
 
 

@@ -115,11 +115,13 @@ class StewardDesk:
 
     def end_sessions(self, *, username: str, actor: str) -> None:
         """End every session of an account."""
-        change = Change(actor, "ended sessions", username)
+        account = self.account(username=username)
+        if account is None:
+            raise RefusedError(f"{username[:60]!r} is no account", "username")
+        change = Change(actor, "ended sessions", account.username)
         with self._store.noting(change, self._clock.now()) as db:
-            db.execute(
-                "update account set session_epoch = session_epoch + 1 where username = ?",
-                [username],
+            db.table("account").update(
+                account.username, {"session_epoch": account.session_epoch + 1}
             )
 
     # What it sees

@@ -43,14 +43,12 @@ class Sightings:
         self._changed = False
         self._seen = _load(path)
 
-    def take(self, neighbours: Iterable[Neighbour], at: datetime | None) -> bool:
-        """Note the ``neighbours`` seen ``at``; tell whether one of them is new."""
+    def take(self, neighbours: Iterable[Neighbour], at: datetime | None) -> None:
+        """Note the ``neighbours`` seen ``at``."""
         when = at.isoformat(timespec="seconds") if at else ""
-        new = False
         with self._lock:
             for neighbour in neighbours:
                 before = self._seen.get(neighbour.mac)
-                new |= before is None
                 address = str(neighbour.address)
                 others = [a for a in before.addresses if a != address] if before else []
                 self._seen[neighbour.mac] = Sighting(
@@ -62,7 +60,6 @@ class Sightings:
                 self._changed = True
             while len(self._seen) > MAX_SIGHTINGS:
                 del self._seen[min(self._seen.values(), key=lambda s: s.last_seen).mac]
-        return new
 
     def all(self) -> dict[str, Sighting]:
         """Return the sightings by MAC address."""

@@ -130,3 +130,18 @@ def test_config_check_names_the_zone_beside_other_faults(tmp_path, capsys):
     err = capsys.readouterr().err
     assert "'Mars/Phobos' is no zone" in err
     assert "appliance.modus: unknown key" in err
+
+
+def test_account_sign_out_ends_its_sessions_and_no_other_account_is_invented(gate, desk, steward):
+    desk.set_up(
+        code=steward.places.first_run_code.read_text(),
+        school="S",
+        username="ann",
+        full_name="Ann",
+        password_hash="$argon2id$x",  # noqa: S106  # no password has this hash
+    )
+    assert gate("account", "sign-out", "Ann")[0] == 0
+    assert desk.account(username="ann").session_epoch == 2
+    code, _, err = gate("account", "sign-out", "nobody")
+    assert code == 1
+    assert "'nobody' is no account" in err
