@@ -102,7 +102,7 @@ class StewardDesk:
 
     def record_sign_in(self, *, username: str, address: str, succeeded: bool) -> None:
         """Write into the audit log who signed in or failed to."""
-        account = self._store.account(username)
+        account = self.account(username=username)
         if account is None:
             return  # What a stranger types is no entry: anybody could write the log full.
         action = "signed in" if succeeded else "failed to sign in"

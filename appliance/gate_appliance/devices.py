@@ -14,8 +14,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from gate_appliance.durable import write_durably
 from gate_appliance.neighbours import Neighbour
-from gate_appliance.publication import write_durably
 
 MAX_SIGHTINGS: Final = 5_000
 """Devices remembered; phones with random addresses make new ones for ever, so the longest unseen go."""

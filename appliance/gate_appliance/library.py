@@ -15,10 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from gate_appliance.durable import write_durably
 from gate_appliance.lists.compile import Source, compile_lists, remove_others
 from gate_appliance.lists.formats import ListError, ParsedList, parse_list
 from gate_appliance.lists.index import open_index, path_of
-from gate_appliance.publication import write_durably
 from gate_core.categories import BY_ID, CategoryIndex
 from gate_core.names import NameSet
 

@@ -7,11 +7,11 @@ process that listens; whoever reads sees the old one or the new one, never a par
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from pathlib import Path
 from typing import Final
 
+from gate_appliance.durable import write_durably
 from gate_appliance.lists.index import open_index, path_of
 from gate_core.categories import CategoryIndex
 from gate_core.policy import Policy
@@ -21,27 +21,6 @@ _log = logging.getLogger(__name__)
 
 _SNAPSHOT: Final = "policy"
 _PREVIOUS: Final = "policy.previous"
-
-
-def write_durably(path: Path, octets: bytes, mode: int = 0o640) -> None:
-    """Write ``octets`` to ``path`` so that after a power cut there is the old content or the new, whole."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames in ``directory`` outlive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Publisher:

@@ -72,7 +72,8 @@ class Recorder:
     def lost(self) -> int:
         """Return how many events were lost on the way, by the workers' own count and here."""
         with self._lock:
-            return self.dropped + sum(message.dropped for message, _ in self._heard.values())
+            senders = sum(message.dropped for message, _ in self._heard.values())
+            return self.dropped + self.malformed + senders
 
     def close(self) -> None:
         """Write what is held and stop."""

@@ -23,11 +23,12 @@ from sqlite_utils import Database
 from gate_appliance.activity import ActivityLog
 from gate_appliance.clock import SystemClock
 from gate_appliance.devices import Sightings
+from gate_appliance.durable import write_durably
 from gate_appliance.health import Facts, Health
 from gate_appliance.library import Library
 from gate_appliance.neighbours import KernelNeighbours
 from gate_appliance.places import Places
-from gate_appliance.publication import Publisher, write_durably
+from gate_appliance.publication import Publisher
 from gate_appliance.recorder import Recorder
 from gate_appliance.store import UNKNOWN_GROUP, Change, Store
 from gate_core.acceptable_use import ROWS, SHIPPED_TIMETABLE

@@ -327,7 +327,7 @@ def test_record_sign_in_of_nobody_writes_nothing_and_failures_are_thinned(desk, 
         desk.record_sign_in(username=f"stranger {n}", address="192.0.2.9", succeeded=False)
         desk.record_sign_in(username="ann", address="192.0.2.9", succeeded=False)
     assert [e.action for e in desk.audit()][: len(desk.audit()) - before] == ["failed to sign in"]
-    desk.record_sign_in(username="ann", address="192.0.2.9", succeeded=True)
+    desk.record_sign_in(username=" Ann ", address="192.0.2.9", succeeded=True)
     assert desk.audit()[0].action == "signed in"
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from gate_appliance.lists.compile import Source, compile_lists
-from gate_appliance.publication import Publisher, SnapshotSource, write_durably
+from gate_appliance.publication import Publisher, SnapshotSource
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS, Cell
 from gate_core.categories import mask_of
 from gate_core.clients import Group
@@ -140,11 +140,3 @@ def test_published_version_of_nothing_or_a_damaged_file_is_0(publisher, places):
     assert publisher.published_version() == 7
     (places[0] / "policy").write_bytes(b"damaged")
     assert publisher.published_version() == 0
-
-
-def test_write_durably_replaces_the_whole_content(tmp_path):
-    path = tmp_path / "x"
-    write_durably(path, b"long old content")
-    write_durably(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert [p.name for p in tmp_path.iterdir()] == ["x"]

@@ -6,23 +6,20 @@ The file is written beside, fsynced and renamed to its own SHA-256, so that whoe
 from __future__ import annotations
 
 import hashlib
-import os
 from array import array
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import marisa_trie
 
+from gate_appliance.durable import write_durably
 from gate_appliance.lists.index import CODE_TYPES, Header, key_of, path_of, render_header
 from gate_core.categories import mask_of
 from gate_core.names import suffixes
-
-# One name, since the steward is the only writer: what a power cut leaves behind is overwritten by the next one.
-_UNFINISHED: Final = "unfinished.lists"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ def compile_lists(sources: Sequence[Source], directory: Path) -> Compiled:
     octets = _render(trie, sets, clears)
     sha256 = hashlib.sha256(octets).hexdigest()
     path = path_of(directory, sha256)
-    _store(octets, path)
+    write_durably(path, octets)
     by_category: dict[str, int] = defaultdict(int)
     for source in sources:
         by_category[source.category] += len(source.names)
@@ -86,12 +83,12 @@ def compile_lists(sources: Sequence[Source], directory: Path) -> Compiled:
 
 
 def remove_others(directory: Path, keep: Collection[str]) -> None:
-    """Delete all compiled lists in ``directory`` but those with the SHA-256 in ``keep``.
+    """Delete all compiled lists in ``directory`` but those with the SHA-256 in ``keep``, unfinished ones too.
 
     A process that has mapped one keeps it until it lets go.
     """
     kept = {path_of(directory, sha256) for sha256 in keep}
-    for path in directory.glob("*.lists"):
+    for path in directory.glob("*.lists*"):
         if path not in kept:
             path.unlink()
 
@@ -132,21 +129,3 @@ def _render(trie: Any, sets: array[int], clears: array[int]) -> bytes:
     palette = array("Q", chain.from_iterable(places)).tobytes()
     padding = bytes(header.trie_at - header.codes_at - len(packed))
     return b"".join((render_header(header), palette, packed, padding, octets))
-
-
-def _store(octets: bytes, path: Path) -> None:
-    unfinished = path.with_name(_UNFINISHED)
-    try:
-        with unfinished.open("wb") as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    # The rename is on the disk once the directory is.
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

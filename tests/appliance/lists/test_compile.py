@@ -100,10 +100,14 @@ def test_compile_lists_binds_an_exclusion_to_its_own_list(tmp_path: Path) -> Non
 
 def test_compile_lists_leaves_the_old_file_where_the_disk_fails(tmp_path: Path) -> None:
     old = compile_lists([Source("games", ("a.example",))], tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    new = [Source("games", ("b.example",))]
+    name = compile_lists(new, elsewhere).path.name
     # A folder in the place of the unfinished file stands for a disk that takes no file.
-    (tmp_path / "unfinished.lists").mkdir()
-    with pytest.raises(OSError, match="unfinished"):
-        compile_lists([Source("games", ("b.example",))], tmp_path)
+    (tmp_path / f"{name}.new").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        compile_lists(new, tmp_path)
     assert open_index(old.path, old.sha256).mask("a.example") == GAMES
 
 
