@@ -40,12 +40,19 @@ class Row:
     """Place in the table, from 1."""
     title: str
     categories: int
-    """Mask of the categories that this row decides; 0 where technology can't tell (supervision does)."""
+    """Mask of the categories that this row decides."""
+    services: int = 0
+    """Mask of the services that this row decides, instead of the rows of their categories."""
 
     @property
     def locked(self) -> bool:
         """Whether the row belongs to the illegal tier, which nobody can change."""
         return self.id in ILLEGAL_ROWS
+
+    @property
+    def by_supervision(self) -> bool:
+        """Whether technology can't tell this activity, so that people have to."""
+        return not (self.categories or self.services)
 
 
 _TITLES: Final = (
@@ -103,7 +110,23 @@ SHIPPED_CELLS: Final[Mapping[str, Mapping[str, Cell]]] = {
     "staff": {**_PRINTED, "video": Cell.ACCEPTABLE},
     "guest": {**_PRINTED, "games": Cell.UNACCEPTABLE},
     "infrastructure": _STRICTEST,
-    "quarantine": {**_STRICTEST, "games-educational": Cell.ACCEPTABLE},
+    # Whoever looks into an incident may have to see what happened; who that is, is written down first.
+    "investigation": {
+        **_PRINTED,
+        **dict.fromkeys(
+            (
+                "pornography",
+                "discrimination",
+                "violence",
+                "ethos",
+                "social-media",
+                "messaging",
+                "video",
+            ),
+            Cell.NOMINATED,
+        ),
+    },
+    "quarantine": _STRICTEST,
 }
 """Group id to row id to cell, as a new appliance has them."""
 

@@ -9,7 +9,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from gate_core.acceptable_use import Cell
-from gate_core.timetable import Span
+from gate_core.timetable import Span, WeeklySpan
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -47,6 +47,18 @@ class Group:
     quic: bool = False
     """Whether UDP port 443 is open; browsers go back to TCP where it is not."""
     on_fault: OnFault = OnFault.CLOSED
+    times: tuple[WeeklySpan, ...] | None = None
+    """The group's own certain times; None for the school's."""
+    teacher_minutes: int = 0
+    """How long a teacher may open a site for a lesson without anybody's approval; 0: not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Where devices of a network belong that the school has not named one by one."""
+
+    group: str
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,9 @@ class Device:
     """Cut off until somebody ends it."""
     suspended: Span | None = None
     """Cut off for a time."""
+    essentials_stay: bool = False
+    """Whether a suspension leaves the essential list."""
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +94,8 @@ class Client:
     suspended: Span | None = None
     known: bool = False
     """Whether the school has put the device into a group."""
+    essentials_stay: bool = False
+    room: str = ""
 
 
 class MalformedMacError(ValueError):
@@ -109,7 +126,8 @@ def identify(
     mac: str | None,
     *,
     devices: Mapping[str, Device],
-    networks: Mapping[Network, str],
+    members: Mapping[str, Membership],
+    networks: Mapping[Network, Membership],
     unknown_group: str,
 ) -> Client:
     """Return the client at ``address``.
@@ -118,7 +136,8 @@ def identify(
         address: Source of a query or flow. IPv4 mapped into IPv6 counts as IPv4.
         mac: What the link layer says, canonical; None where it says nothing.
         devices: MAC address to device: decides first.
-        networks: Network to group: the narrowest that holds ``address`` decides next.
+        members: MAC address to where its VLAN belongs: decides next.
+        networks: Network to where it belongs: the narrowest that holds ``address`` decides then.
         unknown_group: Group of everyone else, the strictest.
     """
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
@@ -134,10 +153,14 @@ def identify(
             isolated=device.isolated,
             suspended=device.suspended,
             known=True,
+            essentials_stay=device.essentials_stay,
+            room=device.room,
         )
-    group = unknown_group
+    found = members.get(mac) if mac else None
     width = -1
-    for network, group_id in networks.items():
+    for network, membership in networks.items() if found is None else ():
         if network.prefixlen > width and address.version == network.version and address in network:
-            width, group = network.prefixlen, group_id
-    return Client(address, mac, group, str(address), known=width >= 0)
+            width, found = network.prefixlen, membership
+    if found is None:
+        return Client(address, mac, unknown_group, str(address))
+    return Client(address, mac, found.group, str(address), known=True, room=found.room)

@@ -6,12 +6,12 @@ It says where the appliance stands in the network. What the school wants filtere
 from __future__ import annotations
 
 import tomllib
-import types
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
-from functools import partial
 from ipaddress import ip_address, ip_interface
-from typing import Any, Final, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, cast
+
+from gate_core.tables import key, read, text, whole
 
 
 class ConfigError(ValueError):
@@ -21,14 +21,6 @@ class ConfigError(ValueError):
         super().__init__("\n".join(faults))
         self.faults = faults
         """A line each: key, value, what is allowed."""
-
-
-def _whole(low: int, high: int, what: str) -> Callable[[Any], str | None]:
-    def check(value: Any) -> str | None:
-        fits = type(value) is int and low <= value <= high
-        return None if fits else f"is not a {what} from {low} to {high}"
-
-    return check
 
 
 def _interface(value: str) -> str | None:
@@ -53,31 +45,21 @@ def _own_address(value: str) -> str | None:
     return None if "/" in value else "lacks its prefix length, such as 192.0.2.2/24"
 
 
-def _text(value: str) -> str | None:
-    return None if value else "is empty"
-
-
-def _key(default: Any, check: Callable[[Any], str | None] | None = None) -> Any:
-    metadata = {"check": check}
-    if isinstance(default, tuple):
-        return field(default_factory=partial(tuple, default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-_PORT: Final = _whole(1, 65535, "port")
+_TEXT: Final = text(200)
+_PORT: Final = whole(1, 65535, "port")
 
 
 @dataclass(frozen=True, slots=True)
 class ApplianceConfig:
     """The appliance as a whole."""
 
-    mode: Literal["inline", "resolver"] = _key("inline")
+    mode: Literal["inline", "resolver"] = key("inline")
     """``inline``: a bridge with two ports that sees everything. ``resolver``: one port, DNS only."""
-    state_directory: str = _key("/var/lib/schoolgate", _text)
+    state_directory: str = key("/var/lib/schoolgate", _TEXT)
     """What must outlive a power cut: policy, activity, keys."""
-    run_directory: str = _key("/run/schoolgate", _text)
+    run_directory: str = key("/run/schoolgate", _TEXT)
     """Sockets and what may be lost; at most 60 characters, for the sockets' sake."""
-    timezone: str = _key("Europe/London", _text)
+    timezone: str = key("Europe/London", _TEXT)
     """The school's zone, as in the IANA database."""
 
 
@@ -85,15 +67,15 @@ class ApplianceConfig:
 class BridgeConfig:
     """The two network ports, in inline mode."""
 
-    name: str = _key("br0", _interface)
+    name: str = key("br0", _interface)
     """The bridge that the appliance makes."""
-    router_port: str = _key("wan0", _interface)
+    router_port: str = key("wan0", _interface)
     """The port towards the school's router."""
-    switch_port: str = _key("lan0", _interface)
+    switch_port: str = key("lan0", _interface)
     """The port towards the school's switch."""
-    addresses: tuple[str, ...] = _key((), _own_address)
+    addresses: tuple[str, ...] = key((), _own_address)
     """The appliance's own addresses, each with its prefix length, such as 192.0.2.2/24. Empty: left as they are."""
-    gateways: tuple[str, ...] = _key((), _address)
+    gateways: tuple[str, ...] = key((), _address)
     """The router's addresses, one a family. Empty: left as they are."""
 
 
@@ -101,21 +83,21 @@ class BridgeConfig:
 class DnsConfig:
     """The sinkhole."""
 
-    listen: tuple[str, ...] = _key(("0.0.0.0", "::"), _address)  # noqa: S104  # every port-53 query is redirected to it
+    listen: tuple[str, ...] = key(("0.0.0.0", "::"), _address)  # noqa: S104  # every port-53 query is redirected to it
     """Addresses to listen on."""
-    port: int = _key(53, _PORT)
+    port: int = key(53, _PORT)
     """UDP and TCP port."""
-    workers: int = _key(1, _whole(1, 16, "number of processes"))
+    workers: int = key(1, whole(1, 16, "number of processes"))
     """Processes that share the port."""
-    upstreams: tuple[str, ...] = _key((), _address)
+    upstreams: tuple[str, ...] = key((), _address)
     """Resolvers to forward to, best first. Needed: the school's own resolver keeps what its ISP filters."""
-    upstream_port: int = _key(53, _PORT)
+    upstream_port: int = key(53, _PORT)
     """Port of the upstreams."""
-    block_answer: Literal["block-page", "nxdomain", "nodata", "null-address"] = _key("block-page")
+    block_answer: Literal["block-page", "nxdomain", "nodata", "null-address"] = key("block-page")
     """What a blocked A or AAAA query gets; canaries always get NXDOMAIN."""
-    block_page_addresses: tuple[str, ...] = _key((), _address)
+    block_page_addresses: tuple[str, ...] = key((), _address)
     """Address of the block page, one a family; empty: those of the bridge."""
-    block_ttl_s: int = _key(1, _whole(0, 86400, "number of seconds"))
+    block_ttl_s: int = key(1, whole(0, 86400, "number of seconds"))
     """TTL of blocked answers: how long a changed policy may stay unseen by a client's cache."""
 
 
@@ -123,11 +105,11 @@ class DnsConfig:
 class FirewallConfig:
     """The packet classifier, in inline mode."""
 
-    workers: int = _key(1, _whole(1, 16, "number of processes"))
+    workers: int = key(1, whole(1, 16, "number of processes"))
     """Processes, each with a queue of its own."""
-    queue: int = _key(10, _whole(0, 65000, "queue number"))
+    queue: int = key(10, whole(0, 65000, "queue number"))
     """First queue number."""
-    handoff: Literal["auto", "nft", "iptables"] = _key("auto")
+    handoff: Literal["auto", "nft", "iptables"] = key("auto")
     """How packets reach the queue; ``iptables`` where the kernel lacks nftables' ``queue``."""
 
 
@@ -135,11 +117,11 @@ class FirewallConfig:
 class WebConfig:
     """The pages."""
 
-    listen: tuple[str, ...] = _key(("0.0.0.0", "::"), _address)  # noqa: S104  # staff reach it from any device
+    listen: tuple[str, ...] = key(("0.0.0.0", "::"), _address)  # noqa: S104  # staff reach it from any device
     """Addresses to listen on."""
-    port: int = _key(8443, _PORT)
+    port: int = key(8443, _PORT)
     """HTTPS port of the coordinator's pages."""
-    block_page_port: int = _key(80, _PORT)
+    block_page_port: int = key(80, _PORT)
     """HTTP port of the block page."""
 
 
@@ -147,9 +129,9 @@ class WebConfig:
 class PanelConfig:
     """LEDs and buttons."""
 
-    pins: Literal["virtual", "gpio"] = _key("virtual")
+    pins: Literal["virtual", "gpio"] = key("virtual")
     """``virtual``: simulated, shown on the dashboard. ``gpio``: the pins of a Raspberry Pi."""
-    pause_minutes: int = _key(30, _whole(1, 480, "number of minutes"))
+    pause_minutes: int = key(30, whole(1, 480, "number of minutes"))
     """How long a press of the pause button lasts."""
 
 
@@ -188,7 +170,7 @@ def parse(text: str, zone_fault: Callable[[str], str | None] = lambda _: None) -
         elif not isinstance(table, dict):
             faults.append(f"{name}: {table!r} is not a table")
         else:
-            values[name] = _table(name, tables[name], table, faults)
+            values[name] = read(tables[name], table, name, faults)
     config = Config(**values)
     if wrong := zone_fault(config.appliance.timezone):
         faults.append(f"appliance.timezone: {config.appliance.timezone!r} {wrong}")
@@ -215,48 +197,15 @@ def _together(config: Config) -> list[str]:
     return faults
 
 
-def _table(name: str, kind: type, table: dict[str, Any], faults: list[str]) -> Any:
-    known = {f.name: f for f in fields(kind)}
-    hints = get_type_hints(kind)
-    values = {}
-    for key, value in table.items():
-        if key not in known:
-            faults.append(f"{name}.{key}: unknown key; allowed are {', '.join(known)}")
-            continue
-        wrong = _wrong(hints[key], value)
-        check = known[key].metadata.get("check")
-        if not wrong and check:
-            parts = value if isinstance(value, list) else [value]
-            wrong = next((w for part in parts if (w := check(part))), None)
-        if wrong:
-            faults.append(f"{name}.{key}: {value!r} {wrong}")
-        else:
-            values[key] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
-
-
-def _wrong(annotation: Any, value: Any) -> str | None:
-    if get_origin(annotation) is Literal:
-        allowed = get_args(annotation)
-        return None if value in allowed else f"is none of {', '.join(allowed)}"
-    if isinstance(annotation, types.GenericAlias):
-        texts = isinstance(value, list) and all(isinstance(v, str) for v in value)
-        return None if texts else "is not a list of texts"
-    words = {str: "a text", int: "a whole number", bool: "true or false"}
-    return None if type(value) is annotation else f"is not {words[annotation]}"
-
-
 def reference() -> str:
     """Return every key with default and meaning, as a commented TOML text."""
     lines = []
     for table in fields(Config):
         kind = cast("type", table.default_factory)
         lines += [f"# {kind.__doc__}", f"[{table.name}]"]
-        for key in fields(kind):
-            default = (
-                key.default if key.default is not MISSING else cast("Any", key.default_factory)()
-            )
-            lines.append(f"# {key.name} = {_toml(default)}")
+        for f in fields(kind):
+            default = f.default if f.default is not MISSING else cast("Any", f.default_factory)()
+            lines.append(f"# {f.name} = {_toml(default)}")
         lines.append("")
     return "\n".join(lines)
 

@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from gate_core.edits import Edit
+from gate_core.record import Entry, Verdict
+from gate_core.written import WrittenPolicy
+
 
 class RefusedError(ValueError):
     """The desk refuses: the message tells what is allowed, and nothing has changed."""
@@ -48,12 +52,15 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class PauseView:
-    """The internet pause in force."""
+    """An internet pause."""
 
+    id: str
     groups: tuple[str, ...]
+    rooms: tuple[str, ...]
     since: str
     until: str
     by: str
+    why: str
     on_the_wire: bool
     """Whether every part of the data plane has confirmed it."""
 
@@ -93,6 +100,9 @@ class Status:
     """Whether every part that stands between pupils and the internet is up and acts on this version."""
     components: tuple[Component, ...]
     pause: PauseView | None
+    """The one that ends last, where there are several."""
+    waiting: int
+    """Changes that wait for an approval."""
     allowed_today: int
     blocked_today: int
     devices_today: int
@@ -109,10 +119,39 @@ class Account:
     username: str
     full_name: str
     role: str
+    """``gate_core.roles.Role``."""
     password_hash: str = field(repr=False)
-    """argon2id, as its library writes it."""
+    """argon2id, as its library writes it; "" while the invitation has not been taken up."""
     session_epoch: int
     """Sessions begun under a lower number have ended."""
+    rooms: tuple[str, ...] = ()
+    """The rooms and groups that are a teacher's own."""
+    until: str = ""
+    """When it ends, ISO 8601; "" for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account, for people."""
+
+    username: str
+    full_name: str
+    role: str
+    rooms: tuple[str, ...]
+    until: str
+    state: Literal["waiting", "invited", "active", "ended"]
+    """``waiting`` for the approval of somebody else, ``invited`` until the person has set a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What somebody new needs to sign in for the first time."""
+
+    username: str
+    code: str
+    """Shown once, good for seven days."""
+    waits_for: str
+    """Whose approval it needs first, as a sentence; "" where none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +164,13 @@ class RowView:
     locked: bool
     categories: tuple[str, ...]
     """Titles of the categories that it decides."""
+    services: tuple[str, ...]
+    """Titles of the services that it decides."""
+    protocols: tuple[str, ...]
+    """Titles of the protocols that it decides, whatever name they go by."""
+    by_supervision: bool
+    """Whether technology can't tell, so that people have to."""
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +210,7 @@ class ActivityFilter:
     group: str = ""
     device: str = ""
     """MAC address."""
+    person: str = ""
     action: str = ""
     """``allow`` or ``block``."""
     source: str = ""
@@ -196,6 +243,8 @@ class ActivityRecord:
     """Why, in plain words."""
     count: int
     version: int
+    person: str = ""
+    """Who used the device; "" where nobody is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,22 +276,200 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """A change somebody made."""
+class Preview:
+    """What a change would mean."""
+
+    sentences: tuple[str, ...]
+    """Its effects, in words."""
+    approvals: int
+    """How many others have to approve it."""
+    faults: tuple[str, ...]
+    """Why it can't be, a line each: place, value, what is allowed; then there are no sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    """What somebody said of a proposal."""
+
+    username: str
+    role: str
+    at: str
+    approved: bool
+    note: str
+
+
+ProposalState = Literal["waiting", "in force", "refused", "withdrawn", "lapsed", "overtaken"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalView:
+    """A change that somebody wants."""
 
     id: int
     at: str
-    actor: str
-    action: str
-    subject: str
+    username: str
+    role: str
+    reason: str
+    sentences: tuple[str, ...]
+    edits: tuple[Edit, ...]
+    """Empty where it grants an account."""
+    approvals: int
+    """How many others have to approve it."""
+    answers: tuple[AnswerView, ...]
+    state: ProposalState
+    """``lapsed``: nobody decided in time. ``overtaken``: its place has been changed since."""
+    lapses: str
+    """When a waiting one lapses."""
+    waits_for: str
+    """Whose approval is missing, as a sentence; "" where it does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportView:
+    """What was understood of a policy as text, before anything changes."""
+
+    edits: tuple[Edit, ...]
+    preview: Preview
+    signature: str
+    """Who signed it and whether that holds, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRowView:
+    """A row of a pasted table, as it was understood."""
+
+    line: int
+    text: str
+    cell: str
+    """A column, or "" where none was recognised."""
+    row: str
+    """Id of the row that it is; "" where the school's table has none like it."""
+    title: str
+    sure: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """What was understood of a pasted table, before anything changes."""
+
+    rows: tuple[TableRowView, ...]
+    notes: tuple[str, ...]
+    edits: tuple[Edit, ...]
+    """What it would change for the groups in question."""
+    preview: Preview
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfChange:
+    """What would have been decided otherwise, for one group and name."""
+
+    group: str
+    group_title: str
+    name: str
     before: str
     after: str
-    reason: str
-    version: int
+    """``allow`` or ``block``."""
+    count: int
+    devices: int
+    sentence: str
+    """Why the draft decides so."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfView:
+    """The replay of recorded decisions against a draft."""
+
+    state: Literal["running", "done", "failed"]
+    done: int
+    total: int
+    """Recorded decisions."""
+    changes: tuple[WhatIfChange, ...]
+    """The most frequent first, at most 500."""
+    changed: int
+    """Recorded decisions that would come out otherwise."""
+    seconds: float
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class LessonView:
+    """A lesson with a list of its own."""
+
+    id: str
+    group: str
+    room: str
+    mode: Literal["only", "also"]
+    names: tuple[str, ...]
+    services: tuple[str, ...]
+    since: str
+    until: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class IsolationView:
+    """A device that is cut off."""
+
+    mac: str
+    name: str
+    since: str
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuspensionView:
+    """A person or device without internet for a time."""
+
+    id: str
+    kind: Literal["person", "device"]
+    subject: str
+    name: str
+    since: str
+    until: str
+    review: str
+    review_due: bool
+    why: str
+    by: str
+    essentials_stay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoanView:
+    """A device in somebody's hands."""
+
+    id: str
+    mac: str
+    device: str
+    person: str
+    person_name: str
+    lesson: str
+    since: str
+    until: str
+    by: str
+    returned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ActsView:
+    """What is in force for a while."""
+
+    pauses: tuple[PauseView, ...]
+    lessons: tuple[LessonView, ...]
+    isolations: tuple[IsolationView, ...]
+    suspensions: tuple[SuspensionView, ...]
+    loans: tuple[LoanView, ...]
 
 
 class Desk(Protocol):
-    """The steward. Each method may raise ``RefusedError`` or ``UnavailableError``."""
+    """The steward. Each method may raise ``RefusedError`` or ``UnavailableError``.
+
+    ``actor`` is a user name, ``command line (...)`` or ``button``; what its role may do is checked here, for every way in
+    (``gate_core.roles``).
+    """
+
+    # The first run, and accounts
 
     def is_set_up(self) -> bool:
         """Tell whether the first-run wizard has been completed."""
@@ -253,16 +480,54 @@ class Desk(Protocol):
         """Complete the first run with the first-run ``code``: the school and its first coordinator."""
 
     def account(self, *, username: str) -> Account | None:
-        """Return the account of that name."""
+        """Return the account of that name, for signing in; None where it has ended or waits for an approval."""
+
+    def accounts(self, *, actor: str) -> tuple[AccountView, ...]:
+        """Return all accounts."""
+
+    def invite(
+        self,
+        *,
+        username: str,
+        full_name: str,
+        role: str,
+        rooms: tuple[str, ...] = (),
+        until: str = "",
+        reason: str,
+        actor: str,
+    ) -> Invitation:
+        """Open an account. One that may approve changes or accounts needs the approval of another such person, once there is one."""
+
+    def renew_invitation(self, *, username: str, reason: str, actor: str) -> Invitation:
+        """Give somebody who has lost their password a new code, and end their sessions.
+
+        Only whoever stands before the box can: a colleague who could would sign in as the other.
+        """
+
+    def accept_invitation(self, *, username: str, code: str, password_hash: str) -> None:
+        """Set the first password of an account."""
+
+    def change_account(
+        self, *, username: str, rooms: tuple[str, ...], until: str, reason: str, actor: str
+    ) -> None:
+        """Change a teacher's own rooms and groups, or when an account ends."""
+
+    def remove_account(self, *, username: str, reason: str, actor: str) -> None:
+        """End an account and its sessions; never the last one that may grant accounts."""
 
     def record_sign_in(self, *, username: str, address: str, succeeded: bool) -> None:
-        """Write into the audit log who signed in or failed to."""
+        """Write into the record who signed in or failed to."""
 
     def end_sessions(self, *, username: str, actor: str) -> None:
-        """End every session of an account."""
+        """End every session of an account: one's own, or with the right to grant."""
+
+    # What it sees
 
     def status(self, *, since: int = 0, wait_s: float = 0.0) -> Status:
         """Return the status; wait at most ``wait_s`` (up to 10) while its revision is ``since``."""
+
+    def written(self) -> WrittenPolicy:
+        """Return the written policy in force."""
 
     def rows(self) -> tuple[RowView, ...]:
         """Return the rows of the acceptable-use table, in order."""
@@ -270,35 +535,158 @@ class Desk(Protocol):
     def groups(self) -> tuple[GroupView, ...]:
         """Return the groups, in the order of the pages."""
 
-    def set_cell(self, *, group: str, row: str, cell: str, reason: str, actor: str) -> None:
-        """Change one cell of the table."""
-
-    def start_pause(self, *, groups: tuple[str, ...], minutes: int, actor: str) -> None:
-        """Pause ``groups`` (none named: all that the button reaches) for 1 to 480 minutes from now."""
-
-    def end_pause(self, *, actor: str) -> None:
-        """End the internet pause."""
-
     def devices(self) -> tuple[DeviceView, ...]:
         """Return all devices, newest first."""
 
-    def set_device(self, *, mac: str, name: str, group: str, actor: str) -> None:
-        """Name a device and put it into a group."""
+    def activity(
+        self,
+        *,
+        filter: ActivityFilter,  # noqa: A002  # the word of the page
+        actor: str,
+        reason: str = "",
+    ) -> tuple[ActivityRecord, ...]:
+        """Return what the data plane decided, newest first; who looks, and why, is recorded once an hour and reason.
 
-    def forget_device(self, *, mac: str, actor: str) -> None:
-        """Take a device out of its group; it is unknown again."""
+        A ``reason`` is demanded of everybody but the command line; roles without the right to names get none.
+        """
 
-    def activity(self, *, filter: ActivityFilter) -> tuple[ActivityRecord, ...]:  # noqa: A002  # the word of the page
-        """Return what the data plane decided, newest first."""
+    def explain(self, *, client: str, name: str, at: str = "", protocol: str = "") -> Explanation:
+        """Tell what ``client`` (address, MAC address, device name, person or group id) gets for ``name`` at a time.
 
-    def explain(self, *, client: str, name: str) -> Explanation:
-        """Tell what ``client`` (address, MAC address, device name or group id) gets for ``name``."""
+        With a ``protocol`` (``gate_core.protocols``) it is about a flow whose packets show it; its name may then be "".
+        ``at`` is ISO 8601, in the school's zone where it has none; "" is now.
+        """
+
+    # Changes of the written policy
+
+    def preview(self, *, edits: tuple[Edit, ...]) -> Preview:
+        """Tell what ``edits`` would mean; nothing changes."""
+
+    def propose(self, *, edits: tuple[Edit, ...], reason: str, actor: str) -> ProposalView:
+        """Propose ``edits``; where nobody else has to approve, they are in force when this returns."""
+
+    def proposals(
+        self, *, actor: str, waiting: bool = False, before: int = 0, limit: int = 50
+    ) -> tuple[ProposalView, ...]:
+        """Return proposals, newest first; a teacher's are their own."""
+
+    def answer(self, *, id: int, approve: bool, note: str = "", actor: str) -> ProposalView:  # noqa: A002  # as everywhere
+        """Approve or refuse a proposal; never one's own. A refusal says why."""
+
+    def withdraw(self, *, id: int, actor: str) -> ProposalView:  # noqa: A002
+        """Take back one's own proposal."""
+
+    def audit_exception(self, *, id: str, note: str, actor: str) -> None:  # noqa: A002
+        """Tick an exception that has ended as audited (IT): it leaves the written policy, the record keeps it."""
+
+    def bank_holidays(self) -> tuple[Edit, ...]:
+        """Return the edits that add the bank holidays of the school's terms, to be proposed."""
+
+    def export_policy(self, *, actor: str) -> str:
+        """Return the written policy as commented, signed TOML."""
+
+    def read_policy(self, *, text: str) -> ImportView:
+        """Tell what the policy in a TOML ``text`` would change; ``propose`` its edits to import it."""
+
+    def read_table(
+        self, *, text: str, groups: tuple[str, ...], take: tuple[int, ...] = ()
+    ) -> TableView:
+        """Tell what an acceptable-use table pasted from a document says, and would change for ``groups``.
+
+        What was not surely understood counts only where its line is among those to ``take``.
+        """
+
+    def start_what_if(self, *, edits: tuple[Edit, ...], days: int, actor: str) -> str:
+        """Begin to replay the decisions of the last 1 to 31 ``days`` against the policy with ``edits``; return its id."""
+
+    def what_if(self, *, id: str) -> WhatIfView:  # noqa: A002
+        """Return how far a replay is, and what it found."""
+
+    # What is in force for a while
+
+    def acts(self) -> ActsView:
+        """Return what is in force for a while."""
+
+    def start_pause(
+        self,
+        *,
+        groups: tuple[str, ...] = (),
+        rooms: tuple[str, ...] = (),
+        minutes: int,
+        why: str = "",
+        actor: str,
+    ) -> None:
+        """Pause groups and rooms (none named: all that the button reaches) for 1 to 480 minutes from now."""
+
+    def end_pause(self, *, id: str = "", actor: str) -> None:  # noqa: A002
+        """End one internet pause; "" ends all."""
+
+    def start_lesson(
+        self,
+        *,
+        group: str = "",
+        room: str = "",
+        mode: Literal["only", "also"],
+        names: tuple[str, ...] = (),
+        services: tuple[str, ...] = (),
+        minutes: int,
+        actor: str,
+    ) -> None:
+        """Begin a lesson for one group or one room: only these sites, or also these, for 1 to 240 minutes.
+
+        For ``also``, and for a list that opens, a teacher needs a group whose ``teacher_minutes`` allow it. What the
+        school calls unacceptable stays closed.
+        """
+
+    def end_lesson(self, *, id: str, actor: str) -> None:  # noqa: A002
+        """End a lesson."""
+
+    def isolate(self, *, mac: str, why: str, actor: str) -> None:
+        """Cut a device off at once, below IP, until somebody ends it; nothing is sent to it."""
+
+    def end_isolation(self, *, mac: str, why: str, actor: str) -> None:
+        """Let an isolated device back."""
+
+    def suspend(
+        self,
+        *,
+        kind: Literal["person", "device"],
+        subject: str,
+        until: str,
+        review: str = "",
+        why: str,
+        essentials_stay: bool = False,
+        actor: str,
+    ) -> None:
+        """Suspend somebody's or a device's internet until a time, at most a year away."""
+
+    def end_suspension(self, *, id: str, why: str, actor: str) -> None:  # noqa: A002
+        """End a suspension early."""
+
+    def lend(self, *, mac: str, person: str, lesson: str = "", minutes: int, actor: str) -> None:
+        """Write down who has a device for 1 to 1440 minutes; a loan of it before ends."""
+
+    def take_back(self, *, id: str, actor: str) -> None:  # noqa: A002
+        """Note that a lent device is back."""
+
+    # The record
+
+    def record(self, *, before: int = 0, limit: int = 50, actor: str) -> tuple[Entry, ...]:
+        """Return entries, newest first; a teacher's are their own."""
+
+    def verify_record(self, *, actor: str) -> Verdict:
+        """Check the whole record, and that the policy in force is the one that its last entry speaks of."""
+
+    def sign_record(self, *, number: int, actor: str) -> Entry:
+        """Note that a governor has read the record up to entry ``number``; return the entry that says so."""
+
+    def evidence(self, *, actor: str) -> str:
+        """Return the whole record as JSON, an entry a line, to be checked offline by ``gate evidence verify``."""
+
+    # Lists and panel
 
     def add_list(self, *, name: str, category: str, path: str, actor: str) -> int:
         """Add the list in the file at ``path`` to a category, or replace it; return how many names are listed."""
-
-    def audit(self, *, before: int = 0, limit: int = 50) -> tuple[AuditEntry, ...]:
-        """Return changes, newest first."""
 
     def report_panel(self, *, report: PanelReport) -> None:
         """Take what the panel shows."""

@@ -47,6 +47,8 @@ class Event:
     version: int
     """Version of the policy that decided."""
     count: int = 1
+    person: str = ""
+    """Who used the device; "" where nobody is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,20 @@ class InForce:
     """Events that this worker could not send since it started."""
 
 
-def render_batches(messages: Iterable[Event | InForce]) -> Iterator[tuple[bytes, int]]:
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A device of the switch side speaks in a VLAN."""
+
+    mac: str
+    """Canonical."""
+    vlan: int
+    """VLAN identifier, 1 to 4094 (IEEE 802.1Q, section 9.6); 0 where its frames have no tag."""
+
+
+Message = Event | InForce | Tagged
+
+
+def render_batches(messages: Iterable[Message]) -> Iterator[tuple[bytes, int]]:
     """Yield ``messages`` as datagrams of at most ``MAX_BATCH_OCTETS``, each with how many it holds."""
     parts: list[str] = []
     size = 2
@@ -80,7 +95,7 @@ def _batch(parts: list[str]) -> tuple[bytes, int]:
     return ("[" + ",".join(parts) + "]").encode(), len(parts)
 
 
-def parse_batch(datagram: bytes) -> list[Event | InForce]:
+def parse_batch(datagram: bytes) -> list[Message]:
     """Return the messages of a datagram.
 
     Raises:
@@ -93,9 +108,9 @@ def parse_batch(datagram: bytes) -> list[Event | InForce]:
         raise MalformedBatchError(f"parsing {len(datagram)} octets: {datagram[:32].hex()}") from e
 
 
-def _row(message: Event | InForce) -> list[object]:
+def _row(message: Message) -> list[object]:
     values = [v.value if isinstance(v, Enum) else v for v in astuple(message)]
-    return ["e" if isinstance(message, Event) else "v", *values]
+    return [_TAGS[type(message)], *values]
 
 
 def _list(value: object) -> list[list[object]]:
@@ -104,13 +119,15 @@ def _list(value: object) -> list[list[object]]:
     return value
 
 
-_EVENT_TYPES: Final = (int, str, str, str, str, str, str, str, str, str, str, int, int, int)
+_TAGS: Final = {Event: "e", InForce: "v", Tagged: "t"}
+_EVENT_TYPES: Final = (int, str, str, str, str, str, str, str, str, str, str, int, int, int, str)
 _IN_FORCE_TYPES: Final = (str, int, int, int)
+_TAGGED_TYPES: Final = (str, int)
 
 
-def _message(row: list[object]) -> Event | InForce:
+def _message(row: list[object]) -> Message:
     tag, *values = row
-    types = {"e": _EVENT_TYPES, "v": _IN_FORCE_TYPES}[str(tag)]
+    types = {"e": _EVENT_TYPES, "v": _IN_FORCE_TYPES, "t": _TAGGED_TYPES}[str(tag)]
     if len(values) != len(types) or any(
         type(v) is not t for v, t in zip(values, types, strict=True)
     ):
@@ -118,5 +135,7 @@ def _message(row: list[object]) -> Event | InForce:
     if tag == "e":
         values[1] = Source(values[1])
         return Event(*values)  # type: ignore[arg-type]  # checked against _EVENT_TYPES above
+    if tag == "t":
+        return Tagged(*values)  # type: ignore[arg-type]  # checked against _TAGGED_TYPES above
     values[0] = Source(values[0])
     return InForce(*values)  # type: ignore[arg-type]  # checked against _IN_FORCE_TYPES above

@@ -115,4 +115,9 @@ def parse_rule(text: str) -> str:
         MalformedNameError: See ``parse_name``.
     """
     text = text.strip()
+    if "*" in text:
+        raise MalformedNameError(
+            f"{text[:80]!r}: '*' is not allowed; example.org means itself and every name below it, =example.org"
+            " itself alone"
+        )
     return "=" + parse_name(text[1:]) if text.startswith("=") else parse_name(text)

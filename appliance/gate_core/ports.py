@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gate_core.clients import Address
-from gate_core.events import Event, InForce
+from gate_core.events import Message
 from gate_core.policy import Policy
 
 
@@ -40,7 +40,7 @@ class NeighbourTable(Protocol):
 class EventSink(Protocol):
     """Where the data plane puts what it decided."""
 
-    def put(self, event: Event | InForce) -> None:
+    def put(self, event: Message) -> None:
         """Take ``event``; never waits and never raises: what has no room is dropped and counted."""
 
     def flush(self) -> None:

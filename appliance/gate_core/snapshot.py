@@ -1,6 +1,6 @@
 """The snapshot: a policy as one immutable text that the data plane maps.
 
-Form: a line ``schoolgate-snapshot 1 VERSION OCTETS SHA256``, then a JSON object of that many octets. The compiled
+Form: a line ``schoolgate-snapshot 2 VERSION OCTETS SHA256``, then a JSON object of that many octets. The compiled
 lists lie in a file beside it, named by their own SHA-256 in the key ``lists``.
 """
 
@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from gate_core.acceptable_use import ILLEGAL_ROWS, ROWS, Cell, Row
 from gate_core.categories import ILLEGAL_MASK, CategoryIndex
-from gate_core.clients import DefaultAction, Device, Group, OnFault
+from gate_core.clients import DefaultAction, Device, Group, Membership, OnFault
 from gate_core.names import NameSet
 from gate_core.policy import Action, DatedException, Lesson, LessonMode, Pause, Policy, Scope
-from gate_core.timetable import Span, Term, Timetable, WeeklySpan
+from gate_core.timetable import OneOffDay, Span, Term, Timetable, WeeklySpan
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _MAGIC: Final = b"schoolgate-snapshot"
 
 
@@ -59,25 +59,39 @@ def render_snapshot(policy: Policy, lists: str) -> bytes:
         {
             "lists": lists,
             "unknown_group": policy.unknown_group,
-            "rows": [[r.id, r.number, r.title, r.categories] for r in policy.rows],
+            "rows": [[r.id, r.number, r.title, r.categories, r.services] for r in policy.rows],
             "groups": [_group_row(g) for g in policy.groups.values()],
             "devices": [
-                [d.mac, d.name, d.group, d.person, d.isolated, _span_row(d.suspended)]
+                [
+                    d.mac,
+                    d.name,
+                    d.group,
+                    d.person,
+                    d.isolated,
+                    _span_row(d.suspended),
+                    d.essentials_stay,
+                    d.room,
+                ]
                 for d in policy.devices.values()
             ],
-            "networks": [[str(n), g] for n, g in policy.networks.items()],
+            "members": [[mac, m.group, m.room] for mac, m in policy.members.items()],
+            "networks": [[str(n), m.group, m.room] for n, m in policy.networks.items()],
             "timetable": {
-                "spans": [
-                    [sorted(s.weekdays), s.since_minute, s.until_minute]
-                    for s in policy.timetable.spans
-                ],
+                "spans": _weekly_rows(policy.timetable.spans),
                 "terms": [
                     [t.first.isoformat(), t.last.isoformat()] for t in policy.timetable.terms
                 ],
                 "holidays": sorted(d.isoformat() for d in policy.timetable.holidays),
+                "one_off": [
+                    [d.day.isoformat(), d.title, [list(pair) for pair in d.open], d.school]
+                    for d in policy.timetable.one_off
+                ],
             },
             "nominees": {row: sorted(who) for row, who in policy.nominees.items()},
-            "pauses": [[p.id, sorted(p.groups), _span_row(p.span), p.by] for p in policy.pauses],
+            "pauses": [
+                [p.id, sorted(p.groups), _span_row(p.span), p.by, sorted(p.rooms), p.why]
+                for p in policy.pauses
+            ],
             "essential": sorted(policy.essential.rules),
             "canaries": sorted(policy.canaries.rules),
             "protected": sorted(policy.protected.rules),
@@ -90,13 +104,24 @@ def render_snapshot(policy: Policy, lists: str) -> bytes:
                     e.action.value,
                     _span_row(e.span),
                     e.why,
+                    e.services,
                 ]
                 for e in policy.exceptions
             ],
             "lessons": [
-                [x.id, x.group, x.mode.value, sorted(x.names.rules), _span_row(x.span)]
+                [
+                    x.id,
+                    x.group,
+                    x.mode.value,
+                    sorted(x.names.rules),
+                    _span_row(x.span),
+                    x.room,
+                    x.services,
+                    x.by,
+                ]
                 for x in policy.lessons
             ],
+            "edges": [e.isoformat() for e in policy.edges],
         },
         separators=(",", ":"),
     ).encode()
@@ -172,7 +197,7 @@ def _check_illegal(policy: Policy) -> None:
 
 
 def _policy(version: int, f: Mapping[str, Any], index: CategoryIndex) -> Policy:
-    rows = tuple(Row(id_, number, title, mask) for id_, number, title, mask in f["rows"])
+    rows = tuple(Row(*row) for row in f["rows"])
     timetable = f["timetable"]
     policy = Policy(
         version=version,
@@ -181,32 +206,41 @@ def _policy(version: int, f: Mapping[str, Any], index: CategoryIndex) -> Policy:
         unknown_group=f["unknown_group"],
         index=index,
         devices={
-            mac: Device(mac, name, group, person, isolated, _span(span) if span else None)
-            for mac, name, group, person, isolated, span in f["devices"]
+            mac: Device(mac, name, group, person, isolated, _span(span) if span else None, *rest)
+            for mac, name, group, person, isolated, span, *rest in f["devices"]
         },
-        networks={ip_network(n): g for n, g in f["networks"]},
+        members={mac: Membership(group, room) for mac, group, room in f["members"]},
+        networks={ip_network(n): Membership(group, room) for n, group, room in f["networks"]},
         timetable=Timetable(
-            spans=tuple(WeeklySpan(frozenset(d), s, u) for d, s, u in timetable["spans"]),
+            spans=_weekly(timetable["spans"]),
             terms=tuple(
                 Term(date.fromisoformat(a), date.fromisoformat(b)) for a, b in timetable["terms"]
             ),
             holidays=frozenset(date.fromisoformat(d) for d in timetable["holidays"]),
+            one_off=tuple(
+                OneOffDay(date.fromisoformat(d), title, tuple((s, u) for s, u in pairs), school)
+                for d, title, pairs, school in timetable["one_off"]
+            ),
         ),
         nominees={row: frozenset(who) for row, who in f["nominees"].items()},
-        pauses=tuple(Pause(i, frozenset(g), _span(s), by) for i, g, s, by in f["pauses"]),
+        pauses=tuple(
+            Pause(i, frozenset(g), _span(s), by, frozenset(rooms), why)
+            for i, g, s, by, rooms, why in f["pauses"]
+        ),
         essential=NameSet(frozenset(f["essential"])),
         canaries=NameSet(frozenset(f["canaries"])),
         protected=NameSet(frozenset(f["protected"])),
         exceptions=tuple(
             DatedException(
-                i, Scope(scope), subject, NameSet(frozenset(names)), Action(a), _span(span), why
+                i, Scope(scope), subject, NameSet(frozenset(names)), Action(a), _span(span), *rest
             )
-            for i, scope, subject, names, a, span, why in f["exceptions"]
+            for i, scope, subject, names, a, span, *rest in f["exceptions"]
         ),
         lessons=tuple(
-            Lesson(i, group, LessonMode(mode), NameSet(frozenset(names)), _span(span))
-            for i, group, mode, names, span in f["lessons"]
+            Lesson(i, group, LessonMode(mode), NameSet(frozenset(names)), _span(span), *rest)
+            for i, group, mode, names, span, *rest in f["lessons"]
         ),
+        edges=tuple(datetime.fromisoformat(e) for e in f["edges"]),
     )
     _check_illegal(policy)
     return policy
@@ -223,7 +257,17 @@ def _group_row(g: Group) -> list[object]:
         g.pausable,
         g.quic,
         g.on_fault.value,
+        None if g.times is None else _weekly_rows(g.times),
+        g.teacher_minutes,
     ]
+
+
+def _weekly_rows(spans: tuple[WeeklySpan, ...]) -> list[list[object]]:
+    return [[sorted(s.weekdays), s.since_minute, s.until_minute] for s in spans]
+
+
+def _weekly(rows: list[list[Any]]) -> tuple[WeeklySpan, ...]:
+    return tuple(WeeklySpan(frozenset(days), since, until) for days, since, until in rows)
 
 
 def _group(
@@ -234,7 +278,7 @@ def _group(
     default: str,
     *rest: Any,
 ) -> Group:
-    pausable, quic, on_fault = rest
+    pausable, quic, on_fault, times, teacher_minutes = rest
     return Group(
         id_,
         title,
@@ -244,6 +288,8 @@ def _group(
         bool(pausable),
         bool(quic),
         OnFault(on_fault),
+        None if times is None else _weekly(times),
+        teacher_minutes,
     )
 
 

@@ -1,4 +1,4 @@
-from gate_core.acceptable_use import ILLEGAL_ROWS, ROWS, SHIPPED_CELLS, STRICTNESS, Cell
+from gate_core.acceptable_use import ILLEGAL_ROWS, ROWS, SHIPPED_CELLS, STRICTNESS, Cell, Row
 from gate_core.categories import CATEGORIES, ILLEGAL_MASK
 
 
@@ -22,7 +22,13 @@ def test_shipped_cells_fill_every_row_and_only_illegal_rows_are_illegal():
         assert {row for row, cell in cells.items() if cell is Cell.ILLEGAL} == ILLEGAL_ROWS
 
 
-def test_shipped_cells_of_unknown_devices_are_the_strictest_of_people():
-    for group in ("ks1", "ks2", "staff", "guest"):
-        for row, cell in SHIPPED_CELLS[group].items():
+def test_shipped_cells_of_unknown_devices_are_the_strictest():
+    for group, cells in SHIPPED_CELLS.items():
+        for row, cell in cells.items():
             assert STRICTNESS[SHIPPED_CELLS["quarantine"][row]] >= STRICTNESS[cell], (group, row)
+
+
+def test_row_without_categories_and_services_is_by_supervision():
+    assert Row("x", 1, "x", 0).by_supervision
+    assert not Row("x", 1, "x", 0, services=1).by_supervision
+    assert not Row("x", 1, "x", 16).by_supervision

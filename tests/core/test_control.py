@@ -28,8 +28,8 @@ from gate_core.desk import (
 
 STATUS = Status(
     3, "2026-11-22T10:00:00+00:00", "St Example", "inline", 9, True,
-    (Component("dns", "ok", "fine"),), PauseView(("ks2",), "a", "b", "button", False),
-    1, 2, 3, 4, PanelReport(True, (Lamp("red", "red", "off", "fault"),)), ("x",),
+    (Component("dns", "ok", "fine"),), PauseView("p1", ("ks2",), ("room-3",), "a", "b", "button", "", False),
+    0, 1, 2, 3, 4, PanelReport(True, (Lamp("red", "red", "off", "fault"),)), ("x",),
 )  # fmt: skip
 
 

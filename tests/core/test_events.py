@@ -8,15 +8,18 @@ from gate_core.events import (
     InForce,
     MalformedBatchError,
     Source,
+    Tagged,
     parse_batch,
     render_batches,
 )
 
 TEXT = st.text(max_size=40)
 INTS = st.integers(0, 1 << 62)
-EVENTS = st.builds(
-    Event, INTS, st.sampled_from(Source), *([TEXT] * 9), INTS, INTS, INTS
-) | st.builds(InForce, st.sampled_from(Source), INTS, INTS, INTS)
+EVENTS = (
+    st.builds(Event, INTS, st.sampled_from(Source), *([TEXT] * 9), INTS, INTS, INTS, TEXT)
+    | st.builds(InForce, st.sampled_from(Source), INTS, INTS, INTS)
+    | st.builds(Tagged, TEXT, INTS)
+)
 
 
 @given(st.lists(EVENTS, max_size=30))
@@ -37,7 +40,7 @@ def test_batches_keep_to_their_size():
 @pytest.mark.parametrize(
     "datagram",
     [b"", b"{}", b"[1]", b"[[]]", b'[["x"]]', b'[["v","dns",1,2]]', b'[["v","dns","1",2,3]]',
-     b'[["v","web",1,2,3]]', b'[["v","dns",true,2,3]]', b"\xff", b"[" * 100_000],
+     b'[["t","00:00:5e:00:53:10"]]', b'[["t","00:00:5e:00:53:10","20"]]', b'[["v","web",1,2,3]]', b'[["v","dns",true,2,3]]', b"\xff", b"[" * 100_000],
 )  # fmt: skip
 def test_parse_batch_refuses(datagram):
     with pytest.raises(MalformedBatchError):
@@ -50,4 +53,4 @@ def test_parse_batch_of_any_octets_is_messages_or_malformed(datagram):
         messages = parse_batch(datagram)
     except MalformedBatchError:
         return
-    assert all(isinstance(m, Event | InForce) for m in messages)
+    assert all(isinstance(m, Event | InForce | Tagged) for m in messages)

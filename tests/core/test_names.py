@@ -11,6 +11,7 @@ from gate_core.names import (
     canonical,
     is_under,
     parse_name,
+    parse_rule,
     suffixes,
 )
 
@@ -104,3 +105,23 @@ def test_match_prefers_the_narrowest_rule():
 
 def test_match_of_an_exact_rule_leaves_subdomains_alone():
     assert NameSet.of(["=example.org"]).match("www.example.org") is None
+
+
+@pytest.mark.parametrize("text", ["*.example.org", "www.*.example.org", "=*.example.org", "*"])
+def test_parse_rule_with_a_wildcard_says_what_to_write_instead(text):
+    with pytest.raises(MalformedNameError) as caught:
+        parse_rule(text)
+    assert str(caught.value) == (
+        f"{text!r}: '*' is not allowed; example.org means itself and every name below it,"
+        " =example.org itself alone"
+    )
+
+
+@given(st.text(max_size=80))
+def test_parse_rule_of_any_text_is_canonical_or_malformed(text):
+    try:
+        rule = parse_rule(text)
+    except MalformedNameError:
+        return
+    assert parse_rule(rule) == rule
+    assert NameSet.of([text]).match(rule.removeprefix("=")) == rule

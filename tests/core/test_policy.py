@@ -7,9 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gate_core.acceptable_use import ROWS, SHIPPED_CELLS, Cell
+from gate_core import services
+from gate_core.acceptable_use import ROWS, SHIPPED_CELLS, Cell, Row
 from gate_core.categories import ILLEGAL_MASK, mask_of
-from gate_core.clients import Client, DefaultAction, Device, Group
+from gate_core.clients import Client, DefaultAction, Device, Group, Membership
 from gate_core.names import NameSet, suffixes
 from gate_core.policy import (
     Action,
@@ -32,7 +33,10 @@ AROUND = Span(NOW - HOUR, NOW + HOUR)
 OVER = Span(NOW - 2 * HOUR, NOW - HOUR)
 LUNCH = Timetable((WeeklySpan(frozenset(range(5)), 12 * 60, 13 * 60),))
 PUPIL_MAC = "00:00:5e:00:53:10"
-PUPIL = Client(ip_address("192.0.2.10"), PUPIL_MAC, "ks2", "laptop", person="p1", known=True)
+PUPIL = Client(
+    ip_address("192.0.2.10"), PUPIL_MAC, "ks2", "laptop", person="p1", known=True, room="room-1"
+)
+YOUTUBE = services.mask_of(["youtube"])
 STAFF = Client(ip_address("192.0.2.20"), "00:00:5e:00:53:20", "staff", "office", known=True)
 
 
@@ -50,6 +54,7 @@ LISTED = Index(
     {
         "games.example": ["games"],
         "times.example": ["video"],
+        "youtube.com": ["video"],
         "porn.example": ["pornography"],
         "abuse.example": ["child-abuse"],
         "learn.games.example": ["games-educational"],
@@ -81,7 +86,7 @@ def policy(**changes):
     return Policy(**fields | changes)
 
 
-def exception(  # noqa: PLR0917  # read as a row of a table
+def exception(
     name, action, scope=Scope.SCHOOL, subject="", span=AROUND, id_="e1"
 ) -> DatedException:
     return DatedException(id_, scope, subject, NameSet.of([name]), action, span, "a reason")
@@ -126,6 +131,67 @@ ALLOW, BLOCK = Action.ALLOW, Action.BLOCK
             "other.example",
             (ALLOW, Reason.DEFAULT, "default:ks2"),
             id="6 also leaves the rest",
+        ),
+        pytest.param(
+            {
+                "lessons": (
+                    Lesson("l", "ks2", LessonMode.ALSO, NameSet.of(["both.example"]), AROUND),
+                )
+            },
+            "both.example",
+            (BLOCK, Reason.MATRIX, "matrix:pornography:ks2"),
+            id="6 also opens nothing unacceptable",
+        ),
+        pytest.param(
+            {
+                "lessons": (
+                    Lesson("l", "ks2", LessonMode.ONLY, NameSet.of(["porn.example"]), AROUND),
+                )
+            },
+            "porn.example",
+            (BLOCK, Reason.LESSON, "lesson:l"),
+            id="6 only opens nothing unacceptable",
+        ),
+        pytest.param(
+            {"lessons": (Lesson("l", "", LessonMode.ONLY, NameSet(), AROUND, "room-1", YOUTUBE),)},
+            "www.youtube.com",
+            (ALLOW, Reason.LESSON, "lesson:l"),
+            id="6 service, for a room",
+        ),
+        pytest.param(
+            {"lessons": (Lesson("l", "", LessonMode.ONLY, NameSet(), AROUND, "room-2"),)},
+            "other.example",
+            (ALLOW, Reason.DEFAULT, "default:ks2"),
+            id="6 of another room",
+        ),
+        pytest.param(
+            {"exceptions": (replace(exception("x.example", BLOCK), services=YOUTUBE),)},
+            "i.ytimg.com",
+            (BLOCK, Reason.EXCEPTION, "exception:e1"),
+            id="5 service",
+        ),
+        pytest.param(
+            {
+                "rows": (*ROWS, Row("youtube", 23, "YouTube", 0, YOUTUBE)),
+                "groups": groups(
+                    ks2=Group("ks2", "KS2", 2, {**SHIPPED_CELLS["ks2"], "youtube": Cell.ACCEPTABLE})
+                ),
+            },
+            "www.youtube.com",
+            (ALLOW, Reason.MATRIX, "matrix:youtube:ks2"),
+            id="7 a row of the service instead of that of its category",
+        ),
+        pytest.param(
+            {
+                "rows": (*ROWS, Row("youtube", 23, "YouTube", 0, YOUTUBE)),
+                "groups": groups(
+                    ks2=Group("ks2", "KS2", 2, {**SHIPPED_CELLS["ks2"], "youtube": Cell.ACCEPTABLE})
+                ),
+                "index": Index({"youtube.com": ["video", "pornography"]}),
+            },
+            "www.youtube.com",
+            (BLOCK, Reason.MATRIX, "matrix:pornography:ks2"),
+            id="7 but not instead of that of others",
         ),
         pytest.param(
             {"lessons": (Lesson("l", "ks2", LessonMode.ONLY, NameSet.of(["x.example"]), AROUND),)},
@@ -193,6 +259,18 @@ ALLOW, BLOCK = Action.ALLOW, Action.BLOCK
             id="3 before 4",
         ),
         pytest.param(
+            {"pauses": (Pause("4", frozenset(), AROUND, "head", frozenset({"room-1"})),)},
+            "other.example",
+            (BLOCK, Reason.PAUSED, "pause:4"),
+            id="3 by room",
+        ),
+        pytest.param(
+            {"pauses": (Pause("4", frozenset({"ks1"}), AROUND, "head", frozenset({"room-2"})),)},
+            "other.example",
+            (ALLOW, Reason.DEFAULT, "default:ks2"),
+            id="3 of another room",
+        ),
+        pytest.param(
             {"pauses": PAUSED},
             "cpoms.example",
             (ALLOW, Reason.ESSENTIAL, "essential:cpoms.example"),
@@ -228,6 +306,26 @@ def test_decide_isolation_comes_before_the_essential_list():
 def test_decide_suspension_ends_by_itself(span, reason):
     client = Client(ip_address("192.0.2.9"), PUPIL_MAC, "ks2", "x", suspended=span)
     assert decide(policy(), client, "other.example", NOW).reason is reason
+
+
+def test_decide_suspension_may_leave_the_essential_list():
+    client = replace(PUPIL, suspended=AROUND, essentials_stay=True)
+    assert outcome(policy(), "www.cpoms.example", client) == (
+        ALLOW,
+        Reason.ESSENTIAL,
+        "essential:cpoms.example",
+    )
+    assert outcome(policy(), "other.example", client)[1] is Reason.SUSPENDED
+    bare = replace(client, essentials_stay=False)
+    assert outcome(policy(), "cpoms.example", bare)[1] is Reason.SUSPENDED
+
+
+def test_decide_certain_times_of_the_group_come_before_those_of_the_school():
+    own = (WeeklySpan(frozenset({0}), 9 * 60, 11 * 60),)
+    its = policy(groups=groups(ks2=Group("ks2", "KS2", 2, SHIPPED_CELLS["ks2"], times=own)))
+    assert outcome(its, "games.example")[0] is ALLOW
+    assert outcome(its, "games.example", at=NOW.replace(hour=12, minute=30))[0] is BLOCK
+    assert outcome(its, "times.example", STAFF)[0] is ALLOW
 
 
 def test_decide_pause_reaches_its_groups_only():
@@ -323,6 +421,9 @@ def test_explain_first_answer_is_the_decision():
 def test_view_is_the_group_unless_a_rule_names_the_device():
     named = policy(exceptions=(exception("x.example", ALLOW, Scope.DEVICE, PUPIL_MAC),))
     assert policy().view(PUPIL) == "ks2"
+    assert policy(pauses=(Pause("4", frozenset(), AROUND, "x", frozenset({"room-1"})),)).view(
+        PUPIL
+    ) == ("ks2/room-1")
     assert named.view(PUPIL) != "ks2"
     assert named.view(STAFF) == "staff"
 
@@ -335,11 +436,18 @@ def test_policy_refuses_an_unknown_group_that_it_has_not():
 def test_client_is_known_by_device_before_network_before_nothing():
     its = policy(
         devices={PUPIL_MAC: Device(PUPIL_MAC, "laptop", "ks2")},
-        networks={ip_network("192.0.2.0/24"): "guest", ip_network("192.0.2.128/25"): "staff"},
+        members={"02:00:00:00:00:02": Membership("ks1", "room-1")},
+        networks={
+            ip_network("192.0.2.0/24"): Membership("guest"),
+            ip_network("192.0.2.128/25"): Membership("staff", "office"),
+        },
     )
     address = ip_address("192.0.2.200")
     assert its.client(address, PUPIL_MAC).group == "ks2"
     assert its.client(address, "02:00:00:00:00:01").group == "staff"
+    assert its.client(address, "02:00:00:00:00:01").room == "office"
+    member = its.client(address, "02:00:00:00:00:02")
+    assert (member.group, member.room, member.known) == ("ks1", "room-1", True)
     assert its.client(ip_address("192.0.2.1"), None).group == "guest"
     stranger = its.client(ip_address("198.51.100.1"), None)
     assert (stranger.group, stranger.known) == ("quarantine", False)
@@ -355,6 +463,7 @@ SPANS = st.tuples(st.integers(-5, 5), st.integers(1, 5)).map(
 RULES = st.lists(NAMES, max_size=4).map(NameSet.of)
 IDS = st.text("abc", min_size=1, max_size=2)
 GROUP_IDS = st.sampled_from(list(SHIPPED_CELLS))
+ROOMS = st.sampled_from(["room-1", "room-2"])
 CELLS = st.dictionaries(st.sampled_from([r.id for r in ROWS]), st.sampled_from(Cell))
 GROUPS = st.fixed_dictionaries(
     {
@@ -383,11 +492,15 @@ POLICIES = st.builds(
     policy,
     groups=GROUPS,
     pauses=st.lists(
-        st.builds(Pause, IDS, st.frozensets(GROUP_IDS), SPANS, st.just("x")), max_size=2
+        st.builds(Pause, IDS, st.frozensets(GROUP_IDS), SPANS, st.just("x"), st.frozensets(ROOMS)),
+        max_size=2,
     ).map(tuple),
     exceptions=st.lists(EXCEPTIONS, max_size=3).map(tuple),
     lessons=st.lists(
-        st.builds(Lesson, IDS, GROUP_IDS, st.sampled_from(LessonMode), RULES, SPANS), max_size=2
+        st.builds(
+            Lesson, IDS, GROUP_IDS, st.sampled_from(LessonMode), RULES, SPANS, st.just("") | ROOMS
+        ),
+        max_size=2,
     ).map(tuple),
     essential=RULES,
     protected=RULES,
@@ -404,6 +517,7 @@ CLIENTS = st.builds(
     person=st.sampled_from([None, "p1"]),
     isolated=st.booleans(),
     suspended=st.none() | SPANS,
+    room=st.just("") | ROOMS,
 )
 TIMES = st.none() | st.integers(-6 * 60, 6 * 60).map(lambda m: NOW + timedelta(minutes=m))
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate_core.acceptable_use import ROWS, SHIPPED_CELLS, Cell
+from gate_core.acceptable_use import ROWS, SHIPPED_CELLS, Cell, Row
 from gate_core.categories import ILLEGAL_MASK
-from gate_core.clients import Device, Group
+from gate_core.clients import Device, Group, Membership, OnFault
 from gate_core.names import NameSet
 from gate_core.policy import (
     Action,
@@ -23,7 +23,7 @@ from gate_core.policy import (
     Scope,
 )
 from gate_core.snapshot import NO_LISTS, MalformedSnapshotError, parse_snapshot, render_snapshot
-from gate_core.timetable import Span, Term, Timetable, WeeklySpan
+from gate_core.timetable import OneOffDay, Span, Term, Timetable, WeeklySpan
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=ZoneInfo("Europe/London"))
 SPAN = Span(NOW, NOW + timedelta(hours=1))
@@ -31,28 +31,59 @@ MAC = "00:00:5e:00:53:10"
 POLICY = Policy(
     version=42,
     groups={
-        id_: Group(id_, id_, number, cells)
+        id_: Group(
+            id_,
+            id_,
+            number,
+            cells,
+            pausable=number % 2 == 0,
+            quic=id_ == "staff",
+            on_fault=OnFault.OPEN if id_ == "staff" else OnFault.CLOSED,
+            times=(WeeklySpan(frozenset({2}), 600, 660),) if id_ == "ks2" else None,
+            teacher_minutes=number,
+        )
         for number, (id_, cells) in enumerate(SHIPPED_CELLS.items(), start=1)
     },
-    rows=ROWS,
+    rows=(*ROWS, Row("tiktok", 23, "TikTok", 0, services=1)),
     unknown_group="quarantine",
     index=NO_LISTS,
-    devices={MAC: Device(MAC, "Läptop", "ks2", "p1", isolated=True, suspended=SPAN)},
-    networks={ip_network("192.0.2.0/24"): "staff", ip_network("2001:db8::/64"): "guest"},
+    devices={
+        MAC: Device(
+            MAC,
+            "Läptop",
+            "ks2",
+            "p1",
+            isolated=True,
+            suspended=SPAN,
+            essentials_stay=True,
+            room="room-3",
+        )
+    },
+    members={"00:00:5e:00:53:11": Membership("guest", "hall")},
+    networks={
+        ip_network("192.0.2.0/24"): Membership("staff", "office"),
+        ip_network("2001:db8::/64"): Membership("guest"),
+    },
     timetable=Timetable(
         (WeeklySpan(frozenset({0, 4}), 60, 120),),
         (Term(date(2026, 9, 1), date(2026, 12, 18)),),
         frozenset({date(2026, 10, 26)}),
+        one_off=(OneOffDay(date(2026, 12, 5), "Fair", ((600, 720), (780, 0))),),
     ),
     nominees={"games": frozenset({MAC})},
-    pauses=(Pause("1", frozenset({"ks2"}), SPAN, "button"),),
+    pauses=(Pause("1", frozenset({"ks2"}), SPAN, "button", frozenset({"room-3"}), "fire"),),
     essential=NameSet.of(["cpoms.example"]),
     canaries=NameSet.of(["use-application-dns.net"]),
     protected=NameSet.of(["=www.example.org"]),
     exceptions=(
         DatedException("e", Scope.GROUP, "ks2", NameSet.of(["a.example"]), Action.ALLOW, SPAN, "w"),
+        DatedException("s", Scope.SCHOOL, "", NameSet(), Action.BLOCK, SPAN, "w", services=5),
     ),
-    lessons=(Lesson("l", "ks2", LessonMode.ONLY, NameSet.of(["b.example"]), SPAN),),
+    lessons=(
+        Lesson("l", "ks2", LessonMode.ONLY, NameSet.of(["b.example"]), SPAN),
+        Lesson("m", "", LessonMode.ALSO, NameSet(), SPAN, room="room-3", services=2, by="teacher"),
+    ),
+    edges=(NOW, NOW + timedelta(hours=2)),
 )
 LISTS = "ab" * 32
 
@@ -88,8 +119,8 @@ def test_parse_snapshot_damaged_says_so():
 
 
 def test_parse_snapshot_of_another_format_says_which_it_reads():
-    with pytest.raises(MalformedSnapshotError, match=r"this program reads 1"):
-        parse_snapshot(render_snapshot(POLICY, LISTS).replace(b"snapshot 1 ", b"snapshot 9 "))
+    with pytest.raises(MalformedSnapshotError, match=r"this program reads 2"):
+        parse_snapshot(render_snapshot(POLICY, LISTS).replace(b"snapshot 2 ", b"snapshot 9 "))
 
 
 @given(st.binary(max_size=200), st.integers(0, 400))
