@@ -28,7 +28,7 @@ from typing import NoReturn
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
 from gate_core.categories import mask_of
 from gate_core.clients import Address, Group
-from gate_core.events import Event, InForce
+from gate_core.events import Message
 from gate_core.names import suffixes
 from gate_core.policy import Policy
 from gate_dns.server import BlockAnswer, DnsPorts, DnsSettings, serve
@@ -66,7 +66,7 @@ class _Ports:
     def now(self) -> datetime | None:
         return datetime.fromtimestamp(time.time(), UTC)
 
-    def put(self, event: Event | InForce) -> None:
+    def put(self, event: Message) -> None:
         pass
 
     def flush(self) -> None:

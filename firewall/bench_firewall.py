@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -26,7 +25,7 @@ from gate_core.snapshot import NO_LISTS
 from gate_firewall.classify import Classifier, Moment, Sighting
 from gate_firewall.marks import parse_request
 from gate_firewall.packet import parse_packet
-from gate_firewall.queue import Faults, Queue, Settler
+from gate_firewall.queue import Faults, Judge, Queue, Settler
 
 ROUNDS = 100
 FLOWS = 150
@@ -84,7 +83,7 @@ def flow(port: int) -> list[bytes]:
     ]
 
 
-def judge() -> Callable[[bytes, int, bytes | None], int]:
+def judge() -> Judge:
     """Return what the firewall does with a packet, with a policy of one group."""
     policy = Policy(
         version=1,
@@ -96,7 +95,7 @@ def judge() -> Callable[[bytes, int, bytes | None], int]:
     )
     classifier = Classifier(lambda _: None, policy, epoch=1)
 
-    def judged(octets: bytes, mark: int, _: bytes | None) -> int:
+    def judged(octets: bytes, mark: int, _: bytes | None) -> int | None:
         now = Moment(datetime.fromtimestamp(time.time(), UTC), time.monotonic())
         seen = Sighting(parse_packet(octets), parse_request(mark), mark, MAC, now)
         return classifier.judge(seen).mark

@@ -89,4 +89,5 @@ def _event(asker: Asker, note: Note, seen: Seen, offset: float) -> Event:
         categories=decision.categories,
         version=note.version,
         count=seen.count,
+        person=client.person or "",
     )

@@ -55,8 +55,8 @@ class Verdict:
 
     answer: Answer
     """NONE, PENDING: the packet passes and the flow is read on."""
-    mark: int
-    """The packet mark that says so."""
+    mark: int | None
+    """The packet mark that says so; None: the packet is dropped, and nobody told."""
     event: Event | None = None
     """What to record: once a flow, and again when it is judged otherwise later."""
 
@@ -204,6 +204,9 @@ class Classifier:
         self, seen: Sighting, client: Client, ruling: Ruling, event: Event | None = None
     ) -> Verdict:
         answer = Answer.ACCEPT if ruling.action is Action.ALLOW else Answer.BLOCK
+        if client.isolated:
+            # It was on its way when the device was isolated. A reset would be sent to the device, past the bridge's rules.
+            return Verdict(answer, None, event)
         group = self._rulings.group(client).number
         return Verdict(answer, render_answer(seen.mark, answer, self._epoch, group), event)
 
@@ -223,6 +226,7 @@ class Classifier:
             rule_id=ruling.rule_id,
             categories=ruling.categories,
             version=self._rulings.policy.version,
+            person=client.person or "",
         )
 
 

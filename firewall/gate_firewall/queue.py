@@ -39,9 +39,9 @@ _NFQA_CFG_MASK: Final = 4
 _NFQA_CFG_FLAGS: Final = 5
 _NFQA_CFG_F_FAIL_OPEN: Final = 1
 
-Judge = Callable[[bytes, int, bytes | None], int]
+Judge = Callable[[bytes, int, bytes | None], int | None]
 """Takes a packet from its IP header on, its packet mark, and its sender's link-layer address in 6 octets; returns the
-packet mark that says what becomes of it."""
+packet mark that says what becomes of it, or None to drop it."""
 
 
 class Faults:

@@ -1,11 +1,13 @@
 """Builds the rules of the kernel as text; pure, and compared with golden files.
 
-Three tables named ``schoolgate``. In family ``bridge`` frames learn by which port they came; what is neither IP nor
-ARP is dropped, and what speaks for the router on the switch side. In family ``inet``, where br_netfilter shows bridged packets, ``select`` decides who must be asked about
-and ``settle``, behind the queue, carries out the answer. Both hand a frame on only by a rule that says so.
+Three tables named ``schoolgate``. In family ``bridge`` frames learn by which port they came; dropped is what is neither
+IP nor ARP, what speaks for the router on the switch side, and all that an isolated device sends or is sent. There the
+kernel also learns which device speaks in which VLAN. In family ``inet``, where br_netfilter shows bridged packets,
+``select`` decides who must be asked about and ``settle``, behind the queue, carries out the answer. Both hand a frame on
+only by a rule that says so.
 
 VLANs: frames with one 802.1Q tag are filtered like all others; QinQ (802.1ad, or two tags) and PPPoE are dropped, as
-conntrack does not look into them. Known limit: an answer to a redirected query of a tagged client leaves untagged.
+conntrack does not look into them. Known limit: a redirected query of a tagged client stays unanswered.
 """
 
 from __future__ import annotations
@@ -20,6 +22,16 @@ from gate_firewall.marks import Answer, field
 
 TABLE: Final = "schoolgate"
 
+TAGGED: Final = "tagged"
+"""Set of MAC address and VLAN, of frames from the switch side."""
+UNTAGGED: Final = "untagged"
+"""Set of MAC addresses whose frames from the switch side have no tag."""
+LEARNT_S: Final = 3600
+"""How long each is kept after the last frame."""
+
+# More than a school has; forged addresses can fill the sets, and then devices that are new have no VLAN for an hour.
+_LEARNT: Final = 2048
+
 # A flow that is blocked with its first packet is never confirmed, so that conntrack forgets its mark. Those flows
 # stay in a set for so long, or each of their packets would be asked about.
 _REFUSED_S: Final = 30
@@ -30,6 +42,7 @@ _BLOCK: Final = field(Answer.BLOCK)
 _PENDING: Final = field(Answer.PENDING)
 _ECHO_OCTETS: Final = 128
 """Payload of a ping: twice what the usual programs send, and too little for a tunnel that is worth its while."""
+_KNOWN: Final = "{ ip, ip6, arp }"
 _PURE_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 
 
@@ -74,7 +87,7 @@ class RulesetConfig:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What changes with the policy: which verdicts hold, and whose devices fail open."""
+    """What changes with the policy: which verdicts hold, and which devices fail open or are isolated."""
 
     number: int
     """1 to 255."""
@@ -82,13 +95,15 @@ class Epoch:
     """Policy and span of time it stands for; no quotes."""
     open_macs: frozenset[str] = frozenset()
     """Devices of groups that fail open, canonical."""
+    isolated_macs: frozenset[str] = frozenset()
+    """Devices that are cut off at layer 2, canonical."""
 
 
 def build(config: RulesetConfig, epoch: Epoch) -> str:
     """Return the tables, to replace older ones in one transaction."""
     return "\n".join(
         (
-            *_replace("bridge", _frames(config)),
+            *_replace("bridge", _frames(config, epoch)),
             *_replace("inet", [*_sets(epoch), *_verdicts(epoch), *_filter(config)]),
             "",
         )
@@ -100,9 +115,14 @@ def build_epoch(epoch: Epoch) -> str:
     table = f"inet {TABLE}"
     lines = [f"flush chain {table} epoch"]
     # What was refused may be allowed now.
-    lines += [f"flush set {table} {name}" for name in ("refused4", "refused6", "open_devices")]
-    if epoch.open_macs:
-        lines.append(f"add element {table} open_devices {{ {', '.join(sorted(epoch.open_macs))} }}")
+    lines += [f"flush set {table} {name}" for name in ("refused4", "refused6")]
+    for name, macs in (
+        (f"{table} open_devices", epoch.open_macs),
+        (f"bridge {TABLE} isolated", epoch.isolated_macs),
+    ):
+        lines.append(f"flush set {name}")
+        if macs:
+            lines.append(f"add element {name} {{ {', '.join(sorted(macs))} }}")
     lines += [f"add rule {table} epoch {rule}" for rule in _epoch_rules(epoch)]
     return "\n".join((*lines, ""))
 
@@ -159,10 +179,16 @@ def _chain(name: str, *rules: str, base: str = "") -> str:
     return "\n".join((f"chain {name} {{", *lines, "}"))
 
 
-def _frames(config: RulesetConfig) -> list[str]:
+def _frames(config: RulesetConfig, epoch: Epoch) -> list[str]:
+    learnt = f"flags dynamic,timeout; timeout {LEARNT_S}s; size {_LEARNT};"
+    cut = ("ether saddr @isolated counter drop", "ether daddr @isolated counter drop")
     return [
+        _macs("isolated", epoch.isolated_macs),
+        f"set {TAGGED} {{ typeof ether saddr . vlan id; {learnt} }}",
+        f"set {UNTAGGED} {{ type ether_addr; {learnt} }}",
         _chain(
             "ports",
+            *cut,
             f'iifname != {{ "{config.router_port}", "{config.switch_port}" }} accept',
             # Others' bits survive; ours begin clean, whatever a driver or an earlier rule left.
             f"meta mark set meta mark & {marks.OTHERS:#010x}",
@@ -171,13 +197,20 @@ def _frames(config: RulesetConfig) -> list[str]:
                 f'iifname "{config.switch_port}" {forged} counter drop'
                 for forged in _forged(config)
             ),
-            "ether type { ip, ip6, arp } accept",
-            "ether type 8021q vlan type { ip, ip6, arp } accept",
+            # Behind what is refused: it can't make anybody believe in a VLAN.
+            # Where the set is full, the rule ends there and the next one accepts.
+            f'iifname "{config.switch_port}" ether type {_KNOWN} update @{UNTAGGED} {{ ether saddr }} accept',
+            f"ether type {_KNOWN} accept",
+            f'iifname "{config.switch_port}" ether type 8021q vlan type {_KNOWN}'
+            f" update @{TAGGED} {{ ether saddr . vlan id }} accept",
+            f"ether type 8021q vlan type {_KNOWN} accept",
             # Bridge protocol units: a cable laid around the appliance is a loop, which switches must see.
             "ether daddr 01:80:c2:00:00:00 accept",
             "counter drop",
             base="type filter hook prerouting priority -300; policy drop;",
-        )
+        ),
+        # What the box itself sends, and what waited in the queue when the device was isolated.
+        _chain("leaving", *cut, base="type filter hook postrouting priority 0; policy accept;"),
     ]
 
 
@@ -205,14 +238,18 @@ def _forged(config: RulesetConfig) -> list[str]:
 
 def _sets(epoch: Epoch) -> list[str]:
     refused = f"flags dynamic,timeout; timeout {_REFUSED_S}s; size 65536;"
-    elements = f" elements = {{ {', '.join(sorted(epoch.open_macs))} }};" if epoch.open_macs else ""
     return [
-        f"set open_devices {{ type ether_addr;{elements} }}",
+        _macs("open_devices", epoch.open_macs),
         *(
             f"set refused{v} {{ type ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
             for v in (4, 6)
         ),
     ]
+
+
+def _macs(name: str, macs: frozenset[str]) -> str:
+    elements = f" elements = {{ {', '.join(sorted(macs))} }};" if macs else ""
+    return f"set {name} {{ type ether_addr;{elements} }}"
 
 
 def _verdicts(epoch: Epoch) -> list[str]:

@@ -20,6 +20,7 @@ from gate_firewall.marks import next_epoch, parse_request
 from gate_firewall.packet import parse_packet
 from gate_firewall.queue import Faults, Queue, Settler
 from gate_firewall.ruleset import Epoch, RulesetConfig
+from gate_firewall.vlans import Watch
 
 _HEARTBEAT_S: Final = 1.0
 
@@ -99,6 +100,7 @@ class Enforcer:
                 for on_fault, numbers in kinds
                 for number in numbers
             ]
+            self._vlans = stack.enter_context(Watch(apply.read_vlans))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -132,7 +134,7 @@ class Enforcer:
         policy, at = self._ports.policies.current(), self._now.at
         label = _label(policy, at)
         if label != self._epoch.label:
-            self._epoch = Epoch(next_epoch(self._epoch.number), label, _open_macs(policy, at))
+            self._epoch = _epoch(next_epoch(self._epoch.number), policy, at)
             # Before the kernel asks again about flows of the old epoch; the other order would judge some by the old policy.
             self._classifier.take(policy, self._epoch.number)
             apply.load_epoch(self._epoch)
@@ -140,8 +142,10 @@ class Enforcer:
         wait_s = (edge - at).total_seconds() if edge and at else _HEARTBEAT_S
         self._due_s = self._now.monotonic_s + min(wait_s, _HEARTBEAT_S)
         self._ports.events.put(InForce(Source.FIREWALL, 0, policy.version))
+        for news in self._vlans.take():
+            self._ports.events.put(news)
 
-    def _judge(self, octets: bytes, mark: int, sender: bytes | None) -> int:
+    def _judge(self, octets: bytes, mark: int, sender: bytes | None) -> int | None:
         mac = sender.hex(":") if sender else None
         seen = Sighting(parse_packet(octets), parse_request(mark), mark, mac, self._now)
         verdict = self._classifier.judge(seen)
@@ -174,7 +178,12 @@ def _first_epoch(policy: Policy, at: datetime | None) -> Epoch:
         number = before.number
     else:
         number = next_epoch(before.number)
-    return Epoch(number, label, _open_macs(policy, at))
+    return _epoch(number, policy, at)
+
+
+def _epoch(number: int, policy: Policy, at: datetime | None) -> Epoch:
+    isolated = frozenset(device.mac for device in policy.devices.values() if device.isolated)
+    return Epoch(number, _label(policy, at), _open_macs(policy, at), isolated)
 
 
 def _label(policy: Policy, at: datetime | None) -> str:
@@ -185,15 +194,13 @@ def _label(policy: Policy, at: datetime | None) -> str:
 
 def _open_macs(policy: Policy, at: datetime | None) -> frozenset[str]:
     """Return the devices that pass while nothing can be judged; never those which are cut off or paused."""
-    paused = {
-        group
-        for pause in policy.pauses
-        if at is None or pause.span.covers(at)
-        for group in pause.groups
-    }
-    groups = {g.id for g in policy.groups.values() if g.on_fault is OnFault.OPEN} - paused
+    pauses = [pause for pause in policy.pauses if at is None or pause.span.covers(at)]
+    groups = {g.id for g in policy.groups.values() if g.on_fault is OnFault.OPEN}
     return frozenset(
         device.mac
         for device in policy.devices.values()
-        if device.group in groups and not device.isolated and device.suspended is None
+        if device.group in groups
+        and not device.isolated
+        and device.suspended is None
+        and not any(device.group in p.groups or device.room in p.rooms for p in pauses)
     )

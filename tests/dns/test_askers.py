@@ -58,8 +58,5 @@ def test_begin_identifies_by_the_new_policy(school, neighbours):
     moved = Device("00:00:5e:00:53:20", "staff-pc", "ks2", isolated=True)
     askers.begin(replace(school, devices={moved.mac: moved}))
     asker = askers.find(SOURCE, 100.1)
-    assert (asker.client.group, asker.client.isolated, asker.view) == (
-        "ks2",
-        True,
-        "ks2/00:00:5e:00:53:20/None",
-    )
+    assert (asker.client.group, asker.client.isolated) == ("ks2", True)
+    assert moved.mac in asker.view

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -16,7 +17,8 @@ BLOCK = Decision(Action.BLOCK, Reason.MATRIX, "matrix:games:ks2", 5, None)
 
 @pytest.fixture
 def asker(school):
-    return Asker(school.client(ip_address("192.0.2.10"), "00:00:5e:00:53:10"), "ks2", {}, 0.0)
+    client = school.client(ip_address("192.0.2.10"), "00:00:5e:00:53:10")
+    return Asker(replace(client, person="2b-07"), "ks2", {}, 0.0)
 
 
 def note(name="games.example"):
@@ -54,6 +56,7 @@ def test_put_due_puts_equal_queries_as_one_event_with_their_number(events, asker
         categories=5,
         version=7,
         count=3,
+        person="2b-07",
     )
     assert not journal.tally
 

@@ -76,7 +76,7 @@ def said(asked, response) -> dict:
 )
 @pytest.mark.parametrize("edns", [False, True])
 @pytest.mark.parametrize("decision", [MATRIX, ILLEGAL])
-def test_respond_answers_a_blocked_query_in_full(  # noqa: PLR0917  # parametrised
+def test_respond_answers_a_blocked_query_in_full(
     school, settings, block_answer, kind, rcode, answer, edns, decision
 ):
     settings = replace(settings, block_answer=BlockAnswer(block_answer), block_ttl_s=5)

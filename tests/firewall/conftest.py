@@ -30,6 +30,7 @@ WEB = "203.0.113.5"
 WEB6 = "2001:db8:113::5"
 BLOCKED = "games.example"
 ALLOWED = "maths.example"
+NO_DECISION = ("in force", "tagged")
 
 
 def build_policy(version=1, *, paused=(), blocked=(BLOCKED,), **changes):
@@ -107,13 +108,17 @@ class Gate:
         self._process = box.python("gate", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._lines = queue.SimpleQueue()
         self.events = []
+        self.vlans = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         self.enforce(policy)
 
     def _read(self):
-        for line in self._process.stdout:
-            self._lines.put(json.loads(line))
+        for text in self._process.stdout:
+            line = json.loads(text)
+            if line[0] == "tagged":
+                self.vlans.append(tuple(line[1:]))
+            self._lines.put(line)
 
     def enforce(self, policy):
         """Announce a policy and wait until it is in force."""
@@ -127,7 +132,7 @@ class Gate:
         """Return when ``line`` has come; what came before it is in ``events``."""
         end = time.monotonic() + 20
         while (got := self._lines.get(timeout=max(0.1, end - time.monotonic()))) != line:
-            if got[0] != "in force":
+            if got[0] not in NO_DECISION:
                 self.events.append(got)
 
     def wait_for_event(self, **expected):
@@ -142,7 +147,7 @@ class Gate:
             self.events.append(self._next_event(end))
 
     def _next_event(self, end):
-        while (got := self._lines.get(timeout=max(0.1, end - time.monotonic())))[0] == "in force":
+        while (got := self._lines.get(timeout=max(0.1, end - time.monotonic())))[0] in NO_DECISION:
             pass
         return got
 

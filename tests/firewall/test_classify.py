@@ -1,4 +1,5 @@
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -159,6 +160,24 @@ def test_judge_marks_with_epoch_and_group_and_keeps_others_bits(classifier):
     flow.send(hello("games.example"))
 
     assert flow.mark == 0x0720_2ABC
+
+
+def test_judge_drops_what_was_on_its_way_when_a_device_was_isolated(classifier):
+    flow = Flow(classifier, ISOLATED)
+    flow.packet(hello("a.example"), decided=True)
+    assert flow.mark is None
+    flow.packet(hello("a.example"), decided=True, reply=True)
+    assert flow.mark is None
+
+
+def test_judge_names_the_person(classifier):
+    policy = build_policy(2)
+    laptop = replace(policy.devices[PUPIL], person="2b-07")
+    classifier.take(replace(policy, devices={PUPIL: laptop}), 8)
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("games.example"))
+    assert [event.person for event in flow.events] == ["2b-07"]
 
 
 def test_judge_records_a_flow_once(classifier):

@@ -53,6 +53,10 @@ def settle(judge, on_fault, faults):
     return packet.verdicts
 
 
+def test_take_drops_where_the_judgement_is_silence(faults):
+    assert settle(lambda *_: None, OnFault.OPEN, faults) == [("drop", None)]
+
+
 def test_take_gives_the_mark_that_was_judged(faults):
     def judge(octets, mark, sender):
         assert (octets, mark, sender.hex(":")) == (b"octets", ASKED, "00:00:5e:00:53:10")

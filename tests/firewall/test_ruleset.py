@@ -20,6 +20,7 @@ WITH_STAFF = Epoch(
     0x2A,
     "policy 42 until 2026-03-02T15:30:00+00:00",
     frozenset({"00:00:5e:00:53:21", "00:00:5e:00:53:20"}),
+    frozenset({"00:00:5e:00:53:31", "00:00:5e:00:53:30"}),
 )
 NFT = RulesetConfig(Handoff.NFT)
 IPTABLES = RulesetConfig(Handoff.IPTABLES)

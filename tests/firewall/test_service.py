@@ -4,18 +4,21 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from scapy.layers.dhcp6 import DHCP6_Advertise
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_RA, IPv6
+from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_RA, IPv6
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.layers.ppp import PPP, PPPoE
 from scapy.packet import Raw
 
 pytestmark = pytest.mark.netns
 
+PUPIL, STAFF = "00:00:5e:00:53:10", "00:00:5e:00:53:20"
 WEB = "203.0.113.5"
 WEB6 = "2001:db8:113::5"
 BOTH = pytest.mark.parametrize("address", [WEB, WEB6])
@@ -34,6 +37,10 @@ def udp(host, address, port, count=1, payload="00"):
 def tcp(host, address, port, what, *, size=10_000, ttl=64):
     done = host.python("tcp", address, str(port), str(size), str(ttl), what, stdout=subprocess.PIPE)
     return done.communicate(timeout=30)[0].decode().strip()
+
+
+def router_mac(school):
+    return school.internet.run("cat", "/sys/class/net/lan/address").stdout.strip()
 
 
 @contextmanager
@@ -205,6 +212,17 @@ def test_run_killed_lets_nothing_new_of_a_closed_group_pass(school, policy):
         assert download.end() == RESET_WHILE_RECEIVING
 
 
+def test_run_killed_lets_nothing_new_of_a_paused_room_pass(school, policy):
+    plain = policy(2, paused=("ks2",))
+    office = replace(plain.devices[STAFF], room="office")
+    pause = replace(plain.pauses[0], groups=frozenset(), rooms=frozenset(("office",)))
+    paused = replace(plain, devices={STAFF: office}, pauses=(pause,))
+    with school.gate(paused) as gate:
+        gate.end(kill=True)
+
+        assert udp(school.staff, WEB, 9004, 20) == 0
+
+
 def test_run_with_a_full_queue_lets_only_the_open_group_pass(school, gate):
     gate.signal(signal.SIGSTOP)
     try:
@@ -265,8 +283,7 @@ def test_run_lifts_the_hops_of_what_it_reads(school, gate):
 
 
 def test_run_drops_frames_that_nothing_can_look_into(school, gate):
-    router = school.internet.run("cat", "/sys/class/net/lan/address").stdout.strip()
-    ethernet = Ether(src="00:00:5e:00:53:10", dst=router)
+    ethernet = Ether(src=PUPIL, dst=router_mac(school))
 
     def datagram(port, text):
         return IP(src="10.77.0.10", dst=WEB) / UDP(sport=40_000, dport=port) / Raw(text)
@@ -277,7 +294,7 @@ def test_run_drops_frames_that_nothing_can_look_into(school, gate):
         "two tags": ethernet / Dot1Q(vlan=7) / Dot1Q(vlan=8) / datagram(9000, "two tags"),
         "provider's tag": ethernet / Dot1AD(vlan=7) / datagram(9000, "provider's tag"),
         "pppoe": ethernet / PPPoE(sessionid=1) / PPP() / datagram(9000, "pppoe"),
-        "neither": Ether(src=ethernet.src, dst=router, type=0x8137) / Raw("neither".ljust(60)),
+        "neither": Ether(src=PUPIL, dst=ethernet.dst, type=0x8137) / Raw("neither".ljust(60)),
         "last": ethernet / datagram(9000, "last"),
     }
     with capture(school.internet, "lan") as captured:
@@ -286,6 +303,110 @@ def test_run_drops_frames_that_nothing_can_look_into(school, gate):
         came = b"".join(captured(b"last"))
 
     assert [text for text in frames if text.encode() in came] == ["one tag, allowed", "last"]
+
+
+@pytest.fixture
+def isolate(school, gate, policy):
+    """Isolate the pupil."""
+
+    def isolated():
+        plain = policy(2)
+        devices = {**plain.devices, PUPIL: replace(plain.devices[PUPIL], isolated=True)}
+        gate.enforce(replace(plain, devices=devices))
+
+    return isolated
+
+
+def test_run_lets_nothing_out_of_an_isolated_device(school, isolate):
+    everybody = Ether(src=PUPIL, dst="ff:ff:ff:ff:ff:ff")
+    router = Ether(src=PUPIL, dst=router_mac(school))
+    frames = {
+        "arp": everybody / ARP(op=1, psrc="10.77.0.10", pdst="10.77.0.1"),
+        "dhcp": everybody / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=67),
+        "broadcast": everybody / IP(src="10.77.0.10", dst="10.77.0.255") / UDP(dport=9),
+        "tagged": everybody / Dot1Q(vlan=7) / ARP(op=1, psrc="10.77.0.10", pdst="10.77.0.9"),
+        "time": router / IP(src="10.77.0.10", dst=WEB) / UDP(dport=123),
+        "ping": router / IPv6(src="fd77::10", dst=WEB6) / ICMPv6EchoRequest(),
+    }
+    last = Ether(src=STAFF, dst=everybody.dst) / IP(src="10.77.0.20", dst="10.77.0.255")
+    isolate()
+    with capture(school.internet, "lan") as beyond, capture(school.box, "br0") as within:
+        built = [bytes(f / Raw(f"<{text}>")).hex() for text, f in frames.items()]
+        assert school.pupil.python("frames", *built).wait(10) == 0
+        ending = bytes(last / UDP(dport=9) / Raw("<last>")).hex()
+        assert school.staff.python("frames", ending).wait(10) == 0
+        came = beyond(b"<last>") + within(b"<last>")
+
+    assert [f for f in came if f[6:12] == bytes.fromhex(PUPIL.replace(":", ""))] == []
+
+
+def test_run_sends_nothing_to_an_isolated_device(school, isolate):
+    download = Download(school.pupil)
+    for host, port in ((school.box, "br0"), (school.internet, "lan")):
+        host.ip(f"neigh replace 10.77.0.10 lladdr {PUPIL} dev {port} nud permanent")
+    try:
+        school.internet.run("ping", "-c1", "-W1", "10.77.0.10")
+        isolate()
+        with capture(school.pupil, "eth0") as captured:
+            for host in (school.box, school.internet):
+                assert host.run("ping", "-c1", "-W1", "10.77.0.10", check=False).returncode == 1
+            ending = Ether(src=STAFF, dst=PUPIL) / IP(dst="10.77.0.10") / UDP() / Raw("<last>")
+            assert school.staff.python("frames", bytes(ending).hex()).wait(10) == 0
+            came = captured(b"<last>")
+    finally:
+        for host, port in ((school.box, "br0"), (school.internet, "lan")):
+            host.ip(f"neigh del 10.77.0.10 dev {port}")
+        download.stop()
+
+    to_it = [f for f in came if f[:6] == bytes.fromhex(PUPIL.replace(":", ""))]
+    assert [f[6:12].hex(":") for f in to_it] == [STAFF]
+
+
+def test_run_tells_in_which_vlan_a_device_speaks(school, gate):
+    sending = (
+        "import socket, sys\n"
+        "with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sending:\n"
+        "    sending.bind(('lan', 0))\n"
+        "    sending.send(bytes.fromhex(sys.argv[1]))"
+    )
+    router = router_mac(school)
+    arp = ARP(op=1, psrc="10.77.0.10", pdst="10.77.0.9")
+    from_router = Ether(src=router, dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=20) / arp
+    school.internet.run(sys.executable, "-c", sending, bytes(from_router).hex())
+    told = []
+    for vlan in (20, 30, 0):
+        tag = Dot1Q(vlan=vlan) / arp if vlan else arp
+        frame = bytes(Ether(src=PUPIL, dst="ff:ff:ff:ff:ff:ff") / tag).hex()
+        end = time.monotonic() + 20
+        gate.vlans.clear()
+        while (PUPIL, vlan) not in gate.vlans:
+            assert time.monotonic() < end, gate.vlans
+            assert school.pupil.python("frames", frame).wait(10) == 0
+        told += gate.vlans
+
+    assert router not in dict(told)
+
+
+def test_run_passes_frames_of_devices_that_do_not_fit_into_the_vlans(school, gate):
+    macs = ", ".join(f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}" for n in range(2000))
+    nft = ("nft", "-f", "-")
+    school.box.run(*nft, input=f"add element bridge schoolgate untagged {{ {macs} }}")
+    arp = ARP(op=1, psrc="10.77.0.10", pdst="10.77.0.9")
+    senders = [f"02:00:00:01:00:{n:02x}" for n in range(100)]
+    try:
+        with capture(school.internet, "lan") as captured:
+            frames = [Ether(src=s, dst="ff:ff:ff:ff:ff:ff") / arp / Raw(f"<{s}>") for s in senders]
+            frames.append(
+                Ether(src=PUPIL, dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=7) / arp / Raw("<last>")
+            )
+            assert school.pupil.python("frames", *(bytes(f).hex() for f in frames)).wait(10) == 0
+            came = captured(b"<last>")
+        learnt = school.box.run("nft", "list", "set", "bridge", "schoolgate", "untagged").stdout
+    finally:
+        school.box.run(*nft, input="flush set bridge schoolgate untagged")
+
+    assert senders[-1] not in learnt
+    assert [f[6:12].hex(":") for f in came if f[6:9] == b"\2\0\0" and f[9]] == senders
 
 
 def test_run_has_no_way_round_by_frames_for_all(school, gate):

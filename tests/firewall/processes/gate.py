@@ -7,8 +7,9 @@ import sys
 from datetime import UTC, datetime
 
 from gate_core.config import BridgeConfig, FirewallConfig
-from gate_core.events import InForce
+from gate_core.events import InForce, Tagged
 from gate_core.snapshot import parse_snapshot
+from gate_firewall import vlans
 from gate_firewall.service import FirewallPorts, FirewallSettings, run
 
 
@@ -48,6 +49,8 @@ class PrintedEvents:
     def put(self, event):
         if isinstance(event, InForce):
             line = ["in force", event.version]
+        elif isinstance(event, Tagged):
+            line = ["tagged", event.mac, event.vlan]
         else:
             line = [event.action, event.kind, event.name, event.rule_id, event.group, event.mac]
         sys.stdout.write(json.dumps(line) + "\n")
@@ -56,6 +59,7 @@ class PrintedEvents:
         sys.stdout.flush()
 
 
+vlans.READ_EVERY_S = 0.5
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 settings = FirewallSettings(
     BridgeConfig(

@@ -76,7 +76,7 @@ async def main():
         await asyncio.start_server(banner, address, 2222)
         await asyncio.start_server(echo, address, 7000)
         await asyncio.start_server(echo, address, 853)
-        for port in (443, 853, 53, 123, 9000, 9001, 9002, 9003):
+        for port in (443, 853, 53, 123, 9000, 9001, 9002, 9003, 9004):
             await loop.create_datagram_endpoint(Echo, local_addr=(address, port))
     print("listening", flush=True)
     await asyncio.Event().wait()

@@ -1,0 +1,109 @@
+"""Which VLAN each device speaks in: the kernel learns it from frames; here it is read, and what is new is told.
+
+The rule: packets wait for none of it. A thread reads, and is itself waiting for ``nft`` nearly all of the time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+from gate_core.events import Tagged
+
+_LOG: Final = logging.getLogger(__name__)
+
+READ_EVERY_S: Final = 3.0
+TELL_ALL_EVERY_S: Final = 60.0
+"""What was told may have been lost on the way, and a steward that starts has heard nothing."""
+
+
+def parse_vlans(*listings: str) -> dict[str, int]:
+    """Return the VLAN of each MAC address, 0 for none; of several the one in which it spoke last.
+
+    Args:
+        listings: The sets, as ``nft -j`` lists each of them.
+
+    Raises:
+        ValueError: One is no JSON.
+    """
+    last: dict[str, tuple[int, int]] = {}
+    for listing in listings:
+        # Before it stands the version of nft.
+        (*_, item) = json.loads(listing)["nftables"]
+        for wrapped in item["set"].get("elem", ()):
+            element = wrapped["elem"]
+            value = element["val"]
+            mac, vlan = (value, 0) if isinstance(value, str) else value["concat"]
+            # What expires last was renewed last: all are kept for as long. To the second; then the tag counts.
+            last[mac] = max(last.get(mac, (0, 0)), (element["expires"], vlan))
+    return {mac: vlan for mac, (_, vlan) in last.items()}
+
+
+class News:
+    """What of the VLANs has not been told yet."""
+
+    def __init__(self) -> None:
+        self._told: Mapping[str, int] = {}
+        self._all_due_s = 0.0
+
+    def of(self, vlans: Mapping[str, int], now_s: float) -> list[Tagged]:
+        """Return what to tell of ``vlans`` at ``now_s`` on a monotonic clock: what changed, and now and then all."""
+        if now_s >= self._all_due_s:
+            self._told = {}
+            self._all_due_s = now_s + TELL_ALL_EVERY_S
+        news = [Tagged(mac, vlan) for mac, vlan in vlans.items() if self._told.get(mac) != vlan]
+        self._told = vlans
+        return news
+
+
+class Watch:
+    """Reads the VLANs again and again, in a thread; the news are taken by another."""
+
+    def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Begin.
+
+        Args:
+            read: Gives the VLAN of each MAC address; raises OSError or ValueError where it can't.
+        """
+        self._read = read
+        self._held: deque[Tagged] = deque()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="vlans")
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self._closing.set()
+        self._thread.join()
+
+    def take(self) -> list[Tagged]:
+        """Return the news since the last call."""
+        return [self._held.popleft() for _ in range(len(self._held))]
+
+    def _run(self) -> None:
+        news = News()
+        fault = ""
+        while True:
+            try:
+                self._held.extend(news.of(self._read(), time.monotonic()))
+                fault = ""
+            except (OSError, ValueError) as e:
+                if str(e) != fault:
+                    _LOG.warning("action=read_vlans fault=%s", e)
+                fault = str(e)
+            if self._closing.wait(READ_EVERY_S):
+                return
