@@ -44,6 +44,7 @@ _COLUMNS: Final = {
     "categories": int,
     "version": int,
     "count": int,
+    "person": str,
 }
 
 
@@ -108,7 +109,7 @@ class ActivityLog:
             if wanted.before and base >= wanted.before:
                 continue
             where, values = _where(wanted, base)
-            query = f"select rowid, * from {_TABLE} {where} order by rowid desc limit ?"  # noqa: S608  # built from constants
+            query = f"select rowid, * from {{table}} {where} order by rowid desc limit ?"  # noqa: S608  # built from constants
             for row in self._read(day, query, [*values, left]):
                 yield Record(base + row["rowid"], _event(row))
                 left -= 1
@@ -117,9 +118,9 @@ class ActivityLog:
 
     def totals(self, day: date) -> Totals:
         """Return the counts of ``day``."""
-        query = f"select action, sum(count) as n from {_TABLE} group by action"  # noqa: S608  # a constant
+        query = "select action, sum(count) as n from {table} group by action"
         counts = {row["action"]: row["n"] for row in self._read(day, query, [])}
-        devices = f"select count(distinct coalesce(nullif(mac, ''), address)) as n from {_TABLE}"  # noqa: S608  # a constant
+        devices = "select count(distinct coalesce(nullif(mac, ''), address)) as n from {table}"
         seen = sum(row["n"] for row in self._read(day, devices, []))
         return Totals(counts.get("allow", 0), counts.get("block", 0), seen)
 
@@ -142,10 +143,13 @@ class ActivityLog:
             table = Database(connection).table(_TABLE)
             if not table.exists():
                 table.create(_COLUMNS)
+            elif "person" not in table.columns_dict:
+                table.add_column("person", str, not_null_default="")
             table.insert_all(map(_row, events), batch_size=1000)
             connection.commit()
 
     def _read(self, day: date, query: str, values: list[Any]) -> list[sqlite3.Row]:
+        """Return what ``query`` selects from ``{table}``, a stand-in for the day's decisions."""
         path = self._path(day)
         if not path.exists():
             return []
@@ -154,10 +158,17 @@ class ActivityLog:
                 sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)
             ) as connection:
                 connection.row_factory = sqlite3.Row
-                return connection.execute(query, values).fetchall()
+                table = _readable(connection)
+                return connection.execute(query.format(table=table), values).fetchall()
         except sqlite3.DatabaseError as e:
             _log.warning("action=search file=%s fault=%s", path.name, e)
             return []
+
+
+def _readable(connection: sqlite3.Connection) -> str:
+    """Return the table to read from, with all columns; a file from before people were named has no ``person``."""
+    columns = {row["name"] for row in connection.execute(f"pragma table_info({_TABLE})")}
+    return _TABLE if "person" in columns else f"(select rowid, *, '' as person from {_TABLE})"  # noqa: S608  # a constant
 
 
 def _where(wanted: ActivityFilter, base: int) -> tuple[str, list[Any]]:
@@ -166,6 +177,7 @@ def _where(wanted: ActivityFilter, base: int) -> tuple[str, list[Any]]:
     for column, value in (
         ("grp", wanted.group),
         ("mac", wanted.device),
+        ("person", wanted.person),
         ("action", wanted.action),
         ("source", wanted.source),
     ):
@@ -187,7 +199,7 @@ def _row(e: Event) -> dict[str, Any]:
             _COLUMNS,
             (
                 e.at_ms, e.source.value, e.address, e.mac, e.device, e.group, e.name, e.kind,
-                e.action, e.reason, e.rule_id, e.categories, e.version, e.count,
+                e.action, e.reason, e.rule_id, e.categories, e.version, e.count, e.person,
             ),
             strict=True,
         )

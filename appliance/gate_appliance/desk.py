@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
-import secrets
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from gate_appliance import words
-from gate_appliance.lists.formats import ListError
+from gate_appliance.accounts import AccountsDesk
+from gate_appliance.acts import ActsDesk
+from gate_appliance.changes import ChangesDesk
+from gate_appliance.counter import COMMAND_LINE, Who, change, text_of
+from gate_appliance.evidence import EvidenceError, check_store, render_evidence
 from gate_appliance.steward import Steward
-from gate_appliance.store import UNKNOWN_GROUP, Change
-from gate_core.acceptable_use import ROWS, Cell
 from gate_core.clients import Client, MalformedMacError, is_randomised, parse_mac
 from gate_core.desk import (
-    USERNAME,
-    Account,
     ActivityFilter,
     ActivityRecord,
-    AuditEntry,
     DeviceView,
     Explanation,
     GroupView,
@@ -33,96 +29,24 @@ from gate_core.desk import (
     TraceStep,
 )
 from gate_core.names import MalformedNameError, parse_name
-from gate_core.policy import decide, explain
+from gate_core.policy import Policy, explain
+from gate_core.protocols import BY_ID as PROTOCOLS
+from gate_core.protocols import of_category
+from gate_core.record import Entry, Verdict
+from gate_core.roles import Act, Leave
+from gate_core.services import in_mask as services_in
+from gate_core.written import UNKNOWN_GROUP, aware
 
-MAX_PAUSE_MINUTES: Final = 480
-
-FAILURES_EVERY_S: Final = 10.0
-"""How often a failed sign-in is written down: somebody who guesses must not write the audit log full."""
-
-_COORDINATOR: Final = "coordinator"
+LOOKED_EVERY_S: Final = 3600.0
+"""How long a reason for looking at the log holds before it is asked and recorded again."""
 
 
-class StewardDesk:
+class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk):
     """``gate_core.desk.Desk``, on a steward."""
 
     def __init__(self, steward: Steward) -> None:
-        self._steward = steward
-        self._store = steward.store
-        self._clock = steward.clock
-        self._failures_noted_s = float("-inf")
-
-    # The first run and the accounts
-
-    def is_set_up(self) -> bool:
-        """Tell whether the first-run wizard has been completed."""
-        return self._store.is_set_up()
-
-    def set_up(
-        self, *, code: str, school: str, username: str, full_name: str, password_hash: str
-    ) -> None:
-        """Complete the first run: the school and its first coordinator."""
-        with self._steward.lock:
-            if self._store.is_set_up():
-                raise RefusedError("the first run has been completed; sign in instead")
-            expected = self._steward.places.first_run_code.read_text().strip()
-            if not secrets.compare_digest(_bare(code).encode(), _bare(expected).encode()):
-                raise RefusedError(
-                    "this is not the first-run code of this appliance: 12 letters and digits, printed at its start"
-                    " and kept in the file first-run-code of its state directory",
-                    "code",
-                )
-            school = _text(school, "school", 100)
-            username = _text(username, "username", 40).lower()
-            if not USERNAME.fullmatch(username):
-                raise RefusedError(
-                    "write letters a to z, digits, full stops, hyphens or underscores, beginning with a letter",
-                    "username",
-                )
-            full_name = _text(full_name, "full_name", 100)
-            if not password_hash.startswith("$argon2id$"):
-                raise RefusedError("the password must come as an argon2id hash", "password_hash")
-            change = Change(username, "first run", school, after=f"{full_name} is {_COORDINATOR}")
-            with self._steward.changing(change) as db:
-                self._store.set_school(school)
-                db.table("account").insert(
-                    {
-                        "username": username,
-                        "full_name": full_name,
-                        "role": _COORDINATOR,
-                        "password_hash": password_hash,
-                        "session_epoch": 1,
-                    }
-                )
-            self._steward.places.first_run_code.unlink()
-
-    def account(self, *, username: str) -> Account | None:
-        """Return the account of that name."""
-        return self._store.account(username.strip().lower())
-
-    def record_sign_in(self, *, username: str, address: str, succeeded: bool) -> None:
-        """Write into the audit log who signed in or failed to."""
-        account = self.account(username=username)
-        if account is None:
-            return  # What a stranger types is no entry: anybody could write the log full.
-        action = "signed in" if succeeded else "failed to sign in"
-        if not succeeded and time.monotonic() < self._failures_noted_s + FAILURES_EVERY_S:
-            return
-        if not succeeded:
-            self._failures_noted_s = time.monotonic()
-        with self._store.noting(Change(account.username, action, address[:60]), self._clock.now()):
-            pass
-
-    def end_sessions(self, *, username: str, actor: str) -> None:
-        """End every session of an account."""
-        account = self.account(username=username)
-        if account is None:
-            raise RefusedError(f"{username[:60]!r} is no account", "username")
-        change = Change(actor, "ended sessions", account.username)
-        with self._store.noting(change, self._clock.now()) as db:
-            db.table("account").update(
-                account.username, {"session_epoch": account.session_epoch + 1}
-            )
+        super().__init__(steward)
+        self._looked: dict[tuple[str, str], float] = {}
 
     # What it sees
 
@@ -132,14 +56,26 @@ class StewardDesk:
 
     def rows(self) -> tuple[RowView, ...]:
         """Return the rows of the acceptable-use table, in order."""
+        written = self._steward.written
         return tuple(
-            RowView(row.id, row.number, row.title, row.locked, words.titles(row.categories))
-            for row in ROWS
+            RowView(
+                row.id,
+                row.number,
+                row.title,
+                row.locked,
+                words.titles(row.categories),
+                tuple(service.title for service in services_in(row.services)),
+                tuple(protocol.title for protocol in of_category(row.categories)),
+                row.by_supervision,
+                written.rows[row.id].note,
+            )
+            for row in self._steward.policy.rows
         )
 
     def groups(self) -> tuple[GroupView, ...]:
         """Return the groups, in the order of the pages."""
-        devices = [device.group for device in self._store.devices().values()]
+        policy = self._steward.policy
+        devices = [device.group for device in policy.devices.values()]
         return tuple(
             GroupView(
                 group.id,
@@ -150,21 +86,23 @@ class StewardDesk:
                 group.quic,
                 devices.count(group.id),
             )
-            for group in self._store.groups().values()
+            for group in policy.groups.values()
         )
 
     def devices(self) -> tuple[DeviceView, ...]:
         """Return all devices, newest first."""
-        known = self._store.devices()
+        known = self._steward.written.devices
+        members = self._steward.policy.members
         seen = self._steward.sightings.all()
         views = []
         for mac in known.keys() | seen.keys():
             device, sighting = known.get(mac), seen.get(mac)
+            by_vlan = members[mac].group if mac in members else UNKNOWN_GROUP
             views.append(
                 DeviceView(
                     mac,
                     device.name if device else "",
-                    device.group if device else UNKNOWN_GROUP,
+                    device.group if device else by_vlan,
                     device is not None,
                     is_randomised(mac),
                     sighting.addresses if sighting else (),
@@ -174,9 +112,22 @@ class StewardDesk:
             )
         return tuple(sorted(views, key=lambda v: (v.first_seen, v.mac), reverse=True))
 
-    def activity(self, *, filter: ActivityFilter) -> tuple[ActivityRecord, ...]:  # noqa: A002  # the word of the page
-        """Return what the data plane decided, newest first."""
-        groups = self._steward.policy.groups
+    def activity(
+        self,
+        *,
+        filter: ActivityFilter,  # noqa: A002  # the word of the page
+        actor: str,
+        reason: str = "",
+    ) -> tuple[ActivityRecord, ...]:
+        """Return what the data plane decided, newest first; who looks, and why, is recorded."""
+        who, allowed = self._demand(actor, Act.SEARCH_ACTIVITY)
+        if not who.name.startswith(COMMAND_LINE):
+            reason = text_of(reason, "reason", 500)
+        self._note_look(who, reason)
+        masked = allowed is Leave.MASKED
+        if masked and filter.person:
+            raise RefusedError("your role sees devices, not the names of people", "person")
+        policy = self._steward.policy
         return tuple(
             ActivityRecord(
                 record.id,
@@ -195,35 +146,47 @@ class StewardDesk:
                 record.event.rule_id,
                 words.titles(record.event.categories),
                 words.sentence(
-                    record.event.action, record.event.reason, record.event.rule_id, groups
+                    record.event.action, record.event.reason, record.event.rule_id, policy
                 ),
                 record.event.count,
                 record.event.version,
+                "" if masked else record.event.person,
             )
             for record in self._steward.activity.search(filter)
         )
 
-    def explain(self, *, client: str, name: str) -> Explanation:
-        """Tell what ``client`` (address, MAC address, device name or group id) gets for ``name``."""
-        policy = self._steward.policy
+    def explain(self, *, client: str, name: str, at: str = "", protocol: str = "") -> Explanation:
+        """Tell what ``client`` (address, MAC address, device name, person or group id) gets for ``name`` at a time."""
+        if protocol and protocol not in PROTOCOLS:
+            raise RefusedError(
+                f"{protocol[:40]!r} is no protocol; allowed are {', '.join(PROTOCOLS)}", "protocol"
+            )
         try:
-            qname = parse_name(name)
+            # A flow may show its protocol and no name.
+            qname = parse_name(name) if name or not protocol else ""
         except MalformedNameError as e:
             raise RefusedError(str(e), "name") from e
-        who = self._client(client)
-        at = self._clock.now()
-        decision = decide(policy, who, qname, at)
+        policy, when = self._steward.policy, self._clock.now()
+        if at:
+            try:
+                when = aware(at, self._clock.zone).astimezone(self._clock.zone)
+            except (ValueError, OverflowError):
+                raise RefusedError(
+                    f"{at[:40]!r} is no date and time such as 2027-01-22T10:30", "at"
+                ) from None
+            policy = self._steward.policy_at(when)
+        who = self._client(policy, client)
+        trace = tuple(explain(policy, who, qname, when, protocol))
+        decision = next(says for _, says in trace if says)
         steps = []
         decided = False
-        for place, says in explain(policy, who, qname, at):
+        for place, says in trace:
             steps.append(
                 TraceStep(
                     place,
                     says.action.value if says else "",
                     says.rule_id if says else "",
-                    words.sentence(
-                        says.action.value, says.reason.value, says.rule_id, policy.groups
-                    )
+                    words.sentence(says.action.value, says.reason.value, says.rule_id, policy)
                     if says
                     else "Has nothing to say.",
                     says is not None and not decided,
@@ -233,132 +196,61 @@ class StewardDesk:
         return Explanation(
             who.name,
             who.group,
-            policy.groups[who.group].title,
+            policy.groups[who.group].title if who.group in policy.groups else who.group,
             qname,
             decision.action.value,
             decision.reason.value,
             decision.rule_id,
-            words.sentence(
-                decision.action.value, decision.reason.value, decision.rule_id, policy.groups
-            ),
+            words.sentence(decision.action.value, decision.reason.value, decision.rule_id, policy),
             words.titles(decision.categories),
             tuple(steps),
         )
 
-    def audit(self, *, before: int = 0, limit: int = 50) -> tuple[AuditEntry, ...]:
-        """Return changes, newest first."""
-        return self._store.audit(before, min(max(limit, 1), 500))
+    # The record
 
-    # What it changes
+    def record(self, *, before: int = 0, limit: int = 50, actor: str) -> tuple[Entry, ...]:
+        """Return entries, newest first; a teacher's are their own."""
+        who, allowed = self._demand(actor, Act.READ_RECORD)
+        own = who.name if allowed is Leave.OWN else ""
+        return tuple(self._store.entries(before, min(max(limit, 1), 500), own))
 
-    def set_cell(self, *, group: str, row: str, cell: str, reason: str, actor: str) -> None:
-        """Change one cell of the table."""
+    def verify_record(self, *, actor: str) -> Verdict:
+        """Check the whole record, and that the policy in force is the one that its last entry speaks of."""
+        self._demand(actor, Act.READ_RECORD)
+        try:
+            return check_store(self._steward.places.policy)
+        except EvidenceError as e:
+            raise RefusedError(str(e)) from e
+
+    def sign_record(self, *, number: int, actor: str) -> Entry:
+        """Note that a governor has read the record up to entry ``number``; return the entry that says so."""
         with self._steward.lock:
-            groups = self._store.groups()
-            its_row = next((r for r in ROWS if r.id == row), None)
-            if group not in groups:
-                raise RefusedError(f"{group!r} is no group; there are {', '.join(groups)}", "group")
-            if its_row is None:
-                raise RefusedError(f"{row!r} is no row of the table", "row")
-            if its_row.locked:
-                raise RefusedError("this row is illegal content: nobody can change it", "cell")
-            allowed = [c.value for c in Cell if c is not Cell.ILLEGAL]
-            if cell not in allowed:
-                raise RefusedError(f"{cell!r} is none of {', '.join(allowed)}", "cell")
-            reason = _text(reason, "reason", 500)
-            before = groups[group].cells.get(row, Cell.UNACCEPTABLE)
-            if before.value == cell:
-                return
-            change = Change(
-                actor, "changed a cell", f"{row} for {group}", before.value, cell, reason
-            )
-            with self._steward.changing(change) as db:
-                db.table("cell").upsert(
-                    {"group_id": group, "row_id": row, "cell": cell}, pk=("group_id", "row_id")
-                )
-
-    def start_pause(self, *, groups: tuple[str, ...], minutes: int, actor: str) -> None:
-        """Pause ``groups`` (none named: all that the button reaches) for 1 to 480 minutes from now."""
-        with self._steward.lock:
-            if not 1 <= minutes <= MAX_PAUSE_MINUTES:
+            who, _ = self._demand(actor, Act.SIGN_RECORD)
+            found = self._store.entries(number + 1, 1) if number > 0 else []
+            if not found or found[0].number != number:
+                last = self._store.entries(limit=1)
                 raise RefusedError(
-                    f"{minutes} is not a number of minutes from 1 to {MAX_PAUSE_MINUTES}", "minutes"
+                    f"{number} is no entry; there are 1 to {last[0].number if last else 0}",
+                    "number",
                 )
-            all_groups = self._store.groups()
-            for group in groups:
-                if group not in all_groups:
-                    raise RefusedError(
-                        f"{group!r} is no group; there are {', '.join(all_groups)}", "groups"
-                    )
-            chosen = sorted(groups or (g.id for g in all_groups.values() if g.pausable))
-            # Without a known time a pause holds until somebody ends it: see Question.active.
-            since = self._clock.now_or_floor()
-            until = since + timedelta(minutes=minutes)
-            change = Change(
-                actor,
-                "started the internet pause",
-                ", ".join(chosen),
-                after=f"until {until.isoformat(timespec='seconds')}",
-            )
-            with self._steward.changing(change) as db:
-                # A new pause takes its groups out of older ones, and leaves the others in theirs.
-                for pause in self._store.pauses():
-                    rest = sorted(pause.groups - set(chosen))
-                    if rest and pause.span.until > since:
-                        db.table("pause").update(int(pause.id), {"groups": json.dumps(rest)})
-                    else:
-                        db.table("pause").delete(int(pause.id))
-                db.table("pause").insert(
-                    {
-                        "groups": json.dumps(chosen),
-                        "since": since.isoformat(),
-                        "until": until.isoformat(),
-                        "by": actor,
-                    }
-                )
+            note = change(who, "has read the record", f"to entry {number}", after=found[0].hash)
+            with self._store.noting(note, self._clock.now()):
+                pass
+            return self._store.entries(limit=1)[0]
 
-    def end_pause(self, *, actor: str) -> None:
-        """End the internet pause."""
-        with self._steward.lock:
-            if not self._store.pauses():
-                return
-            with self._steward.changing(Change(actor, "ended the internet pause", "")) as db:
-                db.execute("delete from pause")
+    def evidence(self, *, actor: str) -> str:
+        """Return the whole record as JSON, an entry a line, to be checked offline."""
+        who, allowed = self._demand(actor, Act.READ_RECORD)
+        if allowed is Leave.OWN:
+            raise RefusedError("a teacher reads their own entries on the page Record", "actor")
+        note = change(who, "took a copy of the record", "")
+        with self._store.noting(note, self._clock.now()):
+            pass
+        return render_evidence(
+            reversed(self._store.entries()), self._signer, school=self._steward.written.school
+        )
 
-    def set_device(self, *, mac: str, name: str, group: str, actor: str) -> None:
-        """Name a device and put it into a group."""
-        with self._steward.lock:
-            mac = _mac(mac)
-            name = _text(name, "name", 60)
-            groups = self._store.groups()
-            if group not in groups:
-                raise RefusedError(f"{group!r} is no group; there are {', '.join(groups)}", "group")
-            devices = self._store.devices()
-            before = devices.get(mac)
-            if before and (before.name, before.group) == (name, group):
-                return
-            if any(d.name.lower() == name.lower() for d in devices.values() if d.mac != mac):
-                raise RefusedError(f"another device is called {name!r} already", "name")
-            change = Change(
-                actor,
-                "changed a device" if before else "added a device",
-                mac,
-                f"{before.name}: {before.group}" if before else "",
-                f"{name}: {group}",
-            )
-            with self._steward.changing(change) as db:
-                db.table("device").upsert({"mac": mac, "name": name, "group_id": group}, pk="mac")
-
-    def forget_device(self, *, mac: str, actor: str) -> None:
-        """Take a device out of its group; it is unknown again."""
-        with self._steward.lock:
-            mac = _mac(mac)
-            before = self._store.devices().get(mac)
-            if not before:
-                raise RefusedError(f"{mac} is in no group", "mac")
-            change = Change(actor, "removed a device", mac, f"{before.name}: {before.group}")
-            with self._steward.changing(change) as db:
-                db.table("device").delete(mac)
+    # Lists and panel
 
     def report_panel(self, *, report: PanelReport) -> None:
         """Take what the panel shows."""
@@ -366,21 +258,38 @@ class StewardDesk:
 
     def add_list(self, *, name: str, category: str, path: str, actor: str) -> int:
         """Add the list in the file at ``path`` to a category, or replace it; return how many names are listed."""
+        who, _ = self._demand(actor, Act.MANAGE_LISTS)
+        note = change(who, "added a list", f"{name} to {category}", after=Path(path).name)
         try:
-            change = Change(actor, "added a list", f"{name} to {category}", after=Path(path).name)
-            return self._steward.add_list(name, category, Path(path), change)
-        except (ListError, OSError) as e:
+            return self._steward.add_list(name, category, Path(path), note)
+        except (ValueError, OSError) as e:  # also a path that is none
             raise RefusedError(str(e)) from e
 
-    def _client(self, text: str) -> Client:
-        """Return the client that somebody means by an address, MAC address, device name or group."""
-        policy = self._steward.policy
+    def _note_look(self, who: Who, reason: str) -> None:
+        """Write down who looks at the log and why, once an hour for each reason."""
+        key = (who.name, reason)
+        now_s = time.monotonic()
+        if now_s < self._looked.get(key, float("-inf")) + LOOKED_EVERY_S:
+            return
+        self._looked = {k: t for k, t in self._looked.items() if now_s < t + LOOKED_EVERY_S}
+        self._looked[key] = now_s
+        note = change(who, "looked at the log", "", reason=reason)
+        with self._store.noting(note, self._clock.now()):
+            pass
+
+    def _client(self, policy: Policy, text: str) -> Client:
+        """Return the client that somebody means by an address, MAC address, device name, person or group."""
         sightings = self._steward.sightings.all()
         text = text.strip()
         if text in policy.groups:
             return Client(_NO_ADDRESS, None, text, f"any device of {policy.groups[text].title}")
+        held = next((m for m, d in policy.devices.items() if d.person == text), None)
+        if text in self._steward.written.people and held is None:
+            raise RefusedError(
+                f"{text} holds no device at that time; name a group instead", "client"
+            )
         by_name = {device.name.lower(): mac for mac, device in policy.devices.items()}
-        mac = by_name.get(text.lower())
+        mac = held or by_name.get(text.lower())
         if mac is None:
             try:
                 mac = parse_mac(text)
@@ -389,7 +298,8 @@ class StewardDesk:
                     address = ip_address(text)
                 except ValueError:
                     raise RefusedError(
-                        f"{text[:60]!r} is no device, MAC address, IP address or group", "client"
+                        f"{text[:60]!r} is no device, person, MAC address, IP address or group",
+                        "client",
                     ) from None
                 return policy.client(address, self._steward.mac_of(address))
         addresses = sightings[mac].addresses if mac in sightings else ()
@@ -397,24 +307,3 @@ class StewardDesk:
 
 
 _NO_ADDRESS: Final = ip_address("0.0.0.0")  # noqa: S104  # stands for no address
-
-
-def _text(text: str, field: str, most: int) -> str:
-    text = " ".join(text.split())
-    if not 1 <= len(text) <= most:
-        raise RefusedError(f"write 1 to {most} characters", field)
-    if not text.isprintable():
-        raise RefusedError("write letters, digits and signs: no control characters", field)
-    return text
-
-
-def _bare(code: str) -> str:
-    """Return a code as it counts: however its hyphens and letter case were typed."""
-    return re.sub("[^A-Z0-9]", "", code.upper())
-
-
-def _mac(text: str) -> str:
-    try:
-        return parse_mac(text)
-    except MalformedMacError as e:
-        raise RefusedError(str(e), "mac") from e

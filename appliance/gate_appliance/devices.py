@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,6 +32,8 @@ class Sighting:
     """Newest first."""
     first_seen: str
     last_seen: str
+    vlan: int = 0
+    """VLAN in which it last spoke; 0 without a tag."""
 
 
 class Sightings:
@@ -56,10 +58,28 @@ class Sightings:
                     (address, *others)[:_MAX_ADDRESSES],
                     (before.first_seen if before else "") or when,
                     when or (before.last_seen if before else ""),
+                    before.vlan if before else 0,
                 )
                 self._changed = True
-            while len(self._seen) > MAX_SIGHTINGS:
-                del self._seen[min(self._seen.values(), key=lambda s: s.last_seen).mac]
+            self._bound()
+
+    def tagged(self, mac: str, vlan: int) -> bool:
+        """Note that ``mac`` speaks in ``vlan``, 0 for none; tell whether that has changed.
+
+        In a VLAN the neighbour table may never show a device, so that this can be the first one hears of it.
+        """
+        with self._lock:
+            before = self._seen.get(mac, Sighting(mac, (), "", ""))
+            if before.vlan == vlan:
+                return False
+            self._seen[mac] = replace(before, vlan=vlan)
+            self._changed = True
+            self._bound()
+            return mac in self._seen
+
+    def _bound(self) -> None:
+        while len(self._seen) > MAX_SIGHTINGS:
+            del self._seen[min(self._seen.values(), key=lambda s: s.last_seen).mac]
 
     def all(self) -> dict[str, Sighting]:
         """Return the sightings by MAC address."""
@@ -76,7 +96,8 @@ class Sightings:
             if not self._changed:
                 return
             rows = [
-                [s.mac, list(s.addresses), s.first_seen, s.last_seen] for s in self._seen.values()
+                [s.mac, list(s.addresses), s.first_seen, s.last_seen, s.vlan]
+                for s in self._seen.values()
             ]
             self._changed = False
         write_durably(self._path, json.dumps(rows).encode())
@@ -86,8 +107,11 @@ def _load(path: Path) -> dict[str, Sighting]:
     try:
         rows = json.loads(path.read_bytes())
         return {
-            mac: Sighting(mac, tuple(str(ip_address(a)) for a in addresses), first, last)
-            for mac, addresses, first, last in rows
+            mac: Sighting(
+                mac, tuple(str(ip_address(a)) for a in addresses), first, last, *map(int, vlan)
+            )
+            # A file that knows no VLANs ends each row with the time.
+            for mac, addresses, first, last, *vlan in rows
         }
     except (FileNotFoundError, ValueError, TypeError):
         return {}  # Lost or damaged: devices are seen again as they speak.

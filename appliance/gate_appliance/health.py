@@ -13,7 +13,7 @@ from gate_appliance.recorder import Recorder
 from gate_core.config import Config
 from gate_core.desk import Component, PanelReport, PauseView, Status
 from gate_core.events import Source
-from gate_core.policy import Policy
+from gate_core.policy import Pause, Policy
 
 _COUNT_EVERY_S: Final = 2.0
 
@@ -35,6 +35,10 @@ class Facts:
     lists: Lists
     school: str
     panel: PanelReport | None
+    policy_fault: str = ""
+    """Why another policy than the newest one is in force; "" where none is."""
+    waiting: int = 0
+    """Proposals that wait for an approval."""
 
 
 class Health:
@@ -68,7 +72,8 @@ class Health:
         in_force = {source: self._recorder.in_force(source) for source in needed}
         now = self._clock.now()
         allowed, blocked, devices = self._count()
-        pause = next((p for p in facts.policy.pauses if now is None or p.span.covers(now)), None)
+        pauses = [p for p in facts.policy.pauses if now is None or p.span.covers(now)]
+        pause = max(pauses, key=lambda p: p.span.until, default=None)
         return Status(
             revision=0,
             at=now.isoformat(timespec="seconds") if now else "",
@@ -78,6 +83,9 @@ class Health:
             filtering=all(v is not None for v in in_force.values()),
             components=(
                 *(_data_plane(source, v, version) for source, v in in_force.items()),
+                Component("policy", "degraded", f"{facts.policy_fault}.")
+                if facts.policy_fault
+                else Component("policy", "ok", "The school's policy is in force."),
                 _lists(facts.lists),
                 Component("clock", "ok", "The time is known.")
                 if now
@@ -89,15 +97,10 @@ class Health:
                 self._recorder_component(),
                 self._panel_component(facts.panel),
             ),
-            pause=PauseView(
-                tuple(sorted(pause.groups)),
-                pause.span.since.isoformat(timespec="seconds"),
-                pause.span.until.isoformat(timespec="seconds"),
-                pause.by,
-                all(v is not None and v >= version for v in in_force.values()),
-            )
+            pause=pause_view(pause, all(v is not None and v >= version for v in in_force.values()))
             if pause
             else None,
+            waiting=facts.waiting,
             allowed_today=allowed,
             blocked_today=blocked,
             devices_today=devices,
@@ -131,6 +134,20 @@ class Health:
             return Component("panel", "down", "The panel with lamps and button does not answer.")
         where = "on the dashboard only" if panel.virtual else "on the box"
         return Component("panel", "ok", f"Lamps and button are {where}.")
+
+
+def pause_view(pause: Pause, on_the_wire: bool) -> PauseView:
+    """Return a pause as pages show it."""
+    return PauseView(
+        pause.id,
+        tuple(sorted(pause.groups)),
+        tuple(sorted(pause.rooms)),
+        pause.span.since.isoformat(timespec="seconds"),
+        pause.span.until.isoformat(timespec="seconds"),
+        pause.by,
+        pause.why,
+        on_the_wire,
+    )
 
 
 def _data_plane(source: Source, in_force: int | None, version: int) -> Component:

@@ -19,7 +19,7 @@ from gate_appliance.durable import write_durably
 from gate_appliance.lists.compile import Source, compile_lists, remove_others
 from gate_appliance.lists.formats import ListError, ParsedList, parse_list
 from gate_appliance.lists.index import open_index, path_of
-from gate_core.categories import BY_ID, CategoryIndex
+from gate_core.categories import BY_ID, ILLEGAL_MASK, CategoryIndex
 from gate_core.names import NameSet
 
 _log = logging.getLogger(__name__)
@@ -92,12 +92,11 @@ class Library:
         write_durably(self._compiled / _RECORD, json.dumps(entry).encode())
         return Lists(made.sha256, open_index(made.path, made.sha256), made.names, tuple(faults))
 
-    def add(self, name: str, category: str, path: Path) -> ParsedList:
-        """Take the list in the file at ``path`` into ``category``, in place of an older one of that ``name``.
+    def demand(self, name: str, category: str) -> None:
+        """Check how a list is called.
 
         Raises:
-            ListError: Wrong name or category, or the file is no list; nothing has changed.
-            OSError: The file can't be read or written.
+            ListError: Wrong name or category.
         """
         if not _NAME.fullmatch(name):
             raise ListError(f"{name[:60]!r}: a list is called by 1 to 40 of a-z, 0-9 and '-'")
@@ -105,8 +104,20 @@ class Library:
             raise ListError(
                 f"{category[:60]!r} is no category; allowed are {', '.join(sorted(BY_ID))}"
             )
+
+    def add(self, name: str, category: str, path: Path) -> ParsedList:
+        """Take the list in the file at ``path`` into ``category``, in place of an older one of that ``name``.
+
+        Raises:
+            ListError: Wrong name or category, the file is no list, or it would shrink one of illegal content; nothing has
+                changed.
+            OSError: The file can't be read or written.
+        """
+        self.demand(name, category)
         parsed = read_list(path)
         folder = self._school / category
+        if BY_ID[category].mask & ILLEGAL_MASK and (folder / name).exists():
+            _demand_all_of(read_list(folder / name), parsed)
         folder.mkdir(parents=True, exist_ok=True)
         write_durably(folder / name, path.read_bytes())
         return parsed
@@ -187,6 +198,17 @@ def name_set(name: str) -> NameSet:
     text = files("gate_appliance.lists").joinpath("names", f"{name}.txt").read_text("utf-8")
     rules = (line.partition("#")[0].strip() for line in text.splitlines())
     return NameSet.of(rule for rule in rules if rule)
+
+
+def _demand_all_of(old: ParsedList, new: ParsedList) -> None:
+    """Refuse a list that names less than the one before it: nobody in the school makes the illegal tier smaller."""
+    missing = set(old.names) - set(new.names)
+    excluded = set(new.exclusions) - set(old.exclusions)
+    if lost := sorted(missing | excluded):
+        raise ListError(
+            f"a list of illegal content can only grow: {len(lost)} names of the one before are missing, such as"
+            f" {lost[0]!r}"
+        )
 
 
 def _starter() -> Iterator[tuple[str, list[bytes]]]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from gate_core.events import Event, InForce, render_batches
+from gate_core.events import Event, InForce, Message, render_batches
 
 CAPACITY: Final = 20_000
 """Events held while the recorder is away: some seconds of a busy school, about 10 MB."""
@@ -23,12 +23,12 @@ class Outbox:
 
     def __init__(self, recorder: Path) -> None:
         self._recorder = str(recorder)
-        self._held: deque[Event | InForce] = deque()
+        self._held: deque[Message] = deque()
         self._dropped = 0
         self._retry_at_s = 0.0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
-    def put(self, event: Event | InForce) -> None:
+    def put(self, event: Message) -> None:
         """Take ``event``; where there is no room the oldest is dropped and counted."""
         if isinstance(event, InForce):
             event = replace(event, dropped=self._dropped)

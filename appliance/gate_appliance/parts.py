@@ -50,13 +50,15 @@ def _steward(config: Config, places: Places) -> None:
     from gate_appliance.steward import Steward
 
     steward = Steward(config)
-    server = ControlServer(places.desk, Desk, StewardDesk(steward))
+    desk = StewardDesk(steward)
+    server = ControlServer(places.desk, Desk, desk)
     try:
         steward.start()
         server.start()
         signal.pause()
     finally:
         server.close()
+        desk.close()
         steward.close()
 
 

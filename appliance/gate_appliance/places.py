@@ -62,6 +62,11 @@ class Places:
         return self.state / "web"
 
     @property
+    def signing_key(self) -> Path:
+        """The appliance's own key, which signs exports of policy and record."""
+        return self.state / "signing-key"
+
+    @property
     def announce(self) -> Path:
         """Directory of the sockets to which new snapshots are announced."""
         return self.run / "announce"

@@ -15,7 +15,7 @@ from gate_appliance.durable import write_durably
 from gate_appliance.lists.index import open_index, path_of
 from gate_core.categories import CategoryIndex
 from gate_core.policy import Policy
-from gate_core.snapshot import NO_LISTS, MalformedSnapshotError, parse_snapshot, render_snapshot
+from gate_core.snapshot import NO_LISTS, MalformedSnapshotError, parse_snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -33,20 +33,15 @@ class Publisher:
         for folder in (directory, announce):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def publish(self, policy: Policy, lists: str) -> None:
-        """Put ``policy`` in force, with the compiled ``lists`` named by SHA-256.
-
-        Raises:
-            ValueError: The policy lowers the illegal tier; nothing has changed.
-        """
-        octets = render_snapshot(policy, lists)
+    def publish(self, snapshot: bytes, version: int) -> None:
+        """Put a rendered ``snapshot`` of the policy ``version`` in force."""
         current = self._directory / _SNAPSHOT
         if current.exists():
             previous = self._directory / _PREVIOUS
             previous.unlink(missing_ok=True)
             previous.hardlink_to(current)
-        write_durably(current, octets)
-        self.announce(policy.version)
+        write_durably(current, snapshot)
+        self.announce(version)
 
     def announce(self, version: int) -> None:
         """Tell every process that listens to look at the snapshot."""

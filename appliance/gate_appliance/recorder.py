@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from gate_appliance.activity import ActivityLog
-from gate_core.events import Event, InForce, MalformedBatchError, Source, parse_batch
+from gate_core.events import (
+    Event,
+    InForce,
+    MalformedBatchError,
+    Message,
+    Source,
+    Tagged,
+    parse_batch,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +37,20 @@ class Recorder:
     """Owns the events' socket and the activity log's writing side."""
 
     def __init__(
-        self, path: Path, log: ActivityLog, on_in_force: Callable[[], None] = lambda: None
+        self,
+        path: Path,
+        log: ActivityLog,
+        on_in_force: Callable[[], None] = lambda: None,
+        on_tagged: Callable[[str, int], object] = lambda _mac, _vlan: None,
     ) -> None:
+        """Listen at ``path``; what is heard waits until ``start``.
+
+        Args:
+            path: Of the socket.
+            log: Where decisions are kept.
+            on_in_force: Called when a part acts on another policy than before.
+            on_tagged: Called with the MAC address of a device and the VLAN that it speaks in.
+        """
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -38,6 +58,7 @@ class Recorder:
         path.chmod(0o660)
         self._log = log
         self._on_in_force = on_in_force
+        self._on_tagged = on_tagged
         self._held: list[Event] = []
         self._lock = threading.Lock()
         self._heard: dict[tuple[Source, int], tuple[InForce, float]] = {}
@@ -97,8 +118,9 @@ class Recorder:
                 continue
             self._take(messages)
 
-    def _take(self, messages: list[Event | InForce]) -> None:
+    def _take(self, messages: list[Message]) -> None:
         news = False
+        tagged: list[Tagged] = []
         with self._lock:
             for message in messages:
                 if isinstance(message, InForce):
@@ -106,12 +128,16 @@ class Recorder:
                     before = self._heard.get(key)
                     news |= before is None or before[0].version != message.version
                     self._heard[key] = (message, time.monotonic())
+                elif isinstance(message, Tagged):
+                    tagged.append(message)
                 elif len(self._held) < CAPACITY:
                     self._held.append(message)
                 else:
                     self.dropped += message.count
         if news:
             self._on_in_force()
+        for each in tagged:
+            self._on_tagged(each.mac, each.vlan)
 
     def _write(self) -> None:
         while not self._closing.wait(WRITE_EVERY_S):

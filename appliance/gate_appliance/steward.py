@@ -12,11 +12,12 @@ import secrets
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlite_utils import Database
 
@@ -30,18 +31,23 @@ from gate_appliance.neighbours import KernelNeighbours
 from gate_appliance.places import Places
 from gate_appliance.publication import Publisher
 from gate_appliance.recorder import Recorder
-from gate_appliance.store import UNKNOWN_GROUP, Change, Store
-from gate_core.acceptable_use import ROWS, SHIPPED_TIMETABLE
+from gate_appliance.store import Change, Edition, Store, end_proposal, proposal_name
 from gate_core.clients import Address
+from gate_core.compile import Surroundings, compile_policy
 from gate_core.config import Config
 from gate_core.desk import PanelReport, RefusedError, Status
+from gate_core.edits import digest
 from gate_core.policy import Policy
 from gate_core.snapshot import render_snapshot
+from gate_core.written import Plain, PolicyError, WrittenPolicy, aware, parse, plain, shipped
 
 _log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.2
 """How often the status is looked at, and how late an edge of the timetable may be."""
+
+EXCEPTION_ENDED: Final = "ended by itself: exception"
+_SELF: Final = "the appliance"
 
 _DISCOVER_EVERY_S: Final = 3.0
 _SAVE_EVERY_TICKS: Final = 1500  # five minutes: the card is spared
@@ -56,7 +62,7 @@ class Steward:
         self.places = Places.of(config.appliance)
         self.places.make()
         self.clock = SystemClock(config.appliance.timezone, self.places.state)
-        self.store = Store(self.places.policy)
+        self.store = _open_store(self.places.policy)
         self.activity = ActivityLog(self.places.activity, self.clock.zone)
         self.sightings = Sightings(self.places.sightings)
         self.lock = threading.RLock()
@@ -64,19 +70,35 @@ class Steward:
         self._publisher = Publisher(self.places.snapshots, self.places.announce)
         self._library = Library(self.places.lists, self.places.snapshots)
         self._lists = self._library.compile()
-        self._recorder = Recorder(self.places.events, self.activity, self._look)
+        self._recorder = Recorder(self.places.events, self.activity, self.look, self._tagged)
         self._health = Health(config, self.clock, self._recorder, self.activity)
         self._gateways = frozenset((*config.bridge.gateways, *config.dns.upstreams))
         self._neighbours = KernelNeighbours()
         self._neighbours_lock = threading.Lock()
         self._panel: PanelReport | None = None
         published = self._publisher.published_version()
-        if published > self.store.version:
+        highest = max(published, self.store.newest)
+        if highest > self.store.version:
             # The store was lost or an older one put in its place: nobody may take its policy for an old one.
-            _log.warning("action=start published=%d store=%d", published, self.store.version)
-            self.store.raise_version(above=published)
-        self.policy = self._publish()
+            _log.warning("action=start highest=%d store=%d", highest, self.store.version)
+        if published or highest > self.store.version:
+            # Also where it is the same store: time has gone by, and what is published now may say something else.
+            self.store.raise_version(above=highest)
+        damaged = self.places.policy.with_name(f"{self.places.policy.name}.damaged")
+        self.policy_fault = (
+            "The store of the policy was damaged and has been set aside; restore a backup"
+            if damaged.exists() and not self.store.accounts()
+            else ""
+        )
+        """What is wrong with the written policy in the store, so that another one is in force; "" where nothing is."""
+        self.document, self.written = self._read_written()
+        self.store.policy = digest(self.document)
+        self.policy: Policy
         """The policy in force."""
+        now = self.clock.now()
+        if now is not None:
+            self._clear(now)
+        self._publish()
         self._changed = threading.Condition()
         self._status = self._health.status(self._facts())
         self._closing = threading.Event()
@@ -86,7 +108,7 @@ class Steward:
             )
             for work in (self._watch, self._discover)
         ]
-        if not self.store.is_set_up():
+        if not self.store.accounts():
             _offer_first_run(self.places.first_run_code)
 
     def start(self) -> None:
@@ -118,28 +140,62 @@ class Steward:
         self._health.heard_panel()
         if report != self._panel:
             self._panel = report
-            self._look()
+            self.look()
 
     @contextmanager
-    def changing(self, change: Change) -> Iterator[Database]:
-        """Change the policy in the store; it holds only if it can be compiled, and is then published.
+    def changing(
+        self, change: Change, policy: tuple[Plain, WrittenPolicy] | None = None
+    ) -> Iterator[Database]:
+        """Change what is decided: by another written policy, or by what is done with the store in this context.
+
+        The document of the policy is in full, as ``written.revise`` gives it.
+
+        It holds only if it can be compiled, and is then published.
 
         Raises:
             RefusedError: The policy that would come of it can't be, or can't be stored; nothing has changed.
         """
         with self.lock:
+            before = self.document, self.written
+            now = self.clock.now()
             try:
-                with self.store.changing(change, self.clock.now()) as db:
+                if policy is not None:
+                    self.document, self.written = policy
+                with self.store.changing(change, now) as db:
+                    if policy is not None:
+                        self.store.adopt(self.document, now)
                     yield db
-                    render_snapshot(self._compile(), self._lists.sha256)
-            except sqlite3.OperationalError as e:
-                raise RefusedError(f"this can't be stored ({e}); nothing has changed") from e
-            except RefusedError:
+                    compiled = self.policy_at(now)
+                    snapshot = render_snapshot(compiled, self._lists.sha256)
+            except BaseException as e:
+                self.document, self.written = before
+                if isinstance(e, sqlite3.OperationalError):
+                    raise RefusedError(f"this can't be stored ({e}); nothing has changed") from e
+                if isinstance(e, ValueError) and not isinstance(e, RefusedError):
+                    raise RefusedError(str(e)) from e
                 raise
-            except ValueError as e:
-                raise RefusedError(str(e)) from e
-            self.policy = self._publish()
-        self._look()
+            if policy is not None:
+                self.policy_fault = ""
+            self._put(compiled, snapshot, now)
+        self.look()
+
+    @property
+    def around(self) -> Surroundings:
+        """What the appliance knows besides the policy."""
+        vlans = {s.mac: s.vlan for s in self.sightings.all().values() if s.vlan}
+        return Surroundings(
+            self._lists.index,
+            self.clock.zone,
+            self._library.essential,
+            self._library.canaries,
+            self._library.protected,
+            vlans,
+        )
+
+    @property
+    def lists(self) -> str:
+        """SHA-256 of the compiled lists in force."""
+        return self._lists.sha256
 
     def add_list(self, name: str, category: str, path: Path, change: Change) -> int:
         """Take a list into a category; return how many names are listed then.
@@ -147,39 +203,98 @@ class Steward:
         Raises:
             ListError: It is no list; nothing has changed.
         """
+        self._library.demand(name, category)
         with self.lock:
+            # Before the list is there: a power cut must not leave one in force that no entry speaks of.
+            with self.store.noting(replace(change, action="is adding a list"), self.clock.now()):
+                pass
             self._library.add(name, category, path)
             self._lists = self._library.compile()
             with self.changing(change):
                 pass
             return self._lists.names
 
-    def _compile(self) -> Policy:
-        now = self.clock.now()
-        return Policy(
-            version=self.store.version,
-            groups=self.store.groups(),
-            rows=ROWS,
-            unknown_group=UNKNOWN_GROUP,
-            index=self._lists.index,
-            devices=self.store.devices(),
-            timetable=SHIPPED_TIMETABLE,
-            pauses=tuple(p for p in self.store.pauses() if now is None or now < p.span.until),
-            essential=self._library.essential,
-            canaries=self._library.canaries,
-            protected=self._library.protected,
+    def policy_at(self, at: datetime | None) -> Policy:
+        """Return the policy as it is, was or will be in force at a time."""
+        return compile_policy(
+            self.written, self.store.acts(), self.around, version=self.store.version, at=at
         )
 
-    def _publish(self) -> Policy:
-        policy = self._compile()
-        self._publisher.publish(policy, self._lists.sha256)
-        self._edge = policy.next_edge(self.clock.now())
-        return policy
+    def _publish(self) -> None:
+        now = self.clock.now()
+        policy = self.policy_at(now)
+        self._put(policy, render_snapshot(policy, self._lists.sha256), now)
+
+    def _put(self, policy: Policy, snapshot: bytes, at: datetime | None) -> None:
+        self._publisher.publish(snapshot, policy.version)
+        self.policy = policy
+        # From the time it was compiled for, so that no edge is lost between that and now.
+        self._edge = policy.next_edge(at)
+
+    def _read_written(self) -> tuple[Plain, WrittenPolicy]:
+        """Return the newest written policy that the record vouches for and that can be compiled."""
+        faults = []
+        for edition in self.store.editions():
+            try:
+                written = self._trusted(edition)
+            except PolicyError as e:
+                faults.append(f"policy {edition.version} is refused: {'; '.join(e.faults[:3])}")
+                continue
+            if not faults and (fault := self._gone(edition)):
+                faults.append(fault)
+            self._tell(faults, f"policy {edition.version} is in force instead")
+            return edition.document, written
+        self._tell(
+            [*faults, "no edition is left"], "the strict policy of a new appliance is in force"
+        )
+        return plain(shipped()), shipped()
+
+    def _gone(self, edition: Edition) -> str:
+        """Tell where the record speaks of a newer policy than ``edition``; "" where it does not."""
+        number, version, policy = self.store.last_adopted()
+        if number and policy != edition.digest:
+            return f"the policy that entry {number} of the record speaks of is gone"
+        # What is made is kept beside its entry; what only came back when a newer one was taken out is not.
+        made = self.store.edition(version)
+        if number > 1 and (made is None or made.digest != policy):
+            return f"the policy from before entry {number} of the record is gone"
+        return ""
+
+    def _trusted(self, edition: Edition) -> WrittenPolicy:
+        written = parse(edition.document, self.clock.zone)
+        if not edition.whole:
+            raise PolicyError(("somebody has changed its text in the store",))
+        vouched = self.store.vouched(edition.version)
+        # The first one is the policy that the appliance came with.
+        if vouched is None and (edition.version != 1 or written != shipped()):
+            raise PolicyError(("the record has no entry for it",))
+        if vouched not in (None, edition.digest):
+            raise PolicyError(("the record speaks of another text",))
+        return written
+
+    def _tell(self, faults: list[str], instead: str) -> None:
+        if faults:
+            self.policy_fault = f"{faults[0][:1].upper()}{faults[0][1:]}; {instead}"
+            _log.error("action=read_policy fault=%s", self.policy_fault)  # the message says it all
+
+    def _tagged(self, mac: str, vlan: int) -> None:
+        if self.sightings.tagged(mac, vlan) and self.written.vlans:
+            with self.lock:
+                self.store.raise_version()
+                self._publish()
+            self.look()
 
     def _facts(self) -> Facts:
-        return Facts(self.policy, self._lists, self.store.school, self._panel)
+        return Facts(
+            self.policy,
+            self._lists,
+            self.written.school,
+            self._panel,
+            self.policy_fault,
+            self.store.waiting(),
+        )
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Make the status anew, and wake those who wait for a change."""
         with self._changed:
             before = self._status
@@ -207,17 +322,62 @@ class Steward:
             ):
                 # Whoever missed it, or could not read it, looks again.
                 self._publisher.announce(self.policy.version)
-            self._look()
+            self.look()
 
     def _follow_timetable(self) -> None:
         now = self.clock.now()
         with self.lock:
             if now is not None and (self._edge is None or now >= self._edge):
                 # An edge has passed, or the clock has come: the same policy means something else from here on.
+                self._clear(now)
                 self.store.raise_version()
             if self.store.version != self.policy.version:
                 # Also where a change was stored and the disk then refused its snapshot.
-                self.policy = self._publish()
+                self._publish()
+
+    def _clear(self, now: datetime) -> None:
+        """Take out what is over, with an entry each: nothing ends unrecorded."""
+        acts = self.store.acts()
+        for table, title, its in (
+            ("pause", "internet pause", acts.pauses),
+            ("lesson", "lesson", acts.lessons),
+            ("suspension", "suspension", acts.suspensions),
+        ):
+            for act in its:
+                if act.span.until <= now:
+                    change = Change(_SELF, "", f"ended by itself: {title}", act.id)
+                    with self.store.noting(change, now) as db:
+                        db.table(table).delete(int(act.id))
+        for loan in acts.loans:
+            if loan.span.until <= now:
+                change = Change(_SELF, "", "ended by itself: loan", loan.id, before=loan.person)
+                with self.store.noting(change, now) as db:
+                    db.table("loan").update(int(loan.id), {"returned": "by itself"})
+        known = self.store.noted(EXCEPTION_ENDED)
+        for id_, e in self.written.exceptions.items():
+            until = aware(e.until, self.clock.zone)
+            # With its time: an id may come back, and an end may be put off.
+            subject = f"{id_}, until {e.until}"
+            if until <= now and subject not in known:
+                change = Change(
+                    _SELF,
+                    "",
+                    EXCEPTION_ENDED,
+                    subject,
+                    before=f"{e.action} {', '.join((*e.services, *e.names))}",
+                )
+                with self.store.noting(change, now):
+                    pass
+
+        for row in self.store.proposals(0, -1, waiting=True, username=""):
+            if aware(row["lapses"], self.clock.zone) <= now:
+                self.lapse(row)
+
+    def lapse(self, proposal: Mapping[str, Any]) -> None:
+        """End a proposal that nobody has decided in time."""
+        note = Change(_SELF, "", "ended by itself: proposal", proposal_name(proposal))
+        with self.store.noting(note, self.clock.now()) as db:
+            end_proposal(db, proposal, "lapsed")
 
     def mac_of(self, address: Address) -> str | None:
         """Return the link-layer address of ``address`` as the data plane sees it."""
@@ -235,6 +395,20 @@ class Steward:
     def _save(self) -> None:
         self.clock.remember()
         self.sightings.save()
+
+
+def _open_store(path: Path) -> Store:
+    """Open the store; a damaged one is set aside, so that the appliance can say so and be given its backup."""
+    try:
+        return Store(path)
+    except sqlite3.OperationalError:
+        raise  # the disk refuses: another start may do
+    except sqlite3.DatabaseError as e:
+        _log.error("action=open_store fault=%s; set aside", e)  # the message says it all
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            if file.exists():
+                file.replace(file.with_name(f"{file.name}.damaged"))
+        return Store(path)
 
 
 def _or_end(work: Callable[[], None]) -> None:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from gate_core.acceptable_use import ROWS
 from gate_core.categories import in_mask
-from gate_core.clients import Group
-from gate_core.policy import Action, Reason
-
-_ROW_TITLES = {row.id: row.title for row in ROWS}
+from gate_core.policy import Action, Policy, Reason
 
 # What the classifier says where no name could be decided upon.
 _FLOWS = {
@@ -27,7 +21,7 @@ def titles(mask: int) -> tuple[str, ...]:
     return tuple(category.title for category in in_mask(mask))
 
 
-def sentence(action: str, reason: str, rule_id: str, groups: Mapping[str, Group]) -> str:  # noqa: C901, PLR0911  # one line a reason
+def sentence(action: str, reason: str, rule_id: str, policy: Policy) -> str:  # noqa: C901, PLR0911  # one line a reason
     """Return why something was allowed or blocked, as one sentence for a person without training."""
     if reason in _FLOWS:
         return _FLOWS[reason]
@@ -55,15 +49,19 @@ def sentence(action: str, reason: str, rule_id: str, groups: Mapping[str, Group]
         case Reason.MATRIX:
             row, _, group = detail.partition(":")
             return (
-                f"{verb.capitalize()} by the acceptable-use table: “{_ROW_TITLES.get(row, row)}” for"
-                f" {_title(group, groups)}."
+                f"{verb.capitalize()} by the acceptable-use table: “{_row(row, policy)}” for"
+                f" {_title(group, policy)}."
             )
         case Reason.DEFAULT:
             state = "open" if action == Action.ALLOW.value else "closed"
             return (
-                f"{verb.capitalize()}: sites on no list are {state} for {_title(detail, groups)}."
+                f"{verb.capitalize()}: sites on no list are {state} for {_title(detail, policy)}."
             )
 
 
-def _title(group: str, groups: Mapping[str, Group]) -> str:
-    return groups[group].title if group in groups else group
+def _title(group: str, policy: Policy) -> str:
+    return policy.groups[group].title if group in policy.groups else group
+
+
+def _row(id_: str, policy: Policy) -> str:
+    return next((row.title for row in policy.rows if row.id == id_), id_)

@@ -9,6 +9,12 @@ from gate_core.config import reference
 from gate_core.desk import Desk
 
 MAC = "00:00:5e:00:53:10"
+PASSWORD = "a rather long password"  # noqa: S105  # nobody's
+TABLE = """\
+Actions\tAcceptable\tAcceptable at certain times\tAcceptable for nominated users\tUnacceptable
+Online gaming (non educational)\t\t\t\tX
+Online gambling\t\t\t\tX
+"""
 
 
 @pytest.fixture
@@ -31,6 +37,12 @@ def gate(desk, steward, config, short_path, capsys):
     server.close()
 
 
+@pytest.fixture
+def typed(monkeypatch):
+    """What is typed at the next command."""
+    return lambda *lines: monkeypatch.setattr("sys.stdin", io.StringIO("\n".join((*lines, ""))))
+
+
 def test_status_exits_1_while_it_does_not_filter(gate):
     code, out, _ = gate("status")
     assert code == 1
@@ -39,39 +51,147 @@ def test_status_exits_1_while_it_does_not_filter(gate):
     assert json.loads(out)["filtering"] is False
 
 
-def test_device_cell_and_pause_are_set_and_seen(gate, desk):
-    assert gate("device", "set", MAC, "--name", "laptop", "--group", "ks2")[0] == 0
-    assert MAC in gate("device", "list")[1]
-    assert gate("cell", "set", "ks2", "video", "unacceptable", "--reason", "r")[0] == 0
-    assert gate("pause", "start", "--minutes", "5")[0] == 0
-    assert desk.audit()[0].action == "started the internet pause"
-    assert desk.audit()[0].actor.startswith("command line (")
+def test_pause_is_started_and_ended_by_the_command_line(gate, school):
+    assert gate("pause", "start", "--minutes", "5", "--why", "assembly")[0] == 0
+    entry = school.record(actor="head")[0]
+    assert entry.action == "started the internet pause"
+    assert entry.actor.startswith("command line (")
+    assert entry.role == "it"
+    assert "until" in gate("hold", "list")[1]
     assert gate("pause", "end")[0] == 0
+    assert school.acts().pauses == ()
 
 
-def test_policy_explain_prints_each_place_and_marks_the_one_that_decides(gate):
+def test_device_and_cell_are_changed_where_nobody_has_to_approve(gate, school):
+    words = ("device", "set", MAC.upper(), "--name", "New", "--group", "ks2", "--room", "room-1")
+    assert gate(*words) == (0, f"change {newest(school)}: in force.\n", "")
+    assert MAC in gate("device", "list")[1]
+    assert school.written().devices[MAC].room == "room-1"
+    assert "in force" in gate("cell", "set", "ks2", "games", "unacceptable", "--reason", "r")[1]
+    assert gate(*words)[:2] == (0, "")
+
+
+def newest(school):
+    return school.proposals(actor="head", limit=1)[0].id
+
+
+def test_change_waits_is_listed_and_answered(gate, school):
+    code, out, _ = gate("cell", "set", "ks2", "social-media", "times", "--reason", "a club")
+    id_ = str(newest(school))
+    assert (code, f"change {id_}: waiting. Waits for 2 more people" in out) == (0, True)
+    out = gate("change", "list", "--waiting")[1]
+    assert "Key Stage 2 gains" in out
+    assert "a club" in out
+    code, _, err = gate("change", "approve", id_)
+    assert (code, "nobody approves" in err) == (1, True)
+    assert "withdrawn" in gate("change", "withdraw", id_)[1]
+    assert gate("change", "refuse", id_, "--note", "no")[0] == 1
+
+
+def test_account_is_opened_taken_up_used_and_ended(gate, school, typed):
+    words = ("account", "invite", "new", "--full-name", "New", "--role", "teacher")
+    code, out, err = gate(*words, "--room", "ks2", "--reason", "joins")
+    assert (code, err) == (0, "")
+    typed("short")
+    assert gate("account", "accept", "new", out.strip())[2] == "password: at least 12 characters\n"
+    typed(PASSWORD)
+    assert gate("account", "accept", "new", out.strip())[0] == 0
+    typed(PASSWORD)
+    assert gate("pause", "start", "--group", "ks2", "--as", "new")[0] == 0
+    assert school.record(actor="head")[0].actor == "new"
+    typed(PASSWORD)
+    assert gate("pause", "start", "--group", "ks1", "--as", "new")[0] == 1
+    assert "new" in gate("account", "list")[1]
+    assert gate("account", "remove", "new", "--reason", "leaves")[0] == 0
+    typed(PASSWORD)
+    assert "user name or password is wrong" in gate("pause", "end", "--as", "new")[2]
+
+
+@pytest.mark.parametrize("username", ["head", "nobody"])
+def test_wrong_password_is_nobody_s(gate, school, typed, username):
+    typed("a wrong password")
+    code, _, err = gate("pause", "start", "--as", username)
+    assert (code, err) == (1, "as: user name or password is wrong\n")
+    assert school.acts().pauses == ()
+
+
+def test_account_that_needs_an_approval_says_whose(gate, school):
+    words = ("account", "invite", "new", "--full-name", "New", "--role", "head", "--reason", "r")
+    code, out, err = gate(*words)
+    assert (code, len(out.strip())) == (0, 14)
+    assert err.startswith("Somebody else has to approve this account")
+
+
+def test_device_is_isolated_and_released(gate, school):
+    assert gate("hold", "isolate", MAC, "--why", "strange traffic")[0] == 0
+    assert MAC in gate("hold", "list")[1]
+    assert gate("hold", "release", MAC, "--why", "clean")[0] == 0
+    assert school.acts().isolations == ()
+
+
+def test_policy_explain_prints_each_place_and_marks_the_one_that_decides(gate, school):
     code, out, _ = gate("policy", "explain", "ks2", "www.bet365.com")
     assert code == 0
     assert "BLOCK  [matrix:gambling:ks2]" in out
     assert ">7. acceptable-use table" in out
     assert out.count("\n ") >= 8
+    assert "ALLOW" in gate("policy", "explain", "Tablet", "free.example", "--at", "2027-01-22")[1]
+    assert gate("policy", "explain", "ks2", "a.example", "--at", "x")[2].startswith("at: 'x'")
 
 
-def test_refusal_goes_to_standard_error_with_its_field(gate):
-    code, out, err = gate("device", "set", "zz", "--name", "x", "--group", "ks2")
+def test_policy_is_exported_checked_and_imported(gate, school, tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text(gate("policy", "export")[1])
+    assert ": good." in gate("policy", "check", str(path))[1]
+    assert "says what the policy in force says" in gate("policy", "import", str(path))[1]
+    path.write_text(path.read_text().replace('school = "St Example"', 'school = "St Other"'))
+    out = gate("policy", "import", str(path))[1]
+    assert "- The school is called “St Other”, before “St Example”" in out
+    assert "Nothing has changed" in out
+    assert school.written().school == "St Example"
+    assert "in force" in gate("policy", "import", str(path), "--reason", "a new name")[1]
+    assert school.written().school == "St Other"
+
+
+def test_policy_check_prints_every_fault_with_its_line(gate, tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text("school = 1\ncolour = 'red'\n")
+    code, out, err = gate("policy", "check", str(path))
+    assert (code, out) == (1, "")
+    assert "line 1: school: 1 is not a text" in err
+    assert "line 2: colour: unknown key; allowed are school" in err
+    assert gate("policy", "import", str(path))[0] == 1
+
+
+def test_pasted_table_is_shown_and_proposed(gate, school, tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text(TABLE)
+    out = gate("policy", "table", str(path))[1]
+    assert "unacceptable  games" in out
+    assert "Name the groups it is for" in out
+    words = ("policy", "table", str(path), "--group", "ks2")
+    assert "Key Stage 2 loses" in gate(*words)[1]
+    assert "in force" in gate(*words, "--reason", "the policy of 2026")[1]
+    assert school.written().groups["ks2"].cells["games"] == "unacceptable"
+
+
+def test_refusal_goes_to_standard_error_with_its_field(gate, school):
+    code, out, err = gate("hold", "isolate", "zz", "--why", "x")
     assert (code, out) == (1, "")
     assert err.startswith("mac: 'zz': not six pairs")
 
 
-def test_setup_refuses_a_short_password(gate, desk, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
+def test_setup_refuses_a_short_password(gate, desk, typed):
     words = ("setup", "--school", "S", "--username", "u", "--full-name", "F", "--password-stdin")
+    typed("short")
     code, _, err = gate(*words)
     assert code == 1
     assert "at least 12 characters" in err
-    monkeypatch.setattr("sys.stdin", io.StringIO("a rather long password\n"))
+    typed(PASSWORD)
     assert gate(*words)[0] == 0
     assert desk.account(username="u").password_hash.startswith("$argon2id$")
+    typed(PASSWORD)
+    assert "the first run has been completed" in gate(*words)[2]
 
 
 def test_command_without_a_steward_says_what_to_do(short_path, capsys):
@@ -132,16 +252,9 @@ def test_config_check_names_the_zone_beside_other_faults(tmp_path, capsys):
     assert "appliance.modus: unknown key" in err
 
 
-def test_account_sign_out_ends_its_sessions_and_no_other_account_is_invented(gate, desk, steward):
-    desk.set_up(
-        code=steward.places.first_run_code.read_text(),
-        school="S",
-        username="ann",
-        full_name="Ann",
-        password_hash="$argon2id$x",  # noqa: S106  # no password has this hash
-    )
-    assert gate("account", "sign-out", "Ann")[0] == 0
-    assert desk.account(username="ann").session_epoch == 2
+def test_account_sign_out_ends_its_sessions_and_no_other_account_is_invented(gate, school):
+    assert gate("account", "sign-out", "Head")[0] == 0
+    assert school.account(username="head").session_epoch == 2
     code, _, err = gate("account", "sign-out", "nobody")
     assert code == 1
     assert "'nobody' is no account" in err

@@ -44,7 +44,39 @@ def test_take_forgets_the_longest_unseen(sightings, monkeypatch):
     assert sorted(sightings.all()) == ["00:00:5e:00:53:01", "00:00:5e:00:53:02"]
 
 
+def test_tagged_tells_whether_the_vlan_changed(sightings):
+    sightings.take([neighbour()], NOW)
+    assert not sightings.tagged(MAC, 0)
+    assert sightings.tagged(MAC, 20)
+    assert not sightings.tagged(MAC, 20)
+    assert sightings.tagged(MAC, 30)
+    sightings.take([neighbour("192.0.2.99")], NOW)
+    seen = sightings.all()[MAC]
+    assert (seen.vlan, seen.addresses) == (30, ("192.0.2.99", "192.0.2.10"))
+
+
+def test_tagged_notes_a_device_that_the_neighbour_table_never_showed(sightings):
+    assert sightings.tagged(MAC, 20)
+    assert sightings.all()[MAC].vlan == 20
+    assert not sightings.tagged("00:00:5e:00:53:99", 0)
+    assert list(sightings.all()) == [MAC]
+
+
+def test_tagged_lets_nobody_push_out_devices_that_were_seen(sightings, monkeypatch):
+    monkeypatch.setattr(devices_module, "MAX_SIGHTINGS", 1)
+    sightings.take([neighbour()], NOW)
+    assert not sightings.tagged("00:00:5e:00:53:99", 20)
+    assert list(sightings.all()) == [MAC]
+
+
+def test_load_reads_a_file_without_vlans(tmp_path):
+    path = tmp_path / "sightings.json"
+    path.write_text(f'[["{MAC}", ["192.0.2.10"], "then", "now"]]')
+    assert Sightings(path).all()[MAC].vlan == 0
+
+
 def test_save_outlives_a_restart(sightings, tmp_path):
     sightings.take([neighbour()], NOW)
+    sightings.tagged(MAC, 20)
     sightings.save()
     assert Sightings(tmp_path / "sightings.json").all() == sightings.all()

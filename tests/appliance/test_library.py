@@ -81,3 +81,19 @@ def test_name_sets_are_there_and_do_not_contradict(library):
     assert library.canaries.match("use-application-dns.net")
     for rule in library.protected.rules | library.essential.rules:
         assert not library.canaries.match(rule.removeprefix("=")), rule
+
+
+def test_list_of_illegal_content_can_grow_and_not_shrink(tmp_path):
+    library = Library(tmp_path / "lists", tmp_path / "compiled")
+    source = tmp_path / "source"
+    source.write_text("a.example\nb.example\n")
+    library.add("police", "terrorism", source)
+    source.write_text("a.example\nb.example\nc.example\n")
+    library.add("police", "terrorism", source)
+    source.write_text("a.example\nc.example\n")
+    with pytest.raises(ListError, match=r"can only grow: 1 names .* such as 'b\.example'"):
+        library.add("police", "terrorism", source)
+    # What is not illegal, the school may take back.
+    library.add("mine", "games", source)
+    source.write_text("c.example\n")
+    library.add("mine", "games", source)

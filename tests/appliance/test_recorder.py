@@ -1,7 +1,9 @@
 import shutil
 import socket
+import sqlite3
 import time
 from collections import namedtuple
+from contextlib import closing
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -12,7 +14,7 @@ from gate_appliance.activity import ActivityLog
 from gate_appliance.outbox import Outbox
 from gate_appliance.recorder import Recorder
 from gate_core.desk import ActivityFilter
-from gate_core.events import Event, InForce, Source
+from gate_core.events import Event, InForce, Source, Tagged
 
 LONDON = ZoneInfo("Europe/London")
 AT_MS = int(datetime(2026, 11, 22, 10, 0, tzinfo=UTC).timestamp() * 1000)
@@ -71,13 +73,14 @@ def test_search_narrows_by_each_field(log):
         [
             event("a.example"),
             event("b.example", "block", group="staff", source=Source.FIREWALL),
-            event("c.example", device="Tablet", mac="00:00:5e:00:53:11"),
+            event("c.example", device="Tablet", mac="00:00:5e:00:53:11", person="2b-07"),
         ]
     )
     assert found(log, text="B.EX") == ["b.example"]
     assert found(log, text="tabl") == ["c.example"]
     assert found(log, group="staff") == ["b.example"]
     assert found(log, device="00:00:5e:00:53:11") == ["c.example"]
+    assert found(log, person="2b-07") == ["c.example"]
     assert found(log, action="block") == ["b.example"]
     assert found(log, source="firewall") == ["b.example"]
     assert found(log, text="%") == []
@@ -119,6 +122,41 @@ def test_search_of_a_damaged_file_is_empty_and_said(log, short_path, caplog):
     (short_path / "activity" / "activity-2026-11-22.db").write_bytes(b"no database" * 100)
     assert found(log) == []
     assert "activity-2026-11-22.db" in caplog.text
+
+
+@pytest.fixture
+def unnamed(log, short_path):
+    """A day's file with one decision, from before people were named."""
+    log.append([event("old.example", person="2b-07")])
+    path = short_path / "activity" / "activity-2026-11-22.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("alter table decision drop column person")
+        connection.commit()
+
+
+def test_search_reads_a_file_without_people(log, unnamed):
+    assert [r.event for r in log.search(ActivityFilter())] == [event("old.example")]
+    assert found(log, person="2b-07") == []
+
+
+def test_append_adds_people_to_a_file_without_them(log, unnamed):
+    log.append([event("new.example", person="2b-07")])
+    assert found(log, person="2b-07") == ["new.example"]
+    assert [r.event.person for r in log.search(ActivityFilter())] == ["2b-07", ""]
+
+
+def test_recorder_hands_vlans_on(short_path, log, outbox):
+    heard = []
+    recorder = Recorder(
+        short_path / "events", log, on_tagged=lambda mac, vlan: heard.append((mac, vlan))
+    )
+    recorder.start()
+    outbox.put(Tagged("00:00:5e:00:53:10", 20))
+    outbox.put(Tagged("00:00:5e:00:53:10", 0))
+    outbox.flush()
+    until(lambda: len(heard) == 2)
+    recorder.close()
+    assert heard == [("00:00:5e:00:53:10", 20), ("00:00:5e:00:53:10", 0)]
 
 
 def test_recorder_counts_what_is_no_batch_and_goes_on(recorder, outbox, log, short_path):

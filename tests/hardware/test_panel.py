@@ -38,6 +38,7 @@ STATUS = Status(
     filtering=True,
     components=OK,
     pause=None,
+    waiting=0,
     allowed_today=0,
     blocked_today=0,
     devices_today=0,
@@ -45,7 +46,7 @@ STATUS = Status(
     panel=None,
     uncovered=(),
 )
-PAUSE = PauseView(("ks1",), "", "", "button", on_the_wire=True)
+PAUSE = PauseView("1", ("ks1",), (), "", "", "button", "", on_the_wire=True)
 ON_ITS_WAY = replace(PAUSE, on_the_wire=False)
 NEW = PanelState(started_s=0)
 UP = heard(NEW, STATUS)

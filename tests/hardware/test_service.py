@@ -22,6 +22,7 @@ STATUS = Status(
     filtering=True,
     components=(),
     pause=None,
+    waiting=0,
     allowed_today=0,
     blocked_today=0,
     devices_today=0,
@@ -84,7 +85,7 @@ class FakeDesk:
             self._enter()
             self.changed.wait_for(lambda: not self.held, PATIENCE_S)
             self.commands.append(("start", groups, minutes, actor))
-            self.become(pause=PauseView(("ks1",), "", "", actor, on_the_wire=False))
+            self.become(pause=PauseView("1", ("ks1",), (), "", "", actor, "", on_the_wire=False))
 
     def end_pause(self, *, actor: str) -> None:
         with self.changed:
@@ -158,9 +159,9 @@ def test_run_reports_again_though_nothing_changed(desk: FakeDesk) -> None:
 
 def test_run_follows_a_pause_until_it_is_on_the_wire(desk: FakeDesk) -> None:
     with running(desk):
-        desk.become(pause=PauseView(("ks1",), "", "", "head", on_the_wire=False))
+        desk.become(pause=PauseView("1", ("ks1",), (), "", "", "head", "", on_the_wire=False))
         desk.until(lambda: desk.shows("pause", "blink"))
-        desk.become(pause=PauseView(("ks1",), "", "", "head", on_the_wire=True))
+        desk.become(pause=PauseView("1", ("ks1",), (), "", "", "head", "", on_the_wire=True))
         desk.until(lambda: desk.shows("pause", "on"))
 
 
@@ -173,7 +174,7 @@ def test_run_carries_a_press_to_the_desk(desk: FakeDesk) -> None:
 
 
 def test_run_carries_a_press_while_paused_as_the_end(desk: FakeDesk) -> None:
-    desk.become(pause=PauseView(("ks1",), "", "", "head", on_the_wire=True))
+    desk.become(pause=PauseView("1", ("ks1",), (), "", "", "head", "", on_the_wire=True))
     with running(desk) as service:
         desk.until(lambda: desk.shows("pause", "on"))
         service.buttons.press(button="pause", seconds=0.06)

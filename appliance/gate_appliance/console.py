@@ -1,0 +1,120 @@
+"""What the commands of ``gate`` share: the configuration, the desk, who types, and what is printed."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from gate_appliance.control import control_client
+from gate_appliance.places import Places
+from gate_core.config import Config, ConfigError, parse
+from gate_core.desk import Desk, RefusedError
+
+Command = Callable[[argparse.Namespace], int]
+Actions = argparse._SubParsersAction  # argparse has no public name for it
+Family = Callable[[str, str], "Actions[argparse.ArgumentParser]"]
+
+
+class Add(Protocol):
+    """Adds one command."""
+
+    def __call__(
+        self, where: Actions[argparse.ArgumentParser], name: str, command: Command, text: str
+    ) -> argparse.ArgumentParser:
+        """Return the parser of the command ``name``, which runs ``command``."""
+
+
+def load(arguments: argparse.Namespace) -> Config:
+    """Return the configuration that ``--config`` names.
+
+    Raises:
+        ConfigError: With every fault.
+    """
+    path = Path(arguments.config)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        raise ConfigError((f"not UTF-8 text, at octet {e.start}",)) from None
+    except OSError as e:
+        raise ConfigError((f"can't be read: {e.strerror}; --config names another file",)) from None
+    return parse(text, _zone_fault)
+
+
+def _zone_fault(name: str) -> str | None:
+    try:
+        ZoneInfo(name)
+    # What ZoneInfo raises for names that are none, and for those that are paths.
+    except (KeyError, ValueError, OSError):
+        return "is no zone such as 'Europe/London'"
+    return None
+
+
+def places_of(arguments: argparse.Namespace) -> Places:
+    """Return where everything lies."""
+    return Places.of(load(arguments).appliance)
+
+
+def desk_of(arguments: argparse.Namespace, timeout_s: float | None = None) -> Desk:
+    """Return the steward's desk."""
+    path = places_of(arguments).desk
+    if timeout_s is None:
+        return control_client(Desk, path)  # type: ignore[type-abstract]  # a protocol is wanted
+    return control_client(Desk, path, timeout_s)  # type: ignore[type-abstract]
+
+
+def may_be_somebody(parser: argparse.ArgumentParser) -> None:
+    """Let the command be given in somebody's name."""
+    parser.add_argument(
+        "--as",
+        dest="account",
+        default="",
+        metavar="USERNAME",
+        help="act as this account, whose password is asked for (or read from standard input);"
+        " without it as IT, who stands before the box",
+    )
+
+
+def actor_of(arguments: argparse.Namespace) -> str:
+    """Return who types: whoever may open the steward's socket is an administrator of the box.
+
+    Raises:
+        RefusedError: The password is not that of the account.
+    """
+    username = getattr(arguments, "account", "")
+    if not username:
+        return (
+            f"command line ({os.environ.get('SUDO_USER') or os.environ.get('USER') or os.getuid()})"
+        )
+    account = desk_of(arguments).account(username=username)
+    password = password_of(f"Password of {username}: ")
+    try:
+        if account is not None:
+            PasswordHasher().verify(account.password_hash, password)
+            return account.username
+    except (Argon2Error, InvalidHashError):
+        pass
+    raise RefusedError("user name or password is wrong", "as")
+
+
+def password_of(prompt: str) -> str:
+    """Return a line that is typed unseen, or the first line of standard input."""
+    return getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+
+
+def say(text: str) -> None:
+    """Print what was asked for."""
+    sys.stdout.write(text + "\n")
+
+
+def complain(*lines: str) -> None:
+    """Print why something was not done."""
+    sys.stderr.write("\n".join(lines) + "\n")
