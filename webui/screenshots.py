@@ -22,29 +22,64 @@ from typing import Any, Final
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 DEMONSTRATION: Final = Path(__file__).parents[1] / "tests" / "webui" / "conftest.py"
 
 SUBMIT: Final = "main button[type=submit]"
 
+TABLE: Final = """User actions;Acceptable;Acceptable at certain times;Acceptable for nominated users;Unacceptable;Unacceptable and illegal
+On-line gaming (educational);X;;;;
+On-line gaming (non educational);;;;X;
+On-line gambling;;;;X;
+On-line shopping / commerce;;;X;;
+Use of social media;;X;;X;
+Flying drones in the hall;;;;X;
+""".replace(";", "\t")
+
 WIDTHS: Final = {"phone": 390, "desktop": 1280}
 
 PAGES: Final = {
     "today": "/",
-    "acceptable-use": "/acceptable-use/ks2",
+    "acceptable-use": "/acceptable-use",
+    "acceptable-use-group": "/acceptable-use/ks2",
     "cell": "/acceptable-use/ks2/video",
     "cell-locked": "/acceptable-use/ks2/grooming",
+    "row-new": "/rows/new",
+    "row": "/rows/bypass",
+    "exceptions": "/exceptions",
+    "exception": "/exceptions/exception-1",
+    "exception-ended": "/exceptions/exception-2",
+    "exception-new": "/exceptions/new?action=block&service=snapchat",
+    "times": "/times",
+    "policy-text": "/policy-text",
+    "policy-import": "/policy-text/import",
+    "policy-table": "/policy-text/table",
+    "changes": "/proposals",
     "devices": "/devices",
     "device": "/devices/3e:1f:a0:00:53:41",
-    "activity": "/activity",
-    "check-a-site": "/why?client=ks2&name=www.games.example",
-    "changes": "/changes",
+    "people": "/people",
+    "nominees": "/people/nominees",
+    "loans": "/people/loans",
+    "network-places": "/network-places",
+    "accounts": "/accounts",
+    "holds": "/holds",
+    "check-a-site": "/why?client=ks2&name=www.games.example&at=2027-01-12T12:30",
+    "record": "/record",
+    "record-checked": "/record/check",
     "cannot-see": "/cannot-see",
     "not-found": "/nowhere",
 }
 
+OTHERS: Final = {
+    "h.example": {"today-head": "/", "changes-head": "/proposals"},
+    "t.example": {"my-class": "/my-class", "not-for-you": "/activity"},
+    "g.example": {"record-governor": "/record", "acceptable-use-governor": "/acceptable-use"},
+}
+"""What people besides the coordinator see."""
+
 REAL_PAGES: Final = {
-    name: PAGES[name] for name in ("today", "acceptable-use", "devices", "activity", "changes")
+    name: PAGES[name] for name in ("today", "acceptable-use", "devices", "changes", "record")
 }
 
 BLOCKED: Final = {
@@ -77,9 +112,9 @@ def main() -> None:
         return
     for size, width in WIDTHS.items():
         with tempfile.TemporaryDirectory() as state, _Camera(folder, size, width) as camera:
-            with tests.running_server(Path(state), fresh=True) as server:
-                camera.shoot("first-run", f"{server.url}/first-run?code={tests.CODE}")
-            with tests.running_server(Path(state)) as server:
+            with tests.running_server(Path(state) / "fresh", fresh=True) as server:
+                camera.shoot("first-run", f"{server.url}/first-run?code={server.code}")
+            with tests.running_server(Path(state) / "full") as server:
                 _tour(camera, tests, server)
 
 
@@ -117,21 +152,69 @@ def _tour(camera: _Camera, tests: ModuleType, server: Any) -> None:
     for name, host in BLOCKED.items():
         camera.shoot(name, f"http://{host}:{server.block_page_port}/")
     camera.shoot("sign-in", f"{server.url}/sign-in")
-    browser.find_element(By.NAME, "username").send_keys(tests.USERNAME)
-    browser.find_element(By.NAME, "password").send_keys("wrong")
-    camera.press(SUBMIT, then=".govuk-error-summary")
+    camera.sign_in(server.url, tests.USERNAME, "wrong", then=".govuk-error-summary")
     camera.shoot("sign-in-wrong")
-    browser.find_element(By.NAME, "password").send_keys(tests.PASSWORD)
-    camera.press(SUBMIT, then="#part-state")
+    camera.sign_in(server.url, tests.USERNAME, tests.PASSWORD)
     for name, path in PAGES.items():
         camera.shoot(name, server.url + path)
-    browser.get(f"{server.url}/acceptable-use/ks2/video")
-    camera.press(SUBMIT, then=".govuk-error-summary")
-    camera.shoot("cell-fault")
+    _activity(camera, server.url)
+    _change(camera, server.url)
     browser.get(server.url)
     camera.press("form[action='/pause'] button", then="button[form=end-pause]")
     camera.shoot("today-paused")
     camera.shoot("block-page-paused", f"http://www.games.example:{server.block_page_port}/")
+    browser.get(server.url)
+    for username, pages in OTHERS.items():
+        camera.press("form[action='/sign-out'] button", then="input[name=password]")
+        camera.sign_in(server.url, username, tests.PASSWORD)
+        for name, path in pages.items():
+            camera.shoot(name, server.url + path)
+        if username == "h.example":
+            camera.press("table a", then="textarea[name=note]")
+            camera.shoot("change-to-answer")
+
+
+def _activity(camera: _Camera, url: str) -> None:
+    camera.shoot("activity-purpose", f"{url}/activity")
+    camera.browser.find_element(By.NAME, "reason").send_keys("Weekly check")
+    camera.press(SUBMIT, then=".sg-filter")
+    camera.shoot("activity")
+
+
+def _change(camera: _Camera, url: str) -> None:
+    browser = camera.browser
+    browser.get(f"{url}/proposals")
+    camera.press("table a", then="form[action$='/withdraw']")
+    camera.shoot("change-own")
+    browser.get(f"{url}/acceptable-use/ks1/video")
+    camera.press(SUBMIT, then=".govuk-error-summary")
+    camera.shoot("cell-fault")
+    camera.press("label[for=cell]", then="main")
+    camera.press(SUBMIT, then="input[name=days]")
+    camera.shoot("review")
+    first = browser.current_window_handle
+    camera.press("form[action='/proposals/what-if'] button", then="main")
+    WebDriverWait(browser, 10).until(lambda b: len(b.window_handles) == 2)
+    browser.switch_to.window(browser.window_handles[-1])
+    camera.fit()
+    browser.find_element(By.CSS_SELECTOR, "main > .govuk-body-l")
+    camera.shoot("what-if")
+    browser.close()
+    browser.switch_to.window(first)
+    browser.find_element(By.NAME, "reason").send_keys("Science week")
+    camera.press("form[action='/proposals'] button", then=".govuk-notification-banner")
+    camera.shoot("cell-waits")
+    browser.get(f"{url}/policy-text/table")
+    # Typed, a tabulator would leave the field.
+    field = browser.find_element(By.NAME, "text")
+    browser.execute_script("arguments[0].value = arguments[1]", field, TABLE)
+    camera.press("label[for=groups-2]", then="main")
+    camera.press(SUBMIT, then="table")
+    camera.shoot("policy-table-read")
+    browser.get(f"{url}/policy-text/import")
+    browser.find_element(By.NAME, "text").send_keys('[rows.games]\ntitle = ""\nnumber = "x"\n')
+    camera.press(SUBMIT, then=".govuk-error-summary")
+    camera.shoot("policy-import-fault")
 
 
 class _Camera:
@@ -151,14 +234,33 @@ class _Camera:
         service = webdriver.ChromeService("/usr/bin/chromedriver")
         self.browser = webdriver.Chrome(options, service)
         self.browser.implicitly_wait(10)
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self._width = width
+        self.fit()
 
     def __enter__(self) -> _Camera:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.browser.quit()
+
+    def sign_in(
+        self, url: str, username: str, password: str, *, then: str = ".govuk-service-navigation"
+    ) -> None:
+        """Send the form for signing in, and wait for ``then``."""
+        self.browser.get(f"{url}/sign-in")
+        self.browser.find_element(By.NAME, "username").send_keys(username)
+        self.browser.find_element(By.NAME, "password").send_keys(password)
+        self.press(SUBMIT, then=then)
+
+    def fit(self) -> None:
+        """Give the page in front its width: each tab has one of its own."""
+        metrics = {
+            "width": self._width,
+            "height": 900,
+            "deviceScaleFactor": 1,
+            "mobile": self._width < 600,
+        }
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def press(self, what: str, *, then: str) -> None:
         """Click on ``what`` and wait for ``then``: no picture can be taken between two pages."""

@@ -1,8 +1,9 @@
-"""A desk in memory with a school's demonstration data, and the pages in front of it."""
+"""A school in a temporary directory, with the real steward's desk on it, and the pages in front."""
 
 from __future__ import annotations
 
-import re
+import atexit
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
+from unittest import mock
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -25,68 +27,68 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jinja2.bccache import Bucket, BytecodeCache
 
-from gate_core.acceptable_use import ROWS, SHIPPED_CELLS, Cell
-from gate_core.categories import BY_ID, in_mask
-from gate_core.clients import is_randomised
-from gate_core.config import WebConfig
-from gate_core.desk import (
-    Account,
-    ActivityFilter,
-    ActivityRecord,
-    AuditEntry,
-    Component,
-    DeviceView,
-    Explanation,
-    GroupView,
-    Lamp,
-    PanelReport,
-    PauseView,
-    RefusedError,
-    RowView,
-    Status,
-    TraceStep,
-    UnavailableError,
-)
-from gate_core.names import MalformedNameError, is_under, parse_name
-from gate_core.policy import PLACES
+from gate_appliance import steward as steward_module
+from gate_appliance.desk import StewardDesk
+from gate_appliance.neighbours import Neighbour
+from gate_appliance.steward import Steward
+from gate_core.config import ApplianceConfig, Config, DnsConfig, WebConfig
+from gate_core.desk import Component, Lamp, PanelReport, ProposalView, Status, UnavailableError
+from gate_core.edits import Edit
+from gate_core.events import Event, Source
+from gate_core.policy import decide
 from gate_webui.app import create_app
 from gate_webui.passwords import Passwords
 from gate_webui.server import Services, WebSettings, serve
 
 NOW = datetime(2027, 1, 12, 10, 41, 7, tzinfo=ZoneInfo("Europe/London"))
-CODE = "KESTREL-7421"
 PASSWORD = "copper otter umbrella"  # noqa: S105  # of a school that does not exist
 USERNAME = "r.example"
 FULL_NAME = "Robin Example"
 SCHOOL = "Example Primary School"
 
+STAFF = {
+    "h.example": ("Harper Example", "head", ()),
+    "s.example": ("Sam Example", "safeguarding", ()),
+    "i.example": ("Indra Example", "it", ()),
+    "g.example": ("Gray Example", "governor", ()),
+    "t.example": ("Taylor Example", "teacher", ("ks2",)),
+    "a.example": ("Alex Example", "auditor", ()),
+}
+"""Everybody besides the coordinator: full name, role, a teacher's own."""
+
 PAUSE_LAMP_OFF = Lamp("pause", "blue", "off", "No pause: press to pause pupils' internet.")
 
-_TITLES = {
-    "ks1": ("EYFS and Key Stage 1", True),
-    "ks2": ("Key Stage 2", True),
-    "staff": ("Staff", False),
-    "guest": ("Guests", True),
-    "infrastructure": ("Printers, cameras and other equipment", False),
-    "quarantine": ("New and unknown devices", True),
+_LISTS = {
+    "games": "games.example",
+    "games-educational": "sums.example",
+    "messaging": "chat.example",
+    "video": "films.example",
+    "shopping": "shop.example",
+    "advertising": "tracker.example",
+    "child-abuse": "bad.example",
 }
-_LISTED = {
-    "games.example": "games",
-    "sums.example": "games-educational",
-    "chat.example": "messaging",
-    "films.example": "video",
-    "shop.example": "shopping",
-    "tracker.example": "advertising",
-    "bad.example": "child-abuse",
-}
+"""Category to the one name that the school's own list of it holds."""
+
+LAPTOP, TABLET, OFFICE = "00:00:5e:00:53:10", "00:00:5e:00:53:11", "00:00:5e:00:53:20"
+UNNAMED = "3e:1f:a0:00:53:41"
 
 
 @dataclass(frozen=True)
 class FixedClock:
     at: datetime | None = NOW
 
+    @property
+    def zone(self) -> tzinfo:
+        return NOW.tzinfo
+
     def now(self) -> datetime | None:
         return self.at
+
+    def now_or_floor(self) -> datetime:
+        return self.at or NOW
+
+    def remember(self) -> None:
+        """Nothing to keep."""
 
 
 @dataclass
@@ -100,232 +102,72 @@ class MemoryButtons:
         self.pressed.append(button)
 
 
-class MemoryDesk:
-    """Keeps in memory what the steward keeps in its store (gate_core.desk.Desk)."""
+class WatchedDesk:
+    """The real desk on a real steward; knows what it was asked, and can be made unreachable."""
 
-    def __init__(self) -> None:
+    def __init__(self, steward: Steward) -> None:
+        self.steward = steward
         self.away = False
-        self.asked = 0
-        self.school = ""
-        self.accounts: dict[str, Account] = {}
-        self.sign_ins: list[tuple[str, str, bool]] = []
-        self.cells = {
-            g: {r: c.value for r, c in cells.items()} for g, cells in SHIPPED_CELLS.items()
-        }
-        self.known: dict[str, DeviceView] = {}
-        self.records: list[ActivityRecord] = []
-        self.entries: list[AuditEntry] = []
-        self.pause: PauseView | None = None
-        self.panel: PanelReport | None = None
-        self.components: tuple[Component, ...] = ()
-        self.filtering = True
-        self.mode = "inline"
-        self.uncovered: tuple[str, ...] = ()
-        self.counts = (0, 0, 0, 0)
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        """Method and arguments of each call."""
+        self.shown: dict[str, Any] = {}
+        """Fields of the status that only a data plane could set."""
+        self._desk = StewardDesk(steward)
 
-    def _answer(self) -> None:
-        self.asked += 1
-        if self.away:
-            raise UnavailableError("desk.sock: nobody there")
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._desk, name)
 
-    def _note(self, actor: str, action: str, subject: str, **more: str) -> None:
-        id_ = len(self.entries) + 1
-        values = {"before": "", "after": "", "reason": "", **more}
-        at = NOW.isoformat(timespec="seconds")
-        self.entries.insert(0, AuditEntry(id_, at, actor, action, subject, **values, version=id_))
+        def ask(**arguments: Any) -> Any:
+            self.asked.append((name, arguments))
+            if self.away:
+                raise UnavailableError("desk.sock: nobody there")
+            return method(**arguments)
 
-    def is_set_up(self) -> bool:
-        self._answer()
-        return bool(self.accounts)
+        return ask
 
-    def set_up(
-        self, *, code: str, school: str, username: str, full_name: str, password_hash: str
-    ) -> None:
-        self._answer()
-        if re.sub(r"[^0-9A-Za-z]", "", code).upper() != CODE.replace("-", ""):
-            raise RefusedError("this is not the first-run code of this appliance", "code")
-        self.school = school
-        self.accounts[username] = Account(username, full_name, "coordinator", password_hash, 1)
-        self._note(username, "first run", school)
+    def status(self, **arguments: Any) -> Status:
+        # A name of the class is not looked up by ``__getattr__``.
+        found = WatchedDesk.__getattr__(self, "status")(**arguments)
+        pause = found.pause and replace(found.pause, on_the_wire=True)
+        return replace(found, **{"pause": pause, **self.shown})
 
-    def account(self, *, username: str) -> Account | None:
-        self._answer()
-        return self.accounts.get(username)
+    def cell(self, group: str, row: str) -> str:
+        return self.steward.document["groups"][group]["cells"][row]
 
-    def record_sign_in(self, *, username: str, address: str, succeeded: bool) -> None:
-        self._answer()
-        self.sign_ins.append((username, address, succeeded))
+    def entry(self):
+        """The newest entry of the record."""
+        return self.steward.store.entries(limit=1)[0]
 
-    def end_sessions(self, *, username: str, actor: str) -> None:
-        self._answer()
-        its = self.accounts[username]
-        self.accounts[username] = replace(its, session_epoch=its.session_epoch + 1)
+    def close(self) -> None:
+        self._desk.close()
+        self.steward.close()
 
-    def status(self, *, since: int = 0, wait_s: float = 0.0) -> Status:
-        self._answer()
-        allowed, blocked, devices, listed = self.counts
-        return Status(
-            len(self.entries) + 1,
-            NOW.isoformat(timespec="seconds"),
-            self.school,
-            self.mode,  # type: ignore[arg-type]
-            len(self.entries) + 1,
-            self.filtering,
-            self.components,
-            self.pause,
-            allowed,
-            blocked,
-            devices,
-            listed,
-            self.panel,
-            self.uncovered,
+
+@contextmanager
+def opened(state: Path, clock: FixedClock | None = None) -> Iterator[WatchedDesk]:
+    """Open the school in ``state``, or a new one; the steward's threads stay off, so that time stands still."""
+    # Names of unix sockets have 107 octets at most (unix(7)); pytest's own directories may be longer.
+    with tempfile.TemporaryDirectory(prefix="gate") as run:
+        config = Config(
+            appliance=ApplianceConfig(mode="inline", state_directory=str(state), run_directory=run),
+            dns=DnsConfig(upstreams=("192.0.2.1",)),
         )
-
-    def rows(self) -> tuple[RowView, ...]:
-        self._answer()
-        return tuple(
-            RowView(
-                r.id, r.number, r.title, r.locked, tuple(c.title for c in in_mask(r.categories))
-            )
-            for r in ROWS
+        its = clock or FixedClock()
+        with mock.patch.object(steward_module, "SystemClock", return_value=its):
+            desk = WatchedDesk(Steward(config))
+        # The kernel's neighbour table is the only thing here that a test can't have.
+        desk.steward.mac_of = lambda address: next(
+            (s.mac for s in desk.steward.sightings.all().values() if str(address) in s.addresses),
+            None,
         )
-
-    def groups(self) -> tuple[GroupView, ...]:
-        self._answer()
-        return tuple(
-            GroupView(
-                id_,
-                title,
-                self.cells[id_],
-                "allow",
-                pausable,
-                id_ == "staff",
-                sum(d.known and d.group == id_ for d in self.known.values()),
-            )
-            for id_, (title, pausable) in _TITLES.items()
-        )
-
-    def set_cell(self, *, group: str, row: str, cell: str, reason: str, actor: str) -> None:
-        self._answer()
-        if next(r for r in ROWS if r.id == row).locked:
-            raise RefusedError("this row is illegal content: nobody can change it", "cell")
-        self._note(
-            actor,
-            "changed a cell",
-            f"{row} for {group}",
-            before=self.cells[group][row],
-            after=cell,
-            reason=reason,
-        )
-        self.cells[group][row] = cell
-
-    def start_pause(self, *, groups: tuple[str, ...], minutes: int, actor: str) -> None:
-        self._answer()
-        chosen = groups or tuple(id_ for id_, (_, pausable) in _TITLES.items() if pausable)
-        until = NOW + timedelta(minutes=minutes)
-        self.pause = PauseView(chosen, NOW.isoformat(), until.isoformat(), actor, True)
-        self._light(Lamp("pause", "blue", "on", "Internet pause: press to end it."))
-        self._note(actor, "started the internet pause", ", ".join(chosen))
-
-    def end_pause(self, *, actor: str) -> None:
-        self._answer()
-        if self.pause is None:
-            raise RefusedError("no internet pause is on")
-        self.pause = None
-        self._light(PAUSE_LAMP_OFF)
-        self._note(actor, "ended the internet pause", "")
-
-    def _light(self, lamp: Lamp) -> None:
-        if self.panel:
-            lamps = tuple(lamp if old.name == lamp.name else old for old in self.panel.lamps)
-            self.panel = replace(self.panel, lamps=lamps)
-
-    def devices(self) -> tuple[DeviceView, ...]:
-        self._answer()
-        return tuple(self.known.values())
-
-    def set_device(self, *, mac: str, name: str, group: str, actor: str) -> None:
-        self._answer()
-        if any(d.name == name and d.mac != mac for d in self.known.values()):
-            raise RefusedError(f"there is a device called {name} already", "name")
-        self.known[mac] = replace(self.known[mac], name=name, group=group, known=True)
-        self._note(actor, "changed a device", mac, after=f"{name}: {group}")
-
-    def forget_device(self, *, mac: str, actor: str) -> None:
-        self._answer()
-        self.known[mac] = replace(self.known[mac], group="quarantine", known=False)
-        self._note(actor, "removed a device", mac)
-
-    def activity(self, *, filter: ActivityFilter) -> tuple[ActivityRecord, ...]:  # noqa: A002
-        self._answer()
-        found = [
-            r
-            for r in self.records
-            if filter.text.lower() in f"{r.name} {r.device}".lower()
-            and filter.group in {"", r.group}
-            and filter.device in {"", r.mac}
-            and filter.action in {"", r.action}
-            and filter.source in {"", r.source}
-            and (not filter.before or r.id < filter.before)
-        ]
-        return tuple(found[: filter.limit])
-
-    def explain(self, *, client: str, name: str) -> Explanation:
-        self._answer()
         try:
-            name = parse_name(name)
-        except MalformedNameError as e:
-            raise RefusedError(str(e), "name") from e
-        device = next(
-            (d for d in self.known.values() if client in {d.mac, d.name, *d.addresses}), None
-        )
-        group = device.group if device else client if client in _TITLES else "quarantine"
-        title = _TITLES[group][0]
-        category = next((BY_ID[c] for n, c in _LISTED.items() if is_under(name, n)), None)
-        says = {
-            7: (
-                "allow",
-                f"default:{group}",
-                f"Allowed: sites on no list are open for {title}.",
-            )
-        }
-        if category and self.cells[group][category.row] != Cell.ACCEPTABLE.value:
-            row = next(r for r in ROWS if r.id == category.row)
-            why = f"Blocked by the acceptable-use table: “{row.title}” for {title}."
-            says[6] = ("block", f"matrix:{row.id}:{group}", why)
-            if row.locked:
-                why = "Blocked for everyone: it is on a list of illegal content. Nobody can lift this."
-                says[0] = ("block", f"illegal:{category.id}", why)
-        if self.pause and group in self.pause.groups:
-            says[2] = ("block", "pause:1", "Blocked because the internet pause is on.")
-        first = min(says)
-        action, rule, why = says[first]
-        steps = [
-            TraceStep(place, *says.get(i, ("", "", "Has nothing to say.")), decides=i == first)
-            for i, (place, _) in enumerate(PLACES)
-        ]
-        reason = {0: "illegal", 2: "paused", 6: "matrix", 7: "default"}[first]
-        categories = (category.title,) if category else ()
-        return Explanation(
-            device.name if device else client,
-            group,
-            title,
-            name,
-            action,
-            reason,
-            rule,
-            why,
-            categories,
-            tuple(steps),
-        )
+            yield desk
+        finally:
+            desk.close()
 
-    def audit(self, *, before: int = 0, limit: int = 50) -> tuple[AuditEntry, ...]:
-        self._answer()
-        return tuple(e for e in self.entries if not before or e.id < before)[:limit]
 
-    def report_panel(self, *, report: PanelReport) -> None:
-        self._answer()
-        self.panel = report
+def first_run_code(desk: WatchedDesk) -> str:
+    return desk.steward.places.first_run_code.read_text("ascii").strip()
 
 
 @cache
@@ -333,121 +175,266 @@ def password_hash() -> str:
     return Passwords().hash(PASSWORD)
 
 
-def set_up_school(desk: MemoryDesk) -> None:
-    """Complete the first run."""
+def set_up_school(desk: WatchedDesk) -> None:
+    """Complete the first run, and give everybody an account."""
     desk.set_up(
-        code=CODE,
+        code=first_run_code(desk),
         school=SCHOOL,
         username=USERNAME,
         full_name=FULL_NAME,
         password_hash=password_hash(),
     )
-
-
-def fill(desk: MemoryDesk) -> None:
-    """Give ``desk`` a morning at school."""
-    desk.components = (
-        Component("dns", "ok", "Site names are filtered."),
-        Component("firewall", "ok", "Connections are filtered."),
-        Component("lists", "ok", "1,062,937 names are on the lists."),
-        Component("clock", "ok", "The time is known."),
-        Component("panel", "ok", "The panel is simulated."),
-        Component("recorder", "ok", "Every decision is recorded."),
-    )
-    desk.counts = (41_208, 1_377, 46, 1_062_937)
-    desk.panel = PanelReport(
-        virtual=True,
-        lamps=(
-            # In the words of gate_hardware.panel.LAMPS, which pages may not import.
-            Lamp("fault", "red", "off", "No fault."),
-            Lamp("attention", "amber", "blink", "The time is not known; strict rules hold."),
-            Lamp("filtering", "green", "on", "Pupils' internet is filtered."),
-            PAUSE_LAMP_OFF,
-        ),
-    )
-    devices = (
-        ("3e:1f:a0:00:53:41", "", "quarantine", False, ("192.0.2.41", "2001:db8::41")),
-        ("00:00:5e:00:53:42", "", "quarantine", False, ("192.0.2.42",)),
-        ("00:00:5e:00:53:10", "Laptop 7", "ks2", True, ("192.0.2.10", "2001:db8::10")),
-        ("00:00:5e:00:53:11", "Year 1 tablet 12", "ks1", True, ("192.0.2.11",)),
-        ("00:00:5e:00:53:20", "Office PC", "staff", True, ("192.0.2.20",)),
-        ("00:00:5e:00:53:60", "Hall printer", "infrastructure", True, ()),
-    )
-    for mac, name, group, known, addresses in devices:
-        desk.known[mac] = DeviceView(
-            mac,
-            name,
-            group,
-            known,
-            is_randomised(mac),
-            addresses,
-            (NOW - timedelta(days=40 if known else 0, minutes=3)).isoformat(),
-            (NOW - timedelta(seconds=8)).isoformat(),
+    for username, (full_name, role, rooms) in STAFF.items():
+        invitation = desk.invite(
+            username=username,
+            full_name=full_name,
+            role=role,
+            rooms=rooms,
+            reason="Beginning of the school year",
+            actor=USERNAME,
         )
-    asked = (
-        ("00:00:5e:00:53:10", "www.games.example", "A", "dns"),
-        ("00:00:5e:00:53:10", "sums.example", "tls", "firewall"),
-        ("00:00:5e:00:53:11", "films.example", "AAAA", "dns"),
-        ("00:00:5e:00:53:20", "news.example", "HTTPS", "dns"),
-        ("3e:1f:a0:00:53:41", "chat.example", "A", "dns"),
-        ("00:00:5e:00:53:20", "tracker.example", "A", "dns"),
-        ("00:00:5e:00:53:11", "stories.example", "tls", "firewall"),
+        for proposal in desk.proposals(actor=USERNAME, waiting=True):
+            desk.answer(id=proposal.id, approve=True, actor="h.example")
+        desk.accept_invitation(
+            username=username, code=invitation.code, password_hash=password_hash()
+        )
+
+
+def change(
+    desk: WatchedDesk, *edits: Edit, reason: str, approvers: tuple[str, ...] = ()
+) -> ProposalView:
+    """Have the coordinator propose ``edits``, and ``approvers`` approve them."""
+    made = desk.propose(edits=edits, reason=reason, actor=USERNAME)
+    for approver in approvers:
+        made = desk.answer(id=made.id, approve=True, actor=approver)
+    return made
+
+
+def fill(desk: WatchedDesk) -> None:
+    """Give the school a morning."""
+    with tempfile.TemporaryDirectory() as folder:
+        for category, name in _LISTS.items():
+            path = Path(folder) / f"{category}.txt"
+            path.write_text(f"{name}\n", "utf-8")
+            desk.add_list(name=f"own-{category}", category=category, path=str(path), actor=USERNAME)
+    _place_devices(desk)
+    _see_devices(desk)
+    _record_decisions(desk)
+    change(
+        desk,
+        Edit.of(("groups", "ks2", "cells", "games"), "times", "unacceptable"),
+        reason="Too many asked for games in lessons.",
     )
-    for id_ in range(120, 0, -1):
-        mac, name, kind, source = asked[id_ % len(asked)]
-        told = desk.explain(client=mac, name=name)
-        desk.records.append(
-            ActivityRecord(
-                id_,
-                (NOW - timedelta(seconds=9 * (120 - id_))).isoformat(timespec="milliseconds"),
+    _make_exceptions(desk)
+    change(
+        desk,
+        Edit.of(("groups", "staff", "cells", "social-media"), "times", "acceptable"),
+        reason="The page of the school is looked after in lessons too.",
+    )
+    desk.start_pause(minutes=10, actor="button")
+    desk.end_pause(actor=USERNAME)
+
+
+def _place_devices(desk: WatchedDesk) -> None:
+    def device(mac: str, name: str, group: str, person: str = "") -> Edit:
+        value = {"name": name, "group": group, "room": "", "person": person, "until": ""}
+        return Edit.of(("devices", mac), None, value)
+
+    change(
+        desk,
+        Edit.of(("people", "p-17"), None, {"name": "Pupil 17", "kind": "pupil"}),
+        Edit.of(("people", "office"), None, {"name": "School office", "kind": "staff"}),
+        Edit.of(("rooms", "ict"), None, {"title": "ICT room"}),
+        device(LAPTOP, "Laptop 7", "ks2", "p-17"),
+        device(TABLET, "Year 1 tablet 12", "ks1"),
+        device(OFFICE, "Office PC", "staff", "office"),
+        device("00:00:5e:00:53:60", "Hall printer", "infrastructure"),
+        reason="The inventory",
+        approvers=("h.example",),
+    )
+
+
+def _see_devices(desk: WatchedDesk) -> None:
+    seen = (
+        (UNNAMED, 41, 0),
+        ("00:00:5e:00:53:42", 42, 0),
+        (LAPTOP, 10, 40),
+        (TABLET, 11, 40),
+        (OFFICE, 20, 40),
+    )
+    for mac, host, days in seen:
+        found = [Neighbour(ip_address(f"2001:db8::{host}"), mac)] if host in {10, 41} else []
+        found += [Neighbour(ip_address(f"192.0.2.{host}"), mac)]
+        for ago in (timedelta(days=days, minutes=3), timedelta(seconds=8)):
+            desk.steward.sightings.take(found, NOW - ago)
+    desk.steward.sightings.save()
+
+
+def _record_decisions(desk: WatchedDesk) -> None:
+    asked = (
+        (LAPTOP, 10, "www.games.example", "A", Source.DNS),
+        (LAPTOP, 10, "sums.example", "tls", Source.FIREWALL),
+        (TABLET, 11, "films.example", "AAAA", Source.DNS),
+        (OFFICE, 20, "news.example", "HTTPS", Source.DNS),
+        (UNNAMED, 41, "chat.example", "A", Source.DNS),
+        (OFFICE, 20, "tracker.example", "A", Source.DNS),
+        (TABLET, 11, "stories.example", "tls", Source.FIREWALL),
+    )
+    policy = desk.steward.policy
+    events = []
+    for number in range(1, 121):
+        mac, host, name, kind, source = asked[number % len(asked)]
+        address = ip_address(f"192.0.2.{host}")
+        client = policy.client(address, mac)
+        says = decide(policy, client, name, NOW)
+        events.append(
+            Event(
+                int(NOW.timestamp() * 1000) - 9000 * (120 - number),
                 source,
-                desk.known[mac].name,
+                str(address),
                 mac,
-                desk.known[mac].addresses[0],
-                told.group,
+                client.name if mac != UNNAMED else "",
+                client.group,
                 name,
                 kind,
-                told.action,
-                told.reason,
-                told.rule_id,
-                told.categories,
-                told.sentence,
-                1 + id_ % 3,
-                1,
+                says.action.value,
+                says.reason.value,
+                says.rule_id,
+                says.categories,
+                policy.version,
+                1 + number % 3,
+                "p-17" if mac == LAPTOP else "",
             )
         )
-    desk.set_cell(
-        group="ks2",
-        row="games",
-        cell="unacceptable",
-        reason="Too many asked for games in lessons.",
-        actor=USERNAME,
+    desk.steward.activity.append(events)
+
+
+def _make_exceptions(desk: WatchedDesk) -> None:
+    def exception(number: int, action: str, since: str, until: str, **more: Any) -> Edit:
+        value = {"action": action, "since": since, "until": until, "names": [], "services": []}
+        return Edit.of(("exceptions", f"exception-{number}"), None, value | more)
+
+    change(
+        desk,
+        exception(
+            1,
+            "block",
+            "2027-01-11T09:00",
+            "2027-01-15T15:30",
+            scope="school",
+            subject="",
+            services=["tiktok"],
+            why="A dare is going round",
+        ),
+        reason="A dare is going round",
     )
-    desk.start_pause(groups=(), minutes=10, actor="button")
-    desk.end_pause(actor=USERNAME)
-    desk.set_device(mac="00:00:5e:00:53:11", name="Year 1 tablet 12", group="ks1", actor=USERNAME)
+    for number, since, until, why in (
+        (2, "2027-01-12T09:00", "2027-01-12T10:00", "Film club"),
+        (3, "2027-01-14T13:00", "2027-01-14T14:00", "Topic work on volcanoes"),
+    ):
+        change(
+            desk,
+            exception(
+                number,
+                "allow",
+                since,
+                until,
+                scope="group",
+                subject="ks2",
+                names=["films.example"],
+                why=why,
+            ),
+            reason=why,
+            approvers=("h.example",),
+        )
+
+
+def pretend(desk: WatchedDesk) -> None:
+    """Have ``desk`` report a data plane and a panel that do well."""
+    desk.shown = {
+        "filtering": True,
+        "components": (
+            Component("dns", "ok", "Site names are filtered."),
+            Component("firewall", "ok", "Connections are filtered."),
+            Component("lists", "ok", "1,062,937 names are on the lists."),
+            Component("clock", "ok", "The time is known."),
+            Component("panel", "ok", "The panel is simulated."),
+            Component("recorder", "ok", "Every decision is recorded."),
+        ),
+        "allowed_today": 41_208,
+        "blocked_today": 1_377,
+        "devices_today": 46,
+        "listed_names": 1_062_937,
+    }
+    desk.report_panel(
+        report=PanelReport(
+            virtual=True,
+            lamps=(
+                # In the words of gate_hardware.panel.LAMPS, which pages may not import.
+                Lamp("fault", "red", "off", "No fault."),
+                Lamp("attention", "amber", "blink", "The time is not known; strict rules hold."),
+                Lamp("filtering", "green", "on", "Pupils' internet is filtered."),
+                PAUSE_LAMP_OFF,
+            ),
+        )
+    )
+
+
+@cache
+def template(kind: str) -> Path:
+    """Return the files of a school, made once a run: ``empty``, ``staffed`` or ``full``; tests open copies of them."""
+    state = Path(tempfile.mkdtemp(prefix="gate"))
+    atexit.register(shutil.rmtree, state)
+    if kind != "empty":
+        before = template("staffed" if kind == "full" else "empty")
+        shutil.copytree(before, state, dirs_exist_ok=True)
+    with opened(state) as desk:
+        if kind == "staffed":
+            set_up_school(desk)
+        elif kind == "full":
+            fill(desk)
+    return state
+
+
+@contextmanager
+def school(kind: str) -> Iterator[WatchedDesk]:
+    """Open a copy of a ``template``."""
+    with tempfile.TemporaryDirectory(prefix="gate") as state:
+        shutil.copytree(template(kind), state, dirs_exist_ok=True)
+        with opened(Path(state)) as desk:
+            pretend(desk)
+            yield desk
 
 
 @pytest.fixture
 def known() -> SimpleNamespace:
     """What the demonstration school knows."""
-    return SimpleNamespace(code=CODE, password=PASSWORD, username=USERNAME, now=NOW)
+    return SimpleNamespace(password=PASSWORD, username=USERNAME, now=NOW)
 
 
 @pytest.fixture
-def empty_desk() -> MemoryDesk:
-    return MemoryDesk()
+def empty_desk() -> Iterator[WatchedDesk]:
+    """An appliance before its first run."""
+    with school("empty") as desk:
+        yield desk
 
 
 @pytest.fixture
-def desk(empty_desk: MemoryDesk) -> MemoryDesk:
-    set_up_school(empty_desk)
-    return empty_desk
+def code(empty_desk: WatchedDesk) -> str:
+    """The first-run code of ``empty_desk``."""
+    return first_run_code(empty_desk)
 
 
 @pytest.fixture
-def full_desk(desk: MemoryDesk) -> MemoryDesk:
-    fill(desk)
+def desk(request: pytest.FixtureRequest) -> Iterator[WatchedDesk]:
+    """A school with accounts and nothing else; for a test that asks for ``full_desk``, that one."""
+    with school("full" if "full_desk" in request.fixturenames else "staffed") as desk:
+        yield desk
+
+
+@pytest.fixture
+def full_desk(desk: WatchedDesk) -> WatchedDesk:
+    """A school with devices, activity, exceptions and a change that waits."""
     return desk
 
 
@@ -456,7 +443,7 @@ def buttons() -> MemoryButtons:
     return MemoryButtons()
 
 
-def make_app(desk: MemoryDesk, buttons: MemoryButtons, **settings: object) -> Flask:
+def make_app(desk: WatchedDesk, buttons: MemoryButtons, **settings: object) -> Flask:
     services = Services(desk, buttons, FixedClock())
     app = create_app(services, WebSettings(Path("/nonexistent"), **settings), secret_key="k" * 64)
     app.jinja_env.bytecode_cache = CompiledTemplates()
@@ -477,7 +464,7 @@ class CompiledTemplates(BytecodeCache):
 
 
 @pytest.fixture
-def app(desk: MemoryDesk, buttons: MemoryButtons) -> Flask:
+def app(desk: WatchedDesk, buttons: MemoryButtons) -> Flask:
     return make_app(desk, buttons)
 
 
@@ -513,10 +500,14 @@ class Browser:
         data = {"csrf_token": self.token(page or path), **(data or {})}
         return self.post_bare(path, data, **kwargs)
 
-    def enter(self) -> None:
+    def enter(self, username: str = USERNAME) -> None:
         """Be signed in, without the work of checking a password."""
         with self.client.session_transaction(**self._over) as session:
-            session["sid"] = self._app.extensions["schoolgate"].sessions.begin(USERNAME, 1)
+            session["sid"] = self._app.extensions["schoolgate"].sessions.begin(username, 1)
+
+    def look(self, reason: str = "Weekly check") -> None:
+        """Say why one looks at activity."""
+        self.post("/activity/reason", {"reason": reason}, page="/activity")
 
     def sign_in(self, password: str = PASSWORD, username: str = USERNAME, **more: str):
         return self.post("/sign-in", {"username": username, "password": password, **more})
@@ -536,16 +527,73 @@ def stranger(browse: Callable[..., Browser]) -> Browser:
 
 
 @pytest.fixture
-def fresh(empty_desk: MemoryDesk, buttons: MemoryButtons) -> Browser:
+def fresh(empty_desk: WatchedDesk, buttons: MemoryButtons) -> Browser:
     """A browser in front of an appliance before its first run."""
     return Browser(make_app(empty_desk, buttons))
 
 
+def _entered(browse: Callable[..., Browser], username: str) -> Browser:
+    browser = browse()
+    browser.enter(username)
+    return browser
+
+
 @pytest.fixture
 def coordinator(browse: Callable[..., Browser]) -> Browser:
-    browser = browse()
-    browser.enter()
-    return browser
+    return _entered(browse, USERNAME)
+
+
+@pytest.fixture
+def head(browse: Callable[..., Browser]) -> Browser:
+    return _entered(browse, "h.example")
+
+
+@pytest.fixture
+def safeguarding(browse: Callable[..., Browser]) -> Browser:
+    return _entered(browse, "s.example")
+
+
+@pytest.fixture
+def technician(browse: Callable[..., Browser]) -> Browser:
+    return _entered(browse, "i.example")
+
+
+@pytest.fixture
+def governor(browse: Callable[..., Browser]) -> Browser:
+    return _entered(browse, "g.example")
+
+
+@pytest.fixture
+def teacher(browse: Callable[..., Browser]) -> Browser:
+    return _entered(browse, "t.example")
+
+
+@pytest.fixture
+def auditor(browse: Callable[..., Browser]) -> Browser:
+    return _entered(browse, "a.example")
+
+
+@pytest.fixture
+def settle(desk: WatchedDesk) -> Callable[[], None]:
+    """Have others approve the newest proposal, as far as it waits for somebody."""
+
+    def approve() -> None:
+        newest = desk.proposals(actor=USERNAME, limit=1)[0]
+        for approver in ("h.example", "s.example"):
+            if newest.state == "waiting":
+                newest = desk.answer(id=newest.id, approve=True, actor=approver)
+
+    return approve
+
+
+@pytest.fixture
+def lesson_on(full_desk: WatchedDesk, settle: Callable[[], None]) -> None:
+    """A lesson period, from 10:10 to 11:00 each day: at ``NOW`` it is on."""
+    value = {"title": "Period 2", "days": "Mon-Fri", "since": "10:10", "until": "11:00"}
+    change(
+        full_desk, Edit.of(("timetable", "periods", "periods-1"), None, value), reason="The bell"
+    )
+    settle()
 
 
 def free_port() -> int:
@@ -567,18 +615,26 @@ class RunningServer:
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}"
 
+    @property
+    def code(self) -> str:
+        """The first-run code; there until it has been used."""
+        return (self.folder.parent / "state" / "first-run-code").read_text("ascii").strip()
+
 
 @contextmanager
 def running_server(folder: Path, *, fresh: bool = False) -> Iterator[RunningServer]:
     """Run the server on loopback; ``fresh``: before the first run."""
     port, block_page_port = free_port(), free_port()
-    arguments = [str(folder), str(port), str(block_page_port), *(["--fresh"] if fresh else [])]
+    web = folder / "web"
+    web.mkdir(parents=True)
+    shutil.copytree(template("empty" if fresh else "full"), folder / "state")
+    arguments = [str(folder), str(port), str(block_page_port)]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([sys.executable, __file__, *arguments], stderr=said)
         try:
             for each in (port, block_page_port):
                 wait_for_port(each)
-            yield RunningServer(process, port, block_page_port, folder)
+            yield RunningServer(process, port, block_page_port, web)
         finally:
             process.terminate()
             process.wait(timeout=20)
@@ -617,21 +673,19 @@ def fresh_server(tmp_path: Path) -> Iterator[RunningServer]:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve a demonstration on loopback: FOLDER PORT BLOCK_PAGE_PORT [--fresh]."""
-    folder, port, block_page_port, *fresh = arguments
-    desk = MemoryDesk()
-    if not fresh:
-        set_up_school(desk)
-        fill(desk)
+    """Serve the school in FOLDER/state on loopback, with keys in FOLDER/web: FOLDER PORT BLOCK_PAGE_PORT."""
+    folder, port, block_page_port = arguments
     config = WebConfig(
         listen=("127.0.0.1", "::1"), port=int(port), block_page_port=int(block_page_port)
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     addresses = (ip_address("127.0.0.1"), ip_address("::1"))
-    serve(
-        WebSettings.of(config, Path(folder), addresses),
-        Services(desk, MemoryButtons(), FixedClock()),
-    )
+    with opened(Path(folder) / "state") as desk:
+        pretend(desk)
+        serve(
+            WebSettings.of(config, Path(folder) / "web", addresses),
+            Services(desk, MemoryButtons(), FixedClock()),
+        )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,19 @@ import re
 import pytest
 
 from gate_core.acceptable_use import ROWS
-from gate_core.desk import RefusedError
+from gate_core.edits import Edit
+from gate_core.written import shipped
+
+
+def send_on(browser, page, **fields: str):
+    """Send the form of a page that shows what a change means."""
+    sent = {
+        name: re.search(rf'name="{name}"[^>]*value="([^"]*)"', page.text)[1]
+        .replace("&#34;", '"')
+        .replace("&quot;", '"')
+        for name in ("csrf_token", "edits", "back")
+    }
+    return browser.post_bare("/proposals", sent | fields)
 
 
 def test_table_has_22_rows_and_five_columns_as_printed(coordinator):
@@ -20,6 +32,28 @@ def test_table_has_22_rows_and_five_columns_as_printed(coordinator):
     assert page.count("Locked<span") == 4
 
 
+def test_table_says_what_a_row_covers_or_that_people_have_to(coordinator, desk):
+    page = coordinator.get("/acceptable-use/ks2").text
+    bypass = re.search(r'id="bypass".*?</tr>', page, re.DOTALL)[0]
+    assert "VPN services" in bypass
+    assert "WireGuard" in bypass
+    edit = Edit.of(("rows", "video", "categories"), ["video"], [])
+    made = desk.propose(edits=(edit,), reason="x", actor="r.example")
+    for approver in ("h.example", "s.example"):
+        desk.answer(id=made.id, approve=True, actor=approver)
+    page = coordinator.get("/acceptable-use/ks2").text
+    assert "By supervision" in re.search(r'id="video".*?</tr>', page, re.DOTALL)[0]
+
+
+def test_overview_has_every_row_and_group(coordinator, desk):
+    page = coordinator.get("/acceptable-use").text
+    assert re.findall(r'<tr role="row" id="([\w-]+)">', page) == [row.id for row in ROWS]
+    assert page.count('class="sg-overview__cell"') == 22 * len(desk.groups())
+    assert (
+        'title="Video sharing, such as YouTube, Key Stage 2: acceptable at certain times"' in page
+    )
+
+
 def test_table_has_a_tab_for_each_group(coordinator, desk):
     page = coordinator.get("/acceptable-use/staff").text
     for group in desk.groups():
@@ -27,100 +61,144 @@ def test_table_has_a_tab_for_each_group(coordinator, desk):
     assert re.search(r'href="/acceptable-use/staff" aria-current="page"', page)
 
 
-def test_cell_changes_with_a_reason(coordinator, desk):
-    path = "/acceptable-use/ks2/video"
-    answer = coordinator.post(path, {"cell": "acceptable", "reason": "Science week"})
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/acceptable-use/ks2#video")
-    assert desk.cells["ks2"]["video"] == "acceptable"
-    assert (desk.entries[0].actor, desk.entries[0].reason) == ("r.example", "Science week")
-    assert "for Key Stage 2: acceptable." in coordinator.get("/acceptable-use/ks2").text
+def test_cell_shows_its_effect_before_anything_changes(coordinator, desk):
+    page = coordinator.post("/acceptable-use/ks2/video", {"cell": "acceptable"})
+    assert page.status_code == 200
+    assert "Key Stage 2 gains “Video sharing, such as YouTube”: now acceptable" in page.text
+    assert "One other person has to approve this first" in page.text
+    assert desk.cell("ks2", "video") == "times"
+    assert not desk.proposals(actor="r.example", waiting=True)
 
 
-@pytest.mark.parametrize(
-    ("sent", "error"),
-    [
-        ({"cell": "acceptable", "reason": ""}, "reason-error"),
-        ({"cell": "acceptable", "reason": " \n "}, "reason-error"),
-        ({"cell": "acceptable", "reason": "x" * 501}, "reason-error"),
-        ({"cell": "maybe", "reason": "Science week"}, "cell-error"),
-        ({"cell": "illegal", "reason": "Science week"}, "cell-error"),
-    ],
-)
-def test_cell_says_what_is_allowed_and_keeps_what_was_typed(coordinator, desk, sent, error: str):
-    page = coordinator.post("/acceptable-use/ks2/video", sent)
+def test_cell_that_opens_waits_for_somebody_else(coordinator, desk):
+    page = coordinator.post("/acceptable-use/ks2/video", {"cell": "acceptable"})
+    answer = send_on(coordinator, page, reason="Science week")
+    assert answer.headers["Location"] == "/acceptable-use/ks2#video"
+    after = coordinator.get("/acceptable-use/ks2").text
+    assert "waits, and nothing has changed yet. Waits for one more person to approve" in after
+    assert '<strong class="sg-badge">1<' in after
+    assert desk.cell("ks2", "video") == "times"
+    (made,) = desk.proposals(actor="r.example", waiting=True)
+    assert (made.username, made.reason) == ("r.example", "Science week")
+
+
+def test_cell_that_closes_is_in_force_at_once(coordinator, desk):
+    page = coordinator.post("/acceptable-use/ks2/video", {"cell": "unacceptable"})
+    assert "Nobody else has to approve this" in page.text
+    send_on(coordinator, page, reason="Science week is over")
+    assert desk.cell("ks2", "video") == "unacceptable"
+    after = coordinator.get("/acceptable-use/ks2").text
+    assert "In force now: Key Stage 2 loses “Video sharing, such as YouTube”" in after
+
+
+@pytest.mark.parametrize("cell", ["maybe", "illegal", "", "times"])
+def test_cell_says_what_is_allowed_beside_its_field(coordinator, cell: str):
+    page = coordinator.post("/acceptable-use/ks2/video", {"cell": cell})
     assert page.status_code == 422
-    assert f'id="{error}"' in page.text
-    assert desk.cells["ks2"]["video"] == "times"
-    if sent["reason"].strip():
-        assert sent["reason"] in page.text
-    if sent["cell"] == "acceptable":
-        assert re.search(r'value="acceptable"\s+checked', page.text)
-
-
-def test_cell_shows_what_the_desk_refuses(coordinator, desk, monkeypatch: pytest.MonkeyPatch):
-    def refuse(**_: object) -> None:
-        raise RefusedError("two people must approve this", "cell")
-
-    monkeypatch.setattr(desk, "set_cell", refuse)
-    page = coordinator.post(
-        "/acceptable-use/ks2/video", {"cell": "acceptable", "reason": "Science week"}
-    )
-    assert page.status_code == 422
-    assert "Two people must approve this" in page.text
-    assert "Science week" in page.text
+    assert 'id="cell-error"' in page.text
+    assert 'href="#cell"' in page.text
 
 
 def test_cell_of_a_locked_row_says_why_and_has_no_form(coordinator):
     page = coordinator.get("/acceptable-use/ks2/grooming").text
     assert "nobody can open it" in page
-    assert 'name="reason"' not in page
+    assert 'name="cell"' not in page
 
 
 def test_cell_of_a_locked_row_cannot_be_changed(coordinator, desk):
-    answer = coordinator.post(
-        "/acceptable-use/ks2/grooming",
-        {"cell": "acceptable", "reason": "x"},
-        page="/acceptable-use/ks2/video",
+    page = coordinator.post(
+        "/acceptable-use/ks2/grooming", {"cell": "acceptable"}, page="/acceptable-use/ks2/video"
     )
-    assert answer.status_code == 422
-    assert desk.cells["ks2"]["grooming"] == "illegal"
-
-
-def test_cell_lost_when_the_steward_goes_is_a_plain_page(coordinator, desk):
-    token = coordinator.token("/acceptable-use/ks2/video")
-    desk.away = True
-    answer = coordinator.post_bare(
-        "/acceptable-use/ks2/video", {"cell": "acceptable", "reason": "x", "csrf_token": token}
-    )
-    assert answer.status_code == 503
-    desk.away = False
-    assert desk.cells["ks2"]["video"] == "times"
-
-
-def test_cell_carries_what_it_was_shown_with(coordinator):
-    page = coordinator.get("/acceptable-use/ks2/video").text
-    assert re.search(r'name="was" type="hidden" value="times"', page)
-
-
-def test_cell_changed_meanwhile_is_refused_once_with_what_it_says_now(coordinator, desk):
-    desk.set_cell(group="ks2", row="video", cell="unacceptable", reason="x", actor="r.example")
-    before = len(desk.entries)
-    sent = {"cell": "acceptable", "reason": "Science week", "was": "times"}
-    page = coordinator.post("/acceptable-use/ks2/video", sent)
     assert page.status_code == 422
-    assert "it now says “Unacceptable”" in page.text
-    assert "Science week" in page.text
-    assert desk.cells["ks2"]["video"] == "unacceptable"
-    assert len(desk.entries) == before
-    assert re.search(r'name="was" type="hidden" value="unacceptable"', page.text)
-    sent["was"] = "unacceptable"
-    assert coordinator.post("/acceptable-use/ks2/video", sent).status_code == 302
+    assert "this row is illegal content" in page.text
+    assert 'name="reason"' not in page.text
+    edit = Edit.of(("groups", "ks2", "cells", "grooming"), "illegal", "acceptable")
+    token = coordinator.token("/acceptable-use/ks2/video")
+    edits = f'[[["{edit.path[0]}","ks2","cells","grooming"],"\\"illegal\\"","\\"acceptable\\""]]'
+    page = coordinator.post_bare(
+        "/proposals", {"csrf_token": token, "edits": edits, "reason": "x", "back": ""}
+    )
+    assert page.status_code == 422
+    assert desk.cell("ks2", "grooming") == "illegal"
 
 
-def test_cell_saved_as_it_is_says_so_and_records_nothing(coordinator, desk):
-    before = len(desk.entries)
-    sent = {"cell": "times", "reason": "Science week", "was": "times"}
-    assert coordinator.post("/acceptable-use/ks2/video", sent).status_code == 302
-    page = coordinator.get("/acceptable-use/ks2").text
-    assert "for Key Stage 2 was already acceptable at certain times." in page
-    assert len(desk.entries) == before
+def test_cell_is_shown_without_a_form_to_who_may_not_propose(governor):
+    page = governor.get("/acceptable-use/ks2/video").text
+    assert "Acceptable at certain times: Open only at the times" in page
+    assert 'name="cell"' not in page
+    answer = governor.post(
+        "/acceptable-use/ks2/video", {"cell": "acceptable"}, page="/acceptable-use"
+    )
+    assert answer.status_code == 403
+
+
+def test_cell_changed_meanwhile_is_refused(coordinator, desk):
+    page = coordinator.post("/acceptable-use/ks2/video", {"cell": "acceptable"})
+    edit = Edit.of(("groups", "ks2", "cells", "video"), "times", "unacceptable")
+    desk.propose(edits=(edit,), reason="x", actor="h.example")
+    again = send_on(coordinator, page, reason="Science week")
+    assert again.status_code == 422
+    assert "omebody has changed this since" in again.text
+    assert desk.cell("ks2", "video") == "unacceptable"
+
+
+def test_cell_tells_what_changed_here(governor, full_desk):
+    page = governor.get("/acceptable-use/ks2/games").text
+    assert (
+        "acceptable at certain times → unacceptable, because “Too many asked for games in lessons.”"
+        in page
+    )
+    assert "What changed here" not in governor.get("/acceptable-use/ks2/video").text
+
+
+def test_new_row_is_shown_and_comes_into_force(coordinator, head, desk):
+    page = coordinator.post(
+        "/rows/new", {"title": "Smart watches", "note": "They film.", "services": "spotify"}
+    )
+    assert page.status_code == 200
+    assert "Row “Smart watches” added" in page.text
+    send_on(coordinator, page, reason="Parents asked")
+    (made,) = desk.proposals(actor="r.example", waiting=True)
+    desk.answer(id=made.id, approve=True, actor="h.example")
+    row = desk.written().rows["smart-watches"]
+    assert (row.number, row.services, row.note) == (23, ("spotify",), "They film.")
+    assert "Smart watches" in coordinator.get("/acceptable-use/ks2").text
+
+
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        ({"title": ""}, "title-error"),
+        ({"title": "x" * 301}, "title-error"),
+        ({"title": "x", "note": "x" * 501}, "note-error"),
+        ({"title": "x", "categories": "child-abuse"}, "categories-error"),
+        ({"title": "x", "services": "no-such"}, "services-error"),
+    ],
+)
+def test_new_row_says_what_is_allowed(coordinator, sent: dict[str, str], error: str):
+    page = coordinator.post("/rows/new", sent)
+    assert page.status_code == 422
+    assert f'id="{error}"' in page.text
+
+
+def test_row_is_worded_anew(coordinator, desk):
+    page = coordinator.post("/rows/video", {"title": "Watching films", "categories": "video"})
+    assert "A row is worded “Watching films”, before “Video sharing, such as YouTube”" in page.text
+    send_on(coordinator, page, reason="As printed")
+    (made,) = desk.proposals(actor="r.example", waiting=True)
+    assert [edit.path for edit in made.edits] == [("rows", "video", "title")]
+
+
+def test_row_as_it_is_says_so(coordinator):
+    row = shipped().rows["video"]
+    page = coordinator.post("/rows/video", {"title": row.title, "categories": row.categories[0]})
+    assert page.status_code == 422
+    assert "Nothing is different" in page.text
+
+
+def test_row_of_illegal_content_cannot_be_worded(coordinator):
+    page = coordinator.get("/rows/grooming").text
+    assert "Nobody can change it" in page
+    assert 'name="title"' not in page
+    answer = coordinator.post("/rows/grooming", {"title": "Fine"}, page="/rows/video")
+    assert answer.status_code == 403

@@ -71,16 +71,16 @@ def heading(browser: webdriver.Chrome, words: str) -> None:
     assert size["cssContentSize"]["width"] <= size["cssLayoutViewport"]["clientWidth"]
 
 
-def sign_in(browser: webdriver.Chrome, server, known) -> None:
-    browser.get(server.url)
+def sign_in(browser: webdriver.Chrome, server, known, username: str = "") -> None:
+    browser.get(f"{server.url}/sign-in")
     heading(browser, "Sign in")
-    fill_in(browser, username=known.username, password=known.password)
+    fill_in(browser, username=username or known.username, password=known.password)
     press(browser, "Sign in")
     heading(browser, "Today at Example Primary School")
 
 
 def test_first_run_then_sign_out_and_in(chromium, fresh_server, known):
-    chromium.get(f"{fresh_server.url}/first-run?code={known.code}")
+    chromium.get(f"{fresh_server.url}/first-run?code={fresh_server.code}")
     heading(chromium, "Set up Schoolgate")
     fill_in(
         chromium,
@@ -114,18 +114,61 @@ def test_javascript_is_on_or_off_as_these_tests_say(chromium, server, scripts: b
         assert "js-enabled" not in body.get_attribute("class")
 
 
-def test_a_cell_changes_with_a_reason(chromium, server, known):
+def test_a_change_is_proposed_approved_by_somebody_else_and_in_force(chromium, server, known):
     sign_in(chromium, server, known)
     chromium.get(f"{server.url}/acceptable-use/ks2")
     heading(chromium, "Acceptable use")
     chromium.find_element(By.CSS_SELECTOR, "#video .sg-matrix__change a").click()
     heading(chromium, "22. Video sharing, such as YouTube")
-    chromium.find_element(By.CSS_SELECTOR, "label[for=cell-0], label[for=cell]").click()
+    chromium.find_element(By.CSS_SELECTOR, "label[for=cell]").click()
+    press(chromium, "Show what this changes")
+    heading(chromium, "Check this change")
     fill_in(chromium, reason="Science week")
-    press(chromium, "Save")
+    press(chromium, "Ask for approval")
     heading(chromium, "Acceptable use")
+    assert "nothing has changed yet" in banner(chromium)
+    cell = chromium.find_element(By.CSS_SELECTOR, "#video .sg-matrix__cell--on")
+    assert "sg-matrix__cell--times" in cell.get_attribute("class")
+
+    press(chromium, "Sign out")
+    sign_in(chromium, server, known, "h.example")
+    chromium.get(f"{server.url}/proposals")
+    heading(chromium, "Changes")
+    chromium.find_element(By.CSS_SELECTOR, "table a").click()
+    assert "Science week" in chromium.find_element(By.TAG_NAME, "main").text
+    press(chromium, "Approve")
+    assert "Approved, and in force now" in banner(chromium)
+    chromium.get(f"{server.url}/acceptable-use/ks2")
     cell = chromium.find_element(By.CSS_SELECTOR, "#video .sg-matrix__cell--on")
     assert "sg-matrix__cell--acceptable" in cell.get_attribute("class")
+
+
+def banner(browser: webdriver.Chrome) -> str:
+    return browser.find_element(By.CLASS_NAME, "govuk-notification-banner").text
+
+
+def test_a_service_is_blocked_in_one_form(chromium, server, known):
+    sign_in(chromium, server, known)
+    chromium.get(f"{server.url}/exceptions?text=snap")
+    heading(chromium, "Services and exceptions")
+    chromium.find_element(By.CSS_SELECTOR, "a[href*='block&service=snapchat']").click()
+    heading(chromium, "Allow or block for a while")
+    Select(chromium.find_element(By.NAME, "whom")).select_by_visible_text("Key Stage 2")
+    chromium.find_element(By.CSS_SELECTOR, "label[for=until]").click()
+    fill_in(chromium, reason="A dare is going round")
+    press(chromium, "Save")
+    heading(chromium, "Services and exceptions")
+    assert "In force now: Block Snapchat" in banner(chromium)
+
+
+def test_a_change_is_tried_on_past_days(chromium, server, known):
+    sign_in(chromium, server, known)
+    chromium.get(f"{server.url}/proposals")
+    chromium.find_element(By.CSS_SELECTOR, "table a").click()
+    press(chromium, "Try it")
+    heading(chromium, "What would have changed")
+    # With JavaScript the page follows by itself; without, it is loaded again and again.
+    assert chromium.find_element(By.CSS_SELECTOR, "main > .govuk-body-l").text.startswith("Of ")
 
 
 def test_pause_and_end(chromium, server, known):
@@ -168,12 +211,22 @@ def test_a_page_that_loses_the_box_says_so(chromium, server, known):
 def test_no_page_is_wider_than_the_screen(chromium, server, known):
     sign_in(chromium, server, known)
     for path, words in (
+        ("/acceptable-use", "Acceptable use"),
         ("/acceptable-use/ks2", "Acceptable use"),
+        ("/rows/bypass", "10. Getting round the filtering or other safeguards"),
+        ("/exceptions", "Services and exceptions"),
+        ("/exceptions/new", "Allow or block for a while"),
+        ("/policy-text", "Policy text"),
+        ("/policy-text/table", "Paste a table"),
+        ("/proposals", "Changes"),
+        ("/record/check", "Record"),
+        ("/times", "Times"),
+        ("/people", "People"),
+        ("/accounts", "Accounts"),
         ("/devices", "Devices"),
         ("/devices/3e:1f:a0:00:53:41", "A device without a name"),
-        ("/activity", "Activity"),
+        ("/activity", "Why do you look?"),
         ("/why?client=ks2&name=www.games.example", "Check a site"),
-        ("/changes", "Changes"),
         ("/cannot-see", "What this box cannot see"),
     ):
         chromium.get(server.url + path)
@@ -183,18 +236,19 @@ def test_no_page_is_wider_than_the_screen(chromium, server, known):
 def test_no_long_name_or_reason_makes_a_page_wider_than_the_screen(chromium, server, known):
     sign_in(chromium, server, known)
     chromium.get(f"{server.url}/devices/00:00:5e:00:53:10")
-    fill_in(chromium, name="W" * 60)
+    fill_in(chromium, name="W" * 60, reason="W" * 500)
     press(chromium, "Save")
     heading(chromium, "Devices")
-    assert "W" * 60 in chromium.find_element(By.CLASS_NAME, "govuk-notification-banner").text
+    assert "W" * 60 in banner(chromium)
     chromium.get(f"{server.url}/acceptable-use/ks2/video")
-    chromium.find_element(By.CSS_SELECTOR, "label[for=cell-0], label[for=cell]").click()
+    chromium.find_element(By.CSS_SELECTOR, "label[for=cell]").click()
+    press(chromium, "Show what this changes")
     fill_in(chromium, reason="W" * 500)
-    press(chromium, "Save")
+    press(chromium, "Ask for approval")
     heading(chromium, "Acceptable use")
     for path, words in (
-        ("/changes", "Changes"),
-        ("/activity", "Activity"),
+        ("/record", "Record"),
+        ("/proposals", "Changes"),
         ("/", "Today at Example Primary School"),
         ("/devices/00:00:5e:00:53:10", "W" * 60),
     ):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gate_webui import http
-from gate_webui.http import MAX_BODY_OCTETS, Application, Ends, converse
+from gate_webui.http import MAX_BODY_OCTETS, MAX_LARGE_BODY_OCTETS, Application, Ends, converse
 
 ENDS = Ends("192.0.2.10", "192.0.2.2", 8443, "https")
 
@@ -40,7 +40,7 @@ class Recorder:
         return [self.body]
 
 
-def talk(octets: bytes, app=None, busy: list | None = None) -> bytes:
+def talk(octets: bytes, app=None, busy: list | None = None, roomy: tuple[str, ...] = ()) -> bytes:
     """Send ``octets``, then the end of the stream; return what comes back."""
 
     async def run() -> bytes:
@@ -48,7 +48,7 @@ def talk(octets: bytes, app=None, busy: list | None = None) -> bytes:
         reader.feed_data(octets)
         reader.feed_eof()
         with ThreadPoolExecutor(1) as pool:
-            application = Application(app or Recorder(), pool)
+            application = Application(app or Recorder(), pool, frozenset(roomy))
             await converse(
                 reader, writer, ENDS, application, (busy if busy is not None else []).append
             )
@@ -273,3 +273,45 @@ def test_converse_answers_are_what_h11_reads():
         h11.Data,
         h11.EndOfMessage,
     ]
+
+
+@pytest.mark.parametrize(
+    ("target", "octets", "status"),
+    [
+        ("/import", MAX_BODY_OCTETS + 1, b"200"),
+        ("/import?x=1", MAX_LARGE_BODY_OCTETS, b"200"),
+        ("/import", MAX_LARGE_BODY_OCTETS + 1, b"413"),
+        ("/import/more", MAX_BODY_OCTETS + 1, b"413"),
+        ("/", MAX_BODY_OCTETS + 1, b"413"),
+    ],
+)
+def test_converse_takes_large_bodies_where_there_is_room_only(
+    target: str, octets: int, status: bytes
+):
+    head = f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {octets}\r\n\r\n".encode()
+    sent = talk(head + b"x" * octets, roomy=("/import",))
+    assert sent.split(b" ")[1] == status
+
+
+def test_converse_receives_four_large_bodies_at_a_time():
+    async def run() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            application = Application(Recorder(), pool, frozenset(("/import",)))
+            readers = [asyncio.StreamReader() for _ in range(6)]
+            tasks = []
+            for reader in readers:
+                reader.feed_data(
+                    b"POST /import HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n"
+                    + b"x" * 70_000
+                )
+                talking = converse(reader, Writer(), ENDS, application, lambda _: None)
+                tasks.append(asyncio.create_task(talking))
+            while not application.large.locked():
+                await asyncio.sleep(0)
+            for reader in readers:
+                reader.feed_data(b"x" * 30_000)
+                reader.feed_eof()
+            await asyncio.gather(*tasks)
+            return len(application.wsgi.bodies)
+
+    assert asyncio.run(run()) == 6

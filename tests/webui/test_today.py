@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 
 from gate_core.desk import Component, RefusedError
+from gate_core.events import Event, Source
 
 
 def poll(coordinator, page: str):
@@ -17,8 +18,8 @@ def test_page_says_that_filtering_works(coordinator, full_desk):
 
 
 def test_page_says_what_is_not_covered(coordinator, full_desk):
-    full_desk.mode = "resolver"
-    full_desk.uncovered = ("A device that uses another resolver is not stopped.",)
+    uncovered = ("A device that uses another resolver is not stopped.",)
+    full_desk.shown |= {"mode": "resolver", "uncovered": uncovered}
     page = coordinator.get("/").text
     assert "Names only." in page
     assert "A device that uses another resolver is not stopped." in page
@@ -32,7 +33,7 @@ def test_page_mirrors_the_panel_with_its_rhythm(coordinator, full_desk):
 
 
 def test_page_with_real_pins_has_no_button_to_press(coordinator, full_desk):
-    full_desk.panel = replace(full_desk.panel, virtual=False)
+    full_desk.shown["panel"] = replace(full_desk.status().panel, virtual=False)
     assert "Press the pause button" not in coordinator.get("/").text
 
 
@@ -43,7 +44,7 @@ def test_live_says_nothing_while_nothing_changes(coordinator, full_desk):
 
 def test_live_brings_the_part_that_changed_and_no_other(coordinator, full_desk):
     page = coordinator.get("/").text
-    full_desk.counts = (41_209, 1_377, 46, 1_062_937)
+    full_desk.shown["allowed_today"] = 41_209
     answer = poll(coordinator, page)
     assert answer.status_code == 200
     assert re.findall(r'id="part-(\w+)"', answer.text) == ["counts"]
@@ -65,11 +66,9 @@ def test_live_tells_that_the_steward_is_away_and_when_it_is_back(coordinator, fu
 
 def test_live_turns_red_when_a_part_dies(coordinator, full_desk):
     page = coordinator.get("/").text
-    full_desk.filtering = False
-    full_desk.components = (
-        Component("dns", "down", "Site names get no answer."),
-        *full_desk.components[1:],
-    )
+    ill = Component("dns", "down", "Site names get no answer.")
+    components = (ill, *full_desk.shown["components"][1:])
+    full_desk.shown |= {"filtering": False, "components": components}
     answer = poll(coordinator, page)
     assert "Filtering is not fully working" in answer.text
     assert "Site names get no answer." in answer.text
@@ -78,17 +77,19 @@ def test_live_turns_red_when_a_part_dies(coordinator, full_desk):
 def test_start_pause_pauses_for_the_minutes_asked(coordinator, full_desk):
     answer = coordinator.post("/pause", {"minutes": "45", "group": "ks2"}, page="/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
-    assert full_desk.pause.groups == ("ks2",)
-    assert full_desk.pause.until == "2027-01-12T11:26:07+00:00"
-    assert full_desk.pause.by == "r.example"
+    pause = full_desk.status().pause
+    assert pause.groups == ("ks2",)
+    assert pause.until == "2027-01-12T11:26:07+00:00"
+    assert pause.by == "r.example"
     page = coordinator.get("/").text
     assert "Internet pause is on" in page
     assert "(45 minutes left)" in page
+    assert "Started by Robin Example" in page
 
 
 def test_start_pause_without_a_group_reaches_all_that_the_button_does(coordinator, full_desk):
     coordinator.post("/pause", {"minutes": "5"}, page="/")
-    assert full_desk.pause.groups == ("ks1", "ks2", "guest", "quarantine")
+    assert full_desk.status().pause.groups == ("guest", "ks1", "ks2", "quarantine")
 
 
 def test_start_pause_says_what_is_allowed_and_keeps_what_was_typed(coordinator, full_desk):
@@ -99,14 +100,14 @@ def test_start_pause_says_what_is_allowed_and_keeps_what_was_typed(coordinator, 
         assert "whole number of minutes from 1 to 480" in page.text
         assert f'value="{typed}"' in page.text or not typed
         assert re.search(r'value="ks2"\s+selected', page.text)
-    assert full_desk.pause is None
+    assert full_desk.status().pause is None
 
 
 def test_start_pause_refuses_a_group_that_is_not_offered(coordinator, full_desk):
     assert (
         coordinator.post("/pause", {"minutes": "5", "group": "staff"}, page="/").status_code == 422
     )
-    assert full_desk.pause is None
+    assert full_desk.status().pause is None
 
 
 def test_start_pause_shows_what_the_desk_refuses(coordinator, full_desk, monkeypatch):
@@ -122,12 +123,53 @@ def test_start_pause_shows_what_the_desk_refuses(coordinator, full_desk, monkeyp
 def test_end_pause_ends_it(coordinator, full_desk):
     coordinator.post("/pause", {"minutes": "5"}, page="/")
     assert coordinator.post("/pause/end", page="/").status_code == 302
-    assert full_desk.pause is None
+    assert full_desk.status().pause is None
 
 
-def test_end_pause_twice_says_so(coordinator, full_desk):
-    coordinator.post("/pause/end", page="/")
-    assert "No internet pause is on." in coordinator.get("/").text
+def test_end_pause_with_none_on_does_nothing(coordinator, full_desk):
+    answer = coordinator.post("/pause/end", page="/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+
+
+def test_page_tells_of_a_room_that_is_paused_and_of_others(head, full_desk):
+    full_desk.start_pause(rooms=("ict",), minutes=60, why="Assembly", actor="r.example")
+    page = head.get("/").text
+    assert "For <strong>ICT room</strong>" in page
+    assert ": Assembly." in page
+    assert "2 pauses are on" not in page
+    full_desk.start_pause(groups=("ks1",), minutes=30, actor="r.example")
+    page = head.get("/").text
+    assert "2 pauses are on" in page
+    assert "End all pauses" in page
+    head.post("/pause/end", page="/")
+    assert full_desk.acts().pauses == ()
+
+
+def test_page_leads_a_teacher_to_their_class(teacher, full_desk):
+    page = teacher.get("/").text
+    assert 'href="/my-class"' in page
+    assert "Press the pause button" not in page
+    assert 'action="/pause"' not in page
+    assert teacher.post("/pause", {"minutes": "5"}, page="/").status_code == 422
+    assert teacher.post("/panel/press", page="/").status_code == 403
+    assert full_desk.acts().pauses == ()
+
+
+def test_page_offers_no_pause_to_a_governor(governor, full_desk, buttons):
+    page = governor.get("/").text
+    assert 'action="/pause"' not in page
+    assert "Last decisions" not in page
+    for path in ("/pause", "/pause/end", "/panel/press"):
+        assert governor.post(path, {"minutes": "5"}, page="/").status_code == 403
+    assert buttons.pressed == []
+
+
+def test_page_shows_last_decisions_to_who_has_said_why(coordinator, full_desk):
+    assert "Say why you look" in coordinator.get("/").text
+    coordinator.look()
+    page = coordinator.get("/").text
+    assert "Say why you look" not in page
+    assert "www.games.example" in page
 
 
 def test_press_presses_the_button(coordinator, full_desk, buttons):
@@ -153,12 +195,15 @@ def test_page_says_what_its_counts_count(coordinator, full_desk):
     assert "One visit to a site makes several" in page
 
 
-def test_page_shows_one_visit_once(coordinator, full_desk):
-    first = full_desk.records[0]
-    full_desk.records[:1] = [
-        replace(first, id=id_, kind=kind, source=source, count=1)
-        for id_, kind, source in ((993, "tls", "firewall"), (992, "AAAA", "dns"), (991, "A", "dns"))
-    ]
+def test_page_shows_one_visit_once(coordinator, full_desk, known):
+    at_ms = int(known.now.timestamp() * 1000)
+    full_desk.steward.activity.append(
+        Event(at_ms, source, "192.0.2.10", "", "Laptop 7", "ks2", "new.example", kind,
+              "allow", "default", "default:ks2", 0, 1, 1)
+        for source, kind in ((Source.DNS, "A"), (Source.DNS, "AAAA"), (Source.FIREWALL, "tls"))
+    )  # fmt: skip
+    coordinator.look()
     last = coordinator.get("/").text.split("Last decisions")[1]
     assert len(re.findall("<tr role=.row. class", last)) == 10
+    assert last.count("new.example<span") == 1
     assert "Looked up 2 times, connected" in last

@@ -1,22 +1,32 @@
 from datetime import datetime
+from typing import get_args
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from gate_core.acceptable_use import Cell
-from gate_core.desk import ActivityRecord, Component, Lamp, PauseView, Status
+from gate_core.desk import ActivityRecord, Component, Lamp, PauseView, ProposalState, Status
 from gate_core.policy import PLACES
+from gate_core.record import Entry
 from gate_webui.words import (
     CELL_WORDS,
     PLACE_WORDS,
+    PROPOSAL_WORDS,
+    SHORT_WORDS,
+    Titles,
+    approvers_of,
+    capitalize_first,
     clock_time,
+    entry_words,
     exact_time,
     headline,
     lamp_words,
     minutes_left,
+    role_words,
     thousands,
     visits,
     when,
+    with_times,
 )
 
 NOW = datetime(2027, 1, 12, 10, 41, 7, tzinfo=ZoneInfo("Europe/London"))
@@ -34,7 +44,8 @@ def status(
         version=1,
         filtering=filtering,
         components=tuple(Component(n, s, "") for n, s in zip(names, states, strict=False)),
-        pause=PauseView(("ks1",), "", "", "button", on_the_wire) if pause else None,
+        pause=PauseView("1", ("ks1",), (), "", "", "button", "", on_the_wire) if pause else None,
+        waiting=0,
         allowed_today=0,
         blocked_today=0,
         devices_today=0,
@@ -154,7 +165,8 @@ def test_thousands_has_commas():
 
 
 def test_every_cell_and_place_has_words():
-    assert set(CELL_WORDS) == {cell.value for cell in Cell}
+    assert set(CELL_WORDS) == set(SHORT_WORDS) == {cell.value for cell in Cell}
+    assert set(PROPOSAL_WORDS) == set(get_args(ProposalState))
     assert set(PLACE_WORDS) == {place for place, _ in PLACES}
 
 
@@ -202,3 +214,91 @@ def test_visits_keeps_apart_what_came_later_and_what_has_no_name():
 
 def test_visits_says_what_was_tried_and_stopped():
     assert visits([record("09", "firewall", action="block")])[0].how == "Tried to connect"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("until 2027-01-12T10:51:07+00:00", "until today, 10:51"),
+        ("Block a.example until 2027-02-05T15:30", "Block a.example until 5 February 2027, 15:30"),
+        ("from 2027-01-11T09:00 on", "from yesterday, 09:00 on"),
+        ("2027-13-45T99:99", "2027-13-45T99:99"),
+        ("on 2027-01-12", "on 2027-01-12"),
+    ],
+)
+def test_with_times_tells_times_in_words(text: str, words: str):
+    assert with_times(text, NOW) == words
+
+
+def test_capitalize_first_leaves_names_alone():
+    assert capitalize_first("the Head of Year 5") == "The Head of Year 5"
+    assert capitalize_first("") == ""
+
+
+def test_role_words_keeps_what_it_does_not_know():
+    assert role_words("safeguarding") == "Safeguarding lead"
+    assert role_words("caretaker") == "Caretaker"
+
+
+TITLES = Titles(
+    groups={"ks1": "Key Stage 1", "ks2": "Key Stage 2"},
+    devices={"00:00:5e:00:53:10": "Laptop 7"},
+    people={"r.example": "Robin Example", "h.example": "Harper Example"},
+)
+
+
+def entry(**values: str) -> Entry:
+    texts = dict.fromkeys(
+        ("actor", "role", "action", "subject", "before", "after", "reason", "approvers"), ""
+    )
+    return Entry(
+        number=1, at="", at_utc="", version=1, policy="", previous="", hash="", **texts | values
+    )
+
+
+@pytest.mark.parametrize(
+    ("actor", "who"),
+    [
+        ("r.example", "Robin Example"),
+        ("gone.example", "gone.example"),
+        ("button", "The button on the panel"),
+        ("the appliance", "The box itself"),
+        ("command line (root)", "The command line of the box (root)"),
+        ("command line (1000)", "The command line of the box"),
+    ],
+)
+def test_entry_words_name_who_it_was(actor: str, who: str):
+    assert entry_words(entry(actor=actor), TITLES, NOW).who == who
+
+
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        ("ks1, ks2", "Key Stage 1, Key Stage 2"),
+        ("00:00:5e:00:53:10", "Laptop 7"),
+        ("h.example", "Harper Example"),
+        ("to entry 7", "to entry 7"),
+    ],
+)
+def test_entry_words_have_titles_for_ids(subject: str, words: str):
+    assert entry_words(entry(subject=subject), TITLES, NOW).subject == words
+
+
+def test_entry_words_keep_the_form_of_the_policy_apart():
+    given = entry(
+        action="changed the policy",
+        before='a.b: "x"',
+        after='a.b: "y"',
+        approvers="h.example (head)",
+    )
+    words = entry_words(given, TITLES, NOW)
+    assert (words.before, words.after) == ("", "")
+    assert words.written == 'Before:\na.b: "x"\n\nAfter:\na.b: "y"'
+    assert words.approvers == "Harper Example (Head teacher)"
+    assert approvers_of(given) == ("h.example",)
+
+
+def test_entry_words_of_other_acts_say_times_in_words():
+    given = entry(action="started the internet pause", after="until 2027-01-12T10:51:07+00:00")
+    words = entry_words(given, TITLES, NOW)
+    assert (words.after, words.written) == ("until today, 10:51", "")

@@ -1,76 +1,172 @@
-"""The acceptable-use table as the school printed it, a tab for each group; a cell is changed with a reason."""
+"""The acceptable-use table as the school printed it: all groups beside each other, and a tab for each.
+
+A cell or a row is changed by a proposal; rows of illegal content have no way to change.
+"""
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, flash, redirect, render_template, url_for
+import re
+from dataclasses import asdict
+from typing import Any, Final
+
+from flask import Blueprint, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from gate_core.acceptable_use import Cell
-from gate_core.desk import GroupView, RefusedError
-from gate_webui import access
-from gate_webui.forms import CellForm, carry_out, offer
+from gate_core.categories import CATEGORIES, ILLEGAL_MASK
+from gate_core.desk import ProposalView, RowView
+from gate_core.edits import Edit, free_id
+from gate_core.roles import Act
+from gate_core.services import SERVICES
+from gate_core.written import RowText
+from gate_webui import access, proposals
+from gate_webui.forms import offer
+from gate_webui.policy_forms import CellForm, RowForm
+from gate_webui.proposing import need
 from gate_webui.words import CELL_WORDS
 
-bp = Blueprint("acceptable_use", __name__, url_prefix="/acceptable-use")
+bp = Blueprint("acceptable_use", __name__)
+
+_LATEST: Final = 200
+"""Changes that are looked through for those of a cell."""
+
+_NEW_ROW: Final = (
+    "A new row is “unacceptable” for every group at first. Change its cells afterwards."
+)
 
 
-@bp.get("")
+@bp.get("/acceptable-use")
+@access.needs(Act.SEE_POLICY)
 def index() -> ResponseReturnValue:
-    """Show the table of the first group."""
-    return _table(access.kept().services.desk.groups(), None)
+    """Show the table of all groups."""
+    desk = access.kept().services.desk
+    return render_template("acceptable_use_all.html", groups=desk.groups(), rows=desk.rows())
 
 
-@bp.get("/<group>")
+@bp.get("/acceptable-use/<group>")
+@access.needs(Act.SEE_POLICY)
 def table(group: str) -> ResponseReturnValue:
     """Show the table of one group."""
-    return _table(access.kept().services.desk.groups(), group)
-
-
-def _table(groups: tuple[GroupView, ...], wanted: str | None) -> ResponseReturnValue:
-    group = next((g for g in groups if wanted in {None, g.id}), None)
-    if group is None:
+    desk = access.kept().services.desk
+    groups = desk.groups()
+    its = next((g for g in groups if g.id == group), None)
+    if its is None:
         abort(404)
-    rows = access.kept().services.desk.rows()
-    return render_template("acceptable_use.html", groups=groups, group=group, rows=rows)
+    return render_template("acceptable_use.html", groups=groups, group=its, rows=desk.rows())
 
 
-@bp.route("/<group>/<row>", methods=["GET", "POST"])
+@bp.route("/acceptable-use/<group>/<row>", methods=["GET", "POST"])
+@access.needs(Act.SEE_POLICY)
 def cell(group: str, row: str) -> ResponseReturnValue:
-    """Show one cell, and change it."""
+    """Show one cell, and what another one would mean."""
     desk = access.kept().services.desk
     its_group = next((g for g in desk.groups() if g.id == group), None)
-    its_row = next((r for r in desk.rows() if r.id == row), None)
-    if its_group is None or its_row is None:
+    its_row = _find(row)
+    if request.method == "POST":
+        need(Act.PROPOSE)
+    if its_group is None:
         abort(404)
     now = its_group.cells.get(row, Cell.UNACCEPTABLE.value)
-    form = CellForm(cell=now, was=now)
+    form = CellForm(cell=now)
     offered = {id_: words for id_, words in CELL_WORDS.items() if id_ != Cell.ILLEGAL.value}
     offer(form.cell, [(id_, heading) for id_, (heading, _) in offered.items()])
-
-    def change() -> None:
-        if form.cell.data == now:
-            return
-        if form.was.data and form.was.data != now:
-            form.was.data = now
-            raise RefusedError(
-                "somebody has changed this since you opened the page:"
-                f" it now says “{CELL_WORDS[now][0]}”. Nothing was saved. Choose again",
-                "cell",
+    if form.validate_on_submit():
+        if form.cell.data != now:
+            edit = Edit.of(
+                ("groups", group, "cells", row), its_group.cells.get(row), form.cell.data
             )
-        desk.set_cell(
-            group=group,
-            row=row,
-            cell=form.cell.data,
-            reason=form.reason.data,
-            actor=access.person().username,
-        )
-
-    if carry_out(form, change):
-        cell_words = CELL_WORDS[form.cell.data][0].lower()
-        verb = " was already" if form.cell.data == now else ":"
-        flash(f"“{its_row.title}” for {its_group.title}{verb} {cell_words}.")
-        return redirect(url_for("acceptable_use.table", group=group, _anchor=row))
+            back = url_for("acceptable_use.table", group=group, _anchor=row)
+            return proposals.review((edit,), back=back)
+        form.cell.errors = ["This is what it says already. Choose another, or go back."]
     page = render_template(
-        "cell.html", group=its_group, row=its_row, now=now, offered=offered, form=form
+        "cell.html",
+        group=its_group,
+        row=its_row,
+        now=now,
+        offered=offered,
+        form=form,
+        history=_history(("groups", group, "cells", row)),
     )
     return page, 422 if form.errors else 200
+
+
+@bp.route("/rows/new", methods=["GET", "POST"])
+def new_row() -> ResponseReturnValue:
+    """Add a row."""
+    need(Act.PROPOSE)
+    form = _row_form(None)
+    if form.validate_on_submit():
+        rows = access.kept().services.desk.written().rows
+        slug = re.sub("[^a-z0-9]+", "-", form.title.data.lower()).strip("-")[:32].strip("-")
+        id_ = slug if slug and slug not in rows else free_id(rows, slug or "row")
+        number = max(row.number for row in rows.values()) + 1
+        edit = Edit.of(("rows", id_), None, _plain(form, number))
+        back = url_for("acceptable_use.index", _anchor=id_)
+        return proposals.review((edit,), back=back, note=_NEW_ROW)
+    return render_template("row.html", form=form, row=None), 422 if form.errors else 200
+
+
+@bp.route("/rows/<row>", methods=["GET", "POST"])
+def row(row: str) -> ResponseReturnValue:
+    """Word a row anew, and choose what it covers."""
+    need(Act.PROPOSE)
+    view = _find(row)
+    now = access.kept().services.desk.written().rows[row]
+    form = _row_form(now)
+    if view.locked:
+        if request.method == "POST":
+            abort(403, "This row is illegal content. Nobody can change it.")
+    elif form.validate_on_submit():
+        before, after = asdict(now), _plain(form, now.number)
+        edits = tuple(
+            Edit.of(("rows", row, key), _json(before[key]), after[key])
+            for key in after
+            if _json(before[key]) != after[key]
+        )
+        if edits:
+            return proposals.review(edits, back=url_for("acceptable_use.index", _anchor=row))
+        form.form_errors.append("Nothing is different. Change something, or go back.")
+    return render_template("row.html", form=form, row=view), 422 if form.errors else 200
+
+
+def _history(path: tuple[str, ...]) -> list[tuple[ProposalView, str, str]]:
+    """Return the changes of a cell among the latest of all, newest first, each with the cell before and after."""
+    actor = access.person().username
+    found = []
+    for proposal in access.kept().services.desk.proposals(actor=actor, limit=_LATEST):
+        for edit in proposal.edits if proposal.state == "in force" else ():
+            if edit.path == path:
+                before, after = edit.values()
+                none = Cell.UNACCEPTABLE.value
+                found.append((proposal, before or none, after or none))
+    return found
+
+
+def _find(id_: str) -> RowView:
+    row = next((r for r in access.kept().services.desk.rows() if r.id == id_), None)
+    if row is None:
+        abort(404)
+    return row
+
+
+def _row_form(now: RowText | None) -> RowForm:
+    form = RowForm(obj=now)
+    # Illegal content has rows of its own, in which it stays.
+    offer(form.categories, [(c.id, c.title) for c in CATEGORIES if not c.mask & ILLEGAL_MASK])
+    offer(form.services, sorted(((s.id, s.title) for s in SERVICES), key=lambda s: s[1].lower()))
+    return form
+
+
+def _plain(form: RowForm, number: int) -> dict[str, Any]:
+    """Return the row of the form as the written policy has it."""
+    return {
+        "title": form.title.data,
+        "number": number,
+        "categories": list(form.categories.data or ()),
+        "services": list(form.services.data or ()),
+        "note": form.note.data or "",
+    }
+
+
+def _json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -6,8 +6,9 @@ A view is closed by default; ``public`` opens it. Each change is a POST with a C
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import wraps
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, unquote
@@ -17,12 +18,17 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
 from werkzeug.exceptions import HTTPException
 
+from gate_core.desk import USERNAME
+from gate_core.roles import TITLES, Act, Leave, Role, holders, leave
 from gate_webui.passwords import Passwords
 from gate_webui.sessions import Sessions
 from gate_webui.settings import Services, WebSettings
 from gate_webui.throttle import Throttle
 
 _View = TypeVar("_View", bound=Callable[..., Any])
+
+ROOMY_OCTETS: Final = 524_288
+"""A policy with a thousand devices has about 150,000; a table copied from a word processor twice as many."""
 
 # A path of this site: neither "//host" nor "/\host", which browsers take for another one.
 _OWN_PATH: Final = re.compile(r"/(?:[^/\\\x00-\x20\x7f][^\\\x00-\x20\x7f]*)?")
@@ -64,9 +70,63 @@ def polled(view: _View) -> _View:
     return view
 
 
+def roomy(view: _View) -> _View:
+    """Mark a ``view`` that takes a whole policy: its forms may be ``ROOMY_OCTETS`` long."""
+    view.is_roomy = True  # type: ignore[attr-defined]  # functions take attributes
+    return view
+
+
+def roomy_paths(app: Flask) -> frozenset[str]:
+    """Return the paths of the views marked so."""
+    views = app.view_functions
+    return frozenset(
+        r.rule for r in app.url_map.iter_rules() if hasattr(views[r.endpoint], "is_roomy")
+    )
+
+
+def needs(act: Act) -> Callable[[_View], _View]:
+    """Show a view only to roles that may do ``act``; what they may do in truth, the desk decides."""
+
+    def guarded(view: _View) -> _View:
+        @wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            require(act)
+            return view(*args, **kwargs)
+
+        return cast("_View", checked)
+
+    return guarded
+
+
+def require(act: Act) -> None:
+    """End the request with a page that says who may do ``act``, unless who is signed in may."""
+    if not may(act):
+        abort(403, who_may(act))
+
+
+def may(act: Act) -> bool:
+    """Tell whether the role of who is signed in may do ``act`` in some way."""
+    return g.person is not None and leave(Role(g.person.role), act) is not Leave.NO
+
+
+def who_may(act: Act) -> str:
+    """Return a sentence about who may do ``act``."""
+    titles = [TITLES[role] for role in holders(act) if role is not Role.PANEL]
+    who = f"{', '.join(titles[:-1])} and {titles[-1]}" if len(titles) > 1 else titles[0]
+    return f"Your role may not {act.value}. These roles may: {who}."
+
+
 def person() -> Person:
     """Return who is signed in."""
     return cast("Person", g.person)
+
+
+def full_names(usernames: Iterable[str]) -> dict[str, str]:
+    """Return the full names of those that have an account, by user name."""
+    desk = kept().services.desk
+    wanted = sorted({name for name in usernames if USERNAME.fullmatch(name)})
+    found = {name: desk.account(username=name) for name in wanted}
+    return {name: account.full_name for name, account in found.items() if account}
 
 
 def sign_in(username: str, epoch: int) -> None:
@@ -93,7 +153,7 @@ def page_path(target: str | None) -> str | None:
     if path is None or adapter is None:
         return None
     try:
-        adapter.match(unquote(path.partition("?")[0]), method="GET")
+        adapter.match(unquote(re.split("[?#]", path)[0]), method="GET")
     except HTTPException:
         return None
     return path
@@ -119,6 +179,8 @@ def guard(app: Flask, settings: WebSettings) -> None:
             return None
         g.person = current_user if current_user.is_authenticated else None
         view = app.view_functions.get(request.endpoint or "")
+        if g.person and hasattr(view, "is_roomy"):
+            request.max_content_length = request.max_form_memory_size = ROOMY_OCTETS
         # An unknown path is shown as such to everybody: that tells nothing.
         if g.person or view is None or hasattr(view, "is_public"):
             return None

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from gate_core.desk import RefusedError
 from gate_webui import access
+from gate_webui.accounts_forms import WelcomeForm
 from gate_webui.forms import FirstRunForm, SignInForm, refuse
 from gate_webui.passwords import BusyError
 
@@ -99,6 +100,53 @@ def _checked(form: SignInForm) -> bool:
     kept.throttle.fail(*keys)
     form.form_errors.append("The user name or the password is wrong.")
     return False
+
+
+@bp.route("/welcome", methods=["GET", "POST"])
+@access.public
+def welcome() -> ResponseReturnValue:
+    """Have somebody who has been invited set their first password, with the code of the invitation."""
+    if g.person:
+        return redirect(url_for("today.page"))
+    form = WelcomeForm()
+    if form.validate_on_submit() and _accepted(form):
+        if access.kept().services.desk.account(username=form.username.data):
+            _enter(form.username.data)
+            flash("Your password is set, and you are signed in.", "success")
+            return redirect(url_for("today.page"))
+        flash(
+            "Your password is set, but the account cannot be used now. Ask who invited you.",
+            "waiting",
+        )
+        return redirect(url_for("account.sign_in"))
+    return render_template("welcome.html", form=form), 422 if form.errors else 200
+
+
+def _accepted(form: WelcomeForm) -> bool:
+    kept = access.kept()
+    address = request.remote_addr or ""
+    # A code is guessed like a password, and its failures count like those of one.
+    keys = _keys(f"account {form.username.data}")
+    if wait_s := kept.throttle.wait_s(*keys):
+        form.form_errors.append(_wait_words(wait_s))
+        return False
+    if not kept.throttle.admit(address):
+        form.form_errors.append(_BUSY)
+        return False
+    try:
+        kept.services.desk.accept_invitation(
+            username=form.username.data,
+            code=form.code.data,
+            password_hash=kept.passwords.hash(form.password.data),
+        )
+    except BusyError:
+        form.form_errors.append(_BUSY)
+    except RefusedError as refusal:
+        kept.throttle.fail(*keys)
+        refuse(form, refusal)
+    else:
+        kept.throttle.succeed(address, *keys)
+    return not form.errors
 
 
 @bp.post("/sign-out")

@@ -16,22 +16,39 @@ from flask_wtf import CSRFProtect
 from flask_wtf.csrf import CSRFError
 from govuk_frontend_wtf.main import WTFormsHelpers
 from jinja2 import ChoiceLoader, PackageLoader, PrefixLoader
-from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
+from werkzeug.exceptions import (
+    HTTPException,
+    InternalServerError,
+    ServiceUnavailable,
+    UnprocessableEntity,
+)
 
-from gate_core.desk import UnavailableError
+from gate_core.desk import RefusedError, UnavailableError
+from gate_core.roles import Act
 from gate_webui import (
     acceptable_use,
     access,
     account,
+    accounts,
     activity,
-    changes,
     devices,
+    exceptions,
+    holds,
+    lessons,
+    navigation,
+    people,
+    places,
+    policy_text,
+    proposals,
+    record,
+    times,
     today,
     why,
     words,
 )
 from gate_webui.forms import PressForm, faults
 from gate_webui.passwords import Passwords
+from gate_webui.proposing import fully
 from gate_webui.sessions import Sessions
 from gate_webui.settings import Services, WebSettings
 from gate_webui.throttle import Throttle
@@ -54,12 +71,32 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 
+_PARTS: Final = (
+    account,
+    today,
+    acceptable_use,
+    exceptions,
+    policy_text,
+    proposals,
+    devices,
+    places,
+    people,
+    times,
+    lessons,
+    holds,
+    accounts,
+    activity,
+    why,
+    record,
+)
+
 _FAULT_WORDS: Final = {
     400: ("This request was not understood", "Go back and try again."),
     403: ("This page is not for you", "Ask the e-safety coordinator."),
     404: ("Page not found", "Check the address, or choose a page above."),
     405: ("This page cannot be used in this way", "Go back and try again."),
     413: ("That was too long", "Go back and write less."),
+    422: ("This cannot be done", "Go back and try again."),
     500: ("Something went wrong on this page", "Filtering goes on. Try again in a minute."),
     503: (
         "The steward does not answer",
@@ -95,7 +132,7 @@ def create_app(services: Services, settings: WebSettings, *, secret_key: str) ->
     access.guard(app, settings)  # Before the CSRF check: who is not signed in is told that first.
     CSRFProtect(app)
     WTFormsHelpers(app)
-    for part in (account, today, acceptable_use, devices, activity, why, changes):
+    for part in _PARTS:
         app.register_blueprint(part.bp)
     _set_up_templates(app, services)
     _set_up_faults(app)
@@ -129,17 +166,26 @@ def _set_up_templates(app: Flask, services: Services) -> None:
         asset=asset,
         faults=faults,
         cell_words=words.CELL_WORDS,
+        short_words=words.SHORT_WORDS,
         state_words=words.STATE_WORDS,
         action_words=words.ACTION_WORDS,
         place_words=words.PLACE_WORDS,
+        proposal_words=words.PROPOSAL_WORDS,
+        approval_words=words.APPROVAL_WORDS,
+        sections=navigation.sections,
+        may=lambda act: access.may(Act[act]),
+        fully=lambda act: fully(Act[act]),
     )
     app.jinja_env.filters.update(
         when=lambda iso: words.when(iso, services.clock.now()),
+        with_times=lambda text: words.with_times(text, services.clock.now()),
         minutes_left=lambda until: words.minutes_left(until, services.clock.now()),
+        capitalize_first=words.capitalize_first,
         clock_time=words.clock_time,
         exact_time=words.exact_time,
         lamp_words=words.lamp_words,
         part_words=words.part_words,
+        role_words=words.role_words,
         thousands=words.thousands,
     )
 
@@ -186,6 +232,12 @@ def _set_up_faults(app: Flask) -> None:
         return page(
             fault, "The page was open for too long. Go back, reload it and send the form again."
         )
+
+    @app.errorhandler(RefusedError)
+    def _not_done(fault: RefusedError) -> ResponseReturnValue:
+        # Where there is a form, its page tells of it; here somebody pressed a button.
+        message = str(fault)[:1].upper() + str(fault)[1:]
+        return page(UnprocessableEntity(), f"{message}. Nothing has changed.")
 
     @app.errorhandler(UnavailableError)
     def _away(fault: UnavailableError) -> ResponseReturnValue:

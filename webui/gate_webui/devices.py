@@ -1,71 +1,195 @@
-"""Devices: who they are and which group they are in; those nobody has placed yet come first."""
+"""Devices: whose they are, where they stay and which group they are in; those nobody has placed yet come first."""
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, flash, redirect, render_template, url_for
+from typing import Any
+
+from flask import Blueprint, abort, flash, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from gate_core.desk import DeviceView, RefusedError
-from gate_webui import access
-from gate_webui.forms import DeviceForm, PressForm, carry_out, offer
+from gate_core.desk import DeviceView
+from gate_core.roles import Act
+from gate_core.written import DeviceText, WrittenPolicy
+from gate_webui import access, entries
+from gate_webui.fields import end_of, last_day
+from gate_webui.forms import offer
+from gate_webui.people_forms import DeviceForm, WhyForm
+from gate_webui.proposing import (
+    as_json,
+    document,
+    edit_of,
+    entry,
+    form_page,
+    fully,
+    name_of,
+    need,
+    own_rooms,
+    propose,
+    value_at,
+)
 
 bp = Blueprint("devices", __name__, url_prefix="/devices")
 
 
 @bp.get("")
+@access.needs(Act.LEND)
 def index() -> ResponseReturnValue:
     """List the devices."""
     desk = access.kept().services.desk
-    devices = desk.devices()
+    devices = _visible()
+    written = desk.written()
     return render_template(
         "devices.html",
         unknown=[device for device in devices if not device.known],
         known=sorted((d for d in devices if d.known), key=lambda d: (d.group, d.name.lower())),
         titles={group.id: group.title for group in desk.groups()},
+        written=written.devices,
+        rooms=written.rooms,
+        people=written.people,
+        isolated={isolation.mac for isolation in desk.acts().isolations},
+        may_change=fully(Act.PROPOSE),
     )
 
 
 @bp.route("/<mac>", methods=["GET", "POST"])
+@access.needs(Act.LEND)
 def device(mac: str) -> ResponseReturnValue:
     """Show one device; name it and put it into a group."""
     desk = access.kept().services.desk
     its = _find(mac)
-    groups = desk.groups()
-    form = DeviceForm(name=its.name, group=its.group if its.known else "")
-    offer(form.group, [("", "Choose a group"), *((g.id, g.title) for g in groups)])
+    now = value_at(document(), ("devices", mac))
+    form = DeviceForm(data=_fill(now) | {"was": as_json(now)})
+    if now is None and not form.is_submitted():
+        form.reason.data = "New device, put into its group."
+    _offer(form, desk.written())
 
     def change() -> None:
-        desk.set_device(
-            mac=its.mac,
-            name=form.name.data,
-            group=form.group.data,
-            actor=access.person().username,
-        )
+        need(Act.PROPOSE)
+        # A time of day that somebody wrote stays, unless another day is chosen.
+        until = end_of(form.until.data)
+        if now and last_day(now["until"]) == form.until.data:
+            until = now["until"]
+        after = DeviceText(form.name.data, form.group.data, form.room.data, form.person.data, until)
+        propose(form, form.reason.data, edit_of(form, ("devices", its.mac), entry(after)))
 
-    if carry_out(form, change):
-        title = next(g.title for g in groups if g.id == form.group.data)
-        flash(f"“{form.name.data}” is in {title}.")
-        return redirect(url_for("devices.index"))
-    titles = {group.id: group.title for group in groups}
-    page = render_template("device.html", device=its, titles=titles, form=form, press=PressForm())
-    return page, 422 if form.errors else 200
+    acts = desk.acts()
+    isolation = next((i for i in acts.isolations if i.mac == mac), None)
+    context: dict[str, Any] = {
+        "device": its,
+        "title": next((g.title for g in desk.groups() if g.id == its.group), its.group),
+        "isolation": isolation,
+        "isolated_by": name_of(isolation.by) if isolation else "",
+        "suspension": next(
+            (s for s in acts.suspensions if (s.kind, s.subject) == ("device", mac)), None
+        ),
+        "loan": next((n for n in acts.loans if n.mac == mac and not n.returned), None),
+        "may_change": fully(Act.PROPOSE),
+    }
+    return form_page(
+        form,
+        change,
+        heading=its.name or "A device without a name",
+        back=url_for("devices.index"),
+        template="device.html",
+        **context,
+    )
 
 
-@bp.post("/<mac>/forget")
+@bp.route("/<mac>/forget", methods=["GET", "POST"])
 def forget(mac: str) -> ResponseReturnValue:
     """Take a device out of its group."""
+    need(Act.PROPOSE)
+    kind = entries.Kind("device", DeviceForm, _fill, entry, lambda _, now: f"“{now['name']}”")
+    lead = (
+        "Afterwards it is unknown again, and gets the strictest rules. Its name is forgotten.",
+        "It is taken from the nominated devices too.",
+    )
+    return entries.remove(kind, ("devices",), mac, url_for("devices.index"), lead=lead, tidy=_tidy)
+
+
+@bp.route("/<mac>/isolate", methods=["GET", "POST"])
+@access.needs(Act.ISOLATE)
+def isolate(mac: str) -> ResponseReturnValue:
+    """Cut a device off at once."""
     its = _find(mac)
-    try:
-        access.kept().services.desk.forget_device(mac=its.mac, actor=access.person().username)
-    except RefusedError as refusal:
-        flash(str(refusal).capitalize() + ".")
-    else:
-        flash(f"“{its.name or its.mac}” is in no group any more. It gets what unknown devices get.")
-    return redirect(url_for("devices.index"))
+    form = WhyForm()
+
+    def change() -> None:
+        access.kept().services.desk.isolate(
+            mac=its.mac, why=form.why.data, actor=access.person().username
+        )
+        flash(f"Cut off until somebody lets it back: {_called(its)}.", "success")
+
+    lead = (
+        "The box stops all that this device sends and gets, at once and until somebody lets it back.",
+        "Nothing is sent to the device and nothing on it is touched. Do not switch it off: it may be evidence.",
+    )
+    return form_page(
+        form,
+        change,
+        heading=f"Isolate {_called(its)}",
+        lead=lead,
+        send="Isolate now",
+        warning=True,
+        back=url_for("devices.device", mac=mac),
+    )
+
+
+@bp.route("/<mac>/let-back", methods=["GET", "POST"])
+@access.needs(Act.ISOLATE)
+def let_back(mac: str) -> ResponseReturnValue:
+    """End the isolation of a device."""
+    desk = access.kept().services.desk
+    its = next((i for i in desk.acts().isolations if i.mac == mac), None)
+    if its is None:
+        abort(404)
+    form = WhyForm()
+
+    def change() -> None:
+        desk.end_isolation(mac=mac, why=form.why.data, actor=access.person().username)
+        flash(f"“{its.name or mac}” is let back. It gets what its group gets.", "success")
+
+    return form_page(
+        form,
+        change,
+        heading=f"Let “{its.name or mac}” back",
+        lead=(f"Isolated by {name_of(its.by)}: {its.why}",),
+        send="Let it back",
+        back=url_for("holds.index"),
+    )
+
+
+def _visible() -> list[DeviceView]:
+    """Return the devices: a teacher sees those of their own classes and rooms."""
+    desk = access.kept().services.desk
+    if fully(Act.LEND):
+        return list(desk.devices())
+    own, written = own_rooms(), desk.written().devices
+    return [d for d in desk.devices() if d.known and {d.group, written[d.mac].room} & own]
 
 
 def _find(mac: str) -> DeviceView:
-    its = next((d for d in access.kept().services.desk.devices() if d.mac == mac), None)
+    its = next((d for d in _visible() if d.mac == mac), None)
     if its is None:
         abort(404)
     return its
+
+
+def _called(its: DeviceView) -> str:
+    return f"“{its.name}”" if its.name else f"the device {its.mac}"
+
+
+def _fill(now: dict[str, Any] | None) -> dict[str, Any]:
+    return {**now, "until": last_day(now["until"])} if now else {}
+
+
+def _offer(form: DeviceForm, written: WrittenPolicy) -> None:
+    offer(form.group, [("", "Choose a group"), *((i, g.title) for i, g in written.groups.items())])
+    offer(form.room, [("", "No room"), *((i, r.title) for i, r in written.rooms.items())])
+    people = sorted((p.name, i) for i, p in written.people.items())
+    offer(form.person, [("", "Nobody in particular"), *((i, f"{n} ({i})") for n, i in people)])
+
+
+def _tidy(new: dict[str, Any], mac: str) -> None:
+    who = f"device:{mac}"
+    new["nominees"] = {row: [w for w in its if w != who] for row, its in new["nominees"].items()}

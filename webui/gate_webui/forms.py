@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final
 
+from flask import abort
 from flask_wtf import FlaskForm
 from govuk_frontend_wtf.wtforms_widgets import (
     GovPasswordInput,
-    GovRadioInput,
     GovSelect,
     GovTextArea,
     GovTextInput,
@@ -26,6 +27,7 @@ from wtforms import (
     RadioField,
     SelectChoice,
     SelectField,
+    SelectMultipleField,
     StringField,
     TextAreaField,
 )
@@ -67,29 +69,41 @@ def refuse(form: Form, refusal: RefusedError) -> None:
         form.form_errors.append(message)
 
 
-def faults(form: Form) -> list[dict[str, str]]:
-    """Return the faults of ``form`` for the summary above it, each with a link to its field."""
-    found = [{"text": text, "href": ""} for text in form.form_errors]
+def faults(form: Form, others: Iterable[str] = ()) -> list[dict[str, str]]:
+    """Return the faults of ``form``, and ``others``, for the summary above it, each with a link to its field."""
+    found = [{"text": text, "href": ""} for text in (*form.form_errors, *others)]
     for field in form:
-        # A group of radio buttons has no element of its own name; its first button has "-0".
-        id_ = f"{field.id}-0" if isinstance(field, RadioField) else field.id
-        found += [{"text": str(text), "href": f"#{id_}"} for text in field.errors[:1]]
+        # Of a group of buttons or boxes, the first has the id of the field.
+        found += [{"text": str(text), "href": f"#{field.id}"} for text in field.errors[:1]]
     return found
 
 
-def offer(field: SelectField, choices: Iterable[tuple[str, str]]) -> None:
+def offer(
+    field: SelectField | RadioField | SelectMultipleField, choices: Iterable[tuple[str, str]]
+) -> None:
     """Have ``field`` offer ``choices``: what is sent, and what is shown."""
     field.choices = [SelectChoice(value, label) for value, label in choices]
 
 
-def _strip(text: str | None) -> str | None:
+def number(text: str) -> int:
+    """Return the number in a link to an older page; a link that nobody made here is answered with 400."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        abort(400, "This link is not complete. Go back and choose it again.")
+    return int(text)
+
+
+def strip(text: str | None) -> str | None:
+    """Return ``text`` without blanks at its ends: a filter of fields."""
     return text.strip() if text else text
 
 
-def _text(label: str, message: str, most: int, description: str = "", **kwargs: Any) -> StringField:
+def text_field(
+    label: str, message: str, most: int, description: str = "", **kwargs: Any
+) -> StringField:
+    """Return a field for a line of at most ``most`` characters, that says ``message`` where it is empty."""
     return StringField(
         label,
-        filters=[_strip],
+        filters=[strip],
         validators=[
             DataRequired(message),
             Length(max=most, message=f"Use at most {most} characters."),
@@ -100,14 +114,50 @@ def _text(label: str, message: str, most: int, description: str = "", **kwargs: 
     )
 
 
+def reason_field(label: str) -> TextAreaField:
+    """Return a field for the reason of a change, which is never left out."""
+    return TextAreaField(
+        label,
+        filters=[strip],
+        validators=[
+            DataRequired("Write why. Governors will read it."),
+            Length(max=500, message="Use at most 500 characters."),
+        ],
+        description="One sentence. It is kept with your name, for the head teacher and governors.",
+        widget=GovTextArea(),
+    )
+
+
+TIME: Final = "Enter a day and a time, such as 2027-02-05T15:30."
+
+
+def time_field(label: str, description: str = "") -> StringField:
+    """Return a field for a day and a time, as ``<input type="datetime-local">`` sends it; it may be left empty."""
+    return StringField(
+        label,
+        filters=[strip],
+        default="",
+        validators=[_is_time],
+        description=description,
+        widget=GovTextInput(),
+    )
+
+
+def _is_time(_: Form, field: Field) -> None:
+    try:
+        datetime.fromisoformat(field.data or "2000-01-01")
+    except ValueError:
+        raise ValidationError(TIME) from None
+
+
 _MINUTES: Final = "Enter a whole number of minutes from 1 to 480."
 
 
-class _PostForm(FlaskForm):  # type: ignore[misc]  # WTForms has no types
+class PostForm(FlaskForm):  # type: ignore[misc]  # WTForms has no types
     """A form that changes something; it carries a CSRF token."""
 
 
-class _AskForm(Form):  # type: ignore[misc]  # WTForms has no types
+class AskForm(Form):  # type: ignore[misc]  # WTForms has no types
     """A form asked by GET: it changes nothing, and what it finds has an address of its own."""
 
 
@@ -120,24 +170,24 @@ class _MinutesField(IntegerField):  # type: ignore[misc]  # WTForms has no types
         super().process_formdata(valuelist)
 
 
-class FirstRunForm(_PostForm):
+class FirstRunForm(PostForm):
     """The school and its first coordinator."""
 
-    code = _text(
+    code = text_field(
         "First-run code",
         "Enter the first-run code.",
         64,
         "12 letters and digits, printed with the link to this page when the box is started for the first time."
         " It is also on the box, in the file first-run-code of its state directory.",
     )
-    school = _text("Name of the school", "Enter the name of the school.", 100)
-    full_name = _text(
+    school = text_field("Name of the school", "Enter the name of the school.", 100)
+    full_name = text_field(
         "Your full name",
         "Enter your full name.",
         100,
         "You will be the e-safety coordinator. Others see your name beside the changes you make.",
     )
-    username = _text(
+    username = text_field(
         "User name",
         "Enter a user name.",
         40,
@@ -173,10 +223,10 @@ class FirstRunForm(_PostForm):
             raise StopValidation(fault)
 
 
-class SignInForm(_PostForm):
+class SignInForm(PostForm):
     """User name and password."""
 
-    username = _text("User name", "Enter your user name.", 60)
+    username = text_field("User name", "Enter your user name.", 60)
     password = PasswordField(
         "Password",
         validators=[
@@ -188,7 +238,7 @@ class SignInForm(_PostForm):
     next = HiddenField()
 
 
-class PauseForm(_PostForm):
+class PauseForm(PostForm):
     """How long, and for whom."""
 
     minutes = _MinutesField(
@@ -201,52 +251,19 @@ class PauseForm(_PostForm):
     group = SelectField("For whom", default="", widget=GovSelect())
 
 
-class CellForm(_PostForm):
-    """One cell of the acceptable-use table."""
-
-    cell = RadioField(
-        "What the policy says",
-        validators=[InputRequired("Choose what the policy says.")],
-        widget=GovRadioInput(),
-    )
-    was = HiddenField()
-    """The cell as the form showed it."""
-    reason = TextAreaField(
-        "Why it changes",
-        filters=[_strip],
-        validators=[
-            DataRequired("Write why it changes. Governors will read it."),
-            Length(max=500, message="Use at most 500 characters."),
-        ],
-        description="One sentence. It is kept with your name, for the head teacher and governors.",
-        widget=GovTextArea(),
-    )
-
-
-class DeviceForm(_PostForm):
-    """Name and group of a device."""
-
-    name = _text(
-        "Name",
-        "Enter a name for the device.",
-        60,
-        "What is written on it, or where it stands, such as “Laptop 7” or “Year 4 tablet 12”.",
-    )
-    group = SelectField("Group", validators=[InputRequired("Choose a group.")], widget=GovSelect())
-
-
-class ActivityForm(_AskForm):
+class ActivityForm(AskForm):
     """Which decisions to show."""
 
     text = StringField(
         "Site or device",
-        filters=[_strip],
+        filters=[strip],
         default="",
         validators=[Length(max=253, message="Use at most 253 characters.")],
         widget=GovTextInput(),
     )
     group = SelectField("Group", default="", widget=GovSelect())
     device = SelectField("Device", default="", widget=GovSelect())
+    person = SelectField("Person", default="", widget=GovSelect())
     action = SelectField(
         "Allowed or blocked",
         default="",
@@ -269,19 +286,32 @@ class ActivityForm(_AskForm):
     )
 
 
-class WhyForm(_AskForm):
+class PurposeForm(PostForm):
+    """Why somebody looks at what others did."""
+
+    reason = text_field(
+        "Why you look",
+        "Write why you look. It is kept with your name.",
+        200,
+        "Such as “Concern about a pupil in Year 5” or “Weekly check”. It is kept with your name, and asked once an hour.",
+    )
+    next = HiddenField()
+
+
+class WhyForm(AskForm):
     """Who, and which site."""
 
-    name = _text(
+    name = text_field(
         "Site",
         "Enter the name of a site.",
         500,
         "You may paste a whole web address.",
     )
     client = SelectField("Who", validators=[InputRequired("Choose who.")], widget=GovSelect())
+    at = time_field("When", "Leave it empty for now.")
 
 
-class PressForm(_PostForm):
+class PressForm(PostForm):
     """A button without fields: the token alone."""
 
 

@@ -11,7 +11,8 @@ import logging
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,10 @@ _log = logging.getLogger(__name__)
 
 MAX_HEAD_OCTETS: Final = 16_384
 MAX_BODY_OCTETS: Final = 65_536
+MAX_LARGE_BODY_OCTETS: Final = 655_360
+"""Largest body where a whole policy may be sent."""
+_LARGE_AT_ONCE: Final = 4
+"""Bodies beyond ``MAX_BODY_OCTETS`` that are received at a time: a whole school of them would fill the memory."""
 RECEIVE_S: Final = 15.0
 """Longest time from the last response (or the start of the connection) to a whole request."""
 SEND_S: Final = 30.0
@@ -49,6 +54,10 @@ class Application:
 
     wsgi: WSGIApplication
     pool: ThreadPoolExecutor
+    roomy: frozenset[str] = frozenset()
+    """Paths to which a whole policy may be sent."""
+    large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LARGE_AT_ONCE))
+    """Taken while a large body is received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,7 @@ async def converse(
     while True:
         try:
             async with asyncio.timeout(RECEIVE_S):
-                received = await _receive(connection, reader, writer)
+                received = await _receive(connection, reader, writer, application)
         except (_FaultError, h11.RemoteProtocolError) as fault:
             status = fault.status if isinstance(fault, _FaultError) else fault.error_status_hint
             async with asyncio.timeout(SEND_S):
@@ -112,28 +121,40 @@ async def converse(
 
 
 async def _receive(
-    connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    connection: h11.Connection,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    application: Application,
 ) -> tuple[h11.Request, bytes] | None:
     """Return the next request with its body; None where the client has gone."""
     request: h11.Request | None = None
     body = bytearray()
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            if connection.they_are_waiting_for_100_continue:
-                go_on = h11.InformationalResponse(status_code=HTTPStatus.CONTINUE, headers=[])
-                writer.write(connection.send(go_on))
-            connection.receive_data(await reader.read(16_384))
-        elif isinstance(event, h11.Request):
-            request = event
-        elif isinstance(event, h11.Data):
-            body += event.data
-            if len(body) > MAX_BODY_OCTETS:
-                raise _FaultError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        elif isinstance(event, h11.EndOfMessage) and request is not None:
-            return request, bytes(body)
-        else:
-            return None
+    async with AsyncExitStack() as large:
+        most = MAX_BODY_OCTETS
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                if connection.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=HTTPStatus.CONTINUE, headers=[])
+                    writer.write(connection.send(go_on))
+                connection.receive_data(await reader.read(16_384))
+            elif isinstance(event, h11.Request):
+                request = event
+            elif isinstance(event, h11.Data) and request is not None:
+                body += event.data
+                if len(body) > most == MAX_BODY_OCTETS and _is_roomy(request, application):
+                    await large.enter_async_context(application.large)
+                    most = MAX_LARGE_BODY_OCTETS
+                if len(body) > most:
+                    raise _FaultError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            elif isinstance(event, h11.EndOfMessage) and request is not None:
+                return request, bytes(body)
+            else:
+                return None
+
+
+def _is_roomy(request: h11.Request, application: Application) -> bool:
+    return request.target.decode("latin-1").partition("?")[0] in application.roomy
 
 
 async def _send(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from gate_core.ports import Clock
+from gate_webui.access import roomy_paths
 from gate_webui.app import create_app
 from gate_webui.block import create_block_app
 from gate_webui.certificate import is_current, make_certificate, write_secret
@@ -62,7 +63,7 @@ def serve(settings: WebSettings, services: Services) -> None:
     blocks = ThreadPoolExecutor(_BLOCK_THREADS, thread_name_prefix="block")
     # Each site has its own threads, so that a class on the block page never keeps the coordinator waiting.
     sites = (
-        _Site(Application(app, pages), settings.port, tls),
+        _Site(Application(app, pages, roomy_paths(app)), settings.port, tls),
         _Site(Application(block_app, blocks), settings.block_page_port, None),
     )
     listeners: list[tuple[_Site, socket.socket]] = []

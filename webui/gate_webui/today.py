@@ -7,10 +7,13 @@ from hashlib import sha256
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gate_core.desk import ActivityFilter, GroupView, RefusedError, Status, UnavailableError
+from gate_core.desk import ActivityFilter, GroupView, Status, UnavailableError
+from gate_core.roles import Act
 from gate_webui import access
+from gate_webui.activity import purpose
 from gate_webui.forms import PauseForm, carry_out, offer
-from gate_webui.words import headline, visits
+from gate_webui.proposing import fully, name_of, need, press
+from gate_webui.words import Visit, headline, visits
 
 bp = Blueprint("today", __name__)
 
@@ -27,16 +30,27 @@ _LIVE = ("state", "pause", "counts", "parts", "panel", "last")
 @bp.get("/")
 def page() -> ResponseReturnValue:
     """Show the day."""
-    status, groups, parts = _render_parts()
-    form = _pause_form(groups)
-    return render_template("today.html", status=status, parts=parts, seen=_marks(parts), form=form)
+    return _page(_pause_form(access.kept().services.desk.groups()))
+
+
+def _page(form: PauseForm) -> ResponseReturnValue:
+    status, parts = _render_parts()
+    page = render_template(
+        "today.html",
+        status=status,
+        parts=parts,
+        seen=_marks(parts),
+        form=form,
+        may_pause=fully(Act.PAUSE),
+    )
+    return page, 422 if form.errors else 200
 
 
 @bp.get("/live")
 @access.polled
 def live() -> ResponseReturnValue:
     """Return the parts of the page that differ from what the browser has, or nothing."""
-    _, _, parts = _render_parts()
+    _, parts = _render_parts()
     return _changes(parts)
 
 
@@ -55,46 +69,38 @@ def _changes(parts: dict[str, str]) -> ResponseReturnValue:
 
 
 @bp.post("/pause")
+@access.needs(Act.PAUSE)
 def start_pause() -> ResponseReturnValue:
     """Start the internet pause."""
-    services = access.kept().services
-    groups = services.desk.groups()
-    form = _pause_form(groups)
+    desk = access.kept().services.desk
+    form = _pause_form(desk.groups())
 
     def start() -> None:
         chosen = (form.group.data,) if form.group.data else ()
-        services.desk.start_pause(
-            groups=chosen, minutes=form.minutes.data, actor=access.person().username
-        )
+        desk.start_pause(groups=chosen, minutes=form.minutes.data, actor=access.person().username)
 
     if carry_out(form, start):
         return redirect(url_for("today.page"))
-    status, _, parts = _render_parts()
-    return (
-        render_template("today.html", status=status, parts=parts, seen=_marks(parts), form=form),
-        422,
-    )
+    return _page(form)
 
 
 @bp.post("/pause/end")
+@access.needs(Act.PAUSE)
 def end_pause() -> ResponseReturnValue:
-    """End the internet pause."""
-    try:
-        access.kept().services.desk.end_pause(actor=access.person().username)
-    except RefusedError as refusal:
-        flash(str(refusal).capitalize() + ".")
+    """End every internet pause."""
+    desk = access.kept().services.desk
+    press(lambda: desk.end_pause(actor=access.person().username), "")
     return redirect(url_for("today.page"))
 
 
 @bp.post("/panel/press")
-def press() -> ResponseReturnValue:
+def press_button() -> ResponseReturnValue:
     """Press the pause button of a panel whose pins are simulated."""
+    need(Act.PAUSE)
     try:
-        access.kept().services.panel.press(button="pause")
-    except RefusedError as refusal:
-        flash(str(refusal).capitalize() + ".")
+        press(lambda: access.kept().services.panel.press(button="pause"), "")
     except UnavailableError:
-        flash("The panel does not answer. Use the button on this page instead.")
+        flash("The panel does not answer. Use the button on this page instead.", "refused")
     return redirect(url_for("today.page"))
 
 
@@ -105,20 +111,34 @@ def _pause_form(groups: tuple[GroupView, ...]) -> PauseForm:
     return form
 
 
-def _render_parts() -> tuple[Status, tuple[GroupView, ...], dict[str, str]]:
-    services = access.kept().services
-    status = services.desk.status()
-    groups = services.desk.groups()
+def _render_parts() -> tuple[Status, dict[str, str]]:
+    desk = access.kept().services.desk
+    status = desk.status()
+    written = desk.written()
     facts = {
         "status": status,
         "headline": headline(status),
-        "titles": {group.id: group.title for group in groups},
-        "visits": visits(services.desk.activity(filter=ActivityFilter(limit=_LAST_RECORDS)))[
-            :_LAST
-        ],
+        "titles": {i: r.title for i, r in written.rooms.items()}
+        | {i: g.title for i, g in written.groups.items()},
+        "pauses": len(desk.acts().pauses),
+        "by": name_of(status.pause.by) if status.pause else "",
+        "visits": _last_visits(),
+        "may_pause": fully(Act.PAUSE),
     }
     parts = {name: render_template(f"live/{name}.html", **facts) for name in _LIVE}
-    return status, groups, parts
+    return status, parts
+
+
+def _last_visits() -> list[Visit] | None:
+    """Return the last visits; None for whoever may not look, or has not said why (see the page Activity)."""
+    if not access.may(Act.SEARCH_ACTIVITY) or not purpose():
+        return None
+    records = access.kept().services.desk.activity(
+        filter=ActivityFilter(limit=_LAST_RECORDS),
+        actor=access.person().username,
+        reason=purpose(),
+    )
+    return visits(records)[:_LAST]
 
 
 def _marks(parts: dict[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Check a site: what somebody gets for it, and which place of the order decides."""
+"""Check a site: what somebody gets for it, and which place of the order decides; and what the box cannot see."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from gate_core.desk import Explanation, RefusedError
 from gate_core.names import MalformedNameError, parse_name
+from gate_core.roles import Act
 from gate_webui import access
 from gate_webui.forms import WhyForm, offer, refuse, text_of_page
 
@@ -19,16 +20,19 @@ _NO_SITE = (
 
 
 @bp.get("/why")
+@access.needs(Act.EXPLAIN)
 def page() -> ResponseReturnValue:
     """Ask for a person or device and a site, and explain the decision."""
     desk = access.kept().services.desk
-    asked = "name" in request.args
-    form = WhyForm(request.args if asked else None)
-    named = [(d.mac, d.name or f"Unknown device {d.mac}") for d in desk.devices()]
-    choices = {
-        **{group.id: f"Anyone in {group.title}" for group in desk.groups()},
-        **dict(sorted(named, key=lambda pair: pair[1].lower())),
-    }
+    asked = "client" in request.args
+    form = WhyForm(request.args if asked else None, name=request.args.get("name", ""))
+    choices = {group.id: f"Anyone in {group.title}" for group in desk.groups()}
+    # Whoever has nothing to do with devices and people needs no list of them.
+    if access.may(Act.LEND):
+        people = [(id_, f"{p.name} ({p.kind})") for id_, p in desk.written().people.items()]
+        devices = [(d.mac, d.name or f"Unknown device {d.mac}") for d in desk.devices()]
+        for named in (people, devices):
+            choices |= dict(sorted(named, key=lambda pair: pair[1].lower()))
     # A link from a record may name an address that belongs to no device any more.
     if client := request.args.get("client", ""):
         choices.setdefault(client, client[:60])
@@ -37,10 +41,17 @@ def page() -> ResponseReturnValue:
     if asked and form.validate():
         try:
             name = parse_name(text_of_page(form.name.data))
-            explanation = desk.explain(client=form.client.data, name=name)
+            explanation = desk.explain(client=form.client.data, name=name, at=form.at.data)
         except MalformedNameError:
             refuse(form, RefusedError(_NO_SITE, "name"))
         except RefusedError as refusal:
             refuse(form, RefusedError(_NO_SITE, "name") if refusal.field == "name" else refusal)
     page = render_template("why.html", form=form, explanation=explanation)
     return page, 422 if form.errors else 200
+
+
+@bp.get("/cannot-see")
+@access.public
+def cannot_see() -> ResponseReturnValue:
+    """Say what the box cannot see."""
+    return render_template("cannot_see.html")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from gate_core.acceptable_use import Cell
-from gate_core.desk import ActivityRecord, AuditEntry, Lamp, Status
+from gate_core.desk import ActivityRecord, Lamp, Status
+from gate_core.record import Entry
+from gate_core.roles import TITLES, Role
 
 CELL_WORDS: Final = {
     Cell.ACCEPTABLE.value: ("Acceptable", "Open at any time."),
@@ -24,6 +27,15 @@ CELL_WORDS: Final = {
     Cell.ILLEGAL.value: ("Unacceptable and illegal", "Closed for everyone. Nobody can open it."),
 }
 """Cell to the heading of its column, as printed, and what it means here."""
+
+SHORT_WORDS: Final = {
+    Cell.ACCEPTABLE.value: "✓ Yes",
+    Cell.TIMES.value: "◐ Times",
+    Cell.NOMINATED.value: "◐ Named",
+    Cell.UNACCEPTABLE.value: "✕ No",
+    Cell.ILLEGAL.value: "✕ Illegal",
+}
+"""Cell to what stands for it where all groups are beside each other."""
 
 PART_WORDS: Final = {
     "dns": "Site names (DNS)",
@@ -54,7 +66,27 @@ PLACE_WORDS: Final = {
 }
 """Place of the order of decisions to the question it asks."""
 
+PROPOSAL_WORDS: Final = {
+    "waiting": ("Waiting", "yellow"),
+    "in force": ("In force", "green"),
+    "refused": ("Refused", "red"),
+    "withdrawn": ("Withdrawn", "grey"),
+    "lapsed": ("Lapsed", "grey"),
+    "overtaken": ("Overtaken", "grey"),
+}
+"""State of a proposal to what the pages call it, and the colour of its tag."""
+
+APPROVAL_WORDS: Final = (
+    "Nobody else has to approve this. It is in force as soon as you press the button.",
+    "One other person has to approve this first: the head teacher, the safeguarding lead or the e-safety coordinator.",
+    "Two other people have to approve this first: of the head teacher, the safeguarding lead and the e-safety"
+    " coordinator; IT may be the second.",
+)
+"""How many others have to approve a change to what the page says of it."""
+
 ACTION_WORDS: Final = {"allow": "Allowed", "block": "Blocked"}
+
+_ROLES: Final = frozenset(role.value for role in Role)
 
 _PATTERN_WORDS: Final = {"off": "off", "on": "lit", "blink": "blinking", "flash": "flashing"}
 
@@ -83,6 +115,11 @@ def headline(status: Status) -> Headline:
     if ill:
         return Headline("warn", "Filtering is working, but something needs attention", attention)
     return Headline("good", "Filtering is working", "")
+
+
+def role_words(role: str) -> str:
+    """Return what the pages call a role; the word itself where it is none."""
+    return TITLES[Role(role)] if role in _ROLES else role.capitalize()
 
 
 def part_words(name: str) -> str:
@@ -144,9 +181,8 @@ def _near(newer: str, older: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Titles:
-    """What the ids in the record of changes stand for."""
+    """What the ids in the record stand for."""
 
-    rows: Mapping[str, str]
     groups: Mapping[str, str]
     devices: Mapping[str, str]
     """MAC address to name."""
@@ -155,47 +191,82 @@ class Titles:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A change in words."""
+class EntryWords:
+    """An entry of the record in words."""
 
-    entry: AuditEntry
+    entry: Entry
     who: str
+    role: str
     subject: str
     before: str
     after: str
+    written: str
+    """Before and after as the written policy has it, for whoever wants to see it exactly; "" where there is no such."""
+    approvers: str
 
 
-def change_words(entry: AuditEntry, titles: Titles, now: datetime | None) -> Change:
+_OF_THE_POLICY: Final = frozenset(
+    ("changed the policy", "proposed a change", "audited an exception")
+)
+"""Actions whose subject says in words what before and after say in the policy's own form."""
+
+_OTHERS: Final = {"button": "The button on the panel", "the appliance": "The box itself"}
+"""Actors that are no people."""
+
+_APPROVER: Final = re.compile(r"(\S+) \(([a-z]+)\)")
+
+
+def entry_words(entry: Entry, titles: Titles, now: datetime | None) -> EntryWords:
     """Return ``entry`` with titles and names for ids; what has none any more keeps its id."""
-    if entry.actor.startswith("command line"):
-        person = entry.actor.removeprefix("command line").strip(" ()")
+    of_the_policy = entry.action in _OF_THE_POLICY
+    before, after = (
+        "" if of_the_policy else with_times(value, now) for value in (entry.before, entry.after)
+    )
+    written = f"Before:\n{entry.before or 'nothing'}\n\nAfter:\n{entry.after or 'nothing'}"
+    return EntryWords(
+        entry,
+        _who(entry.actor, titles),
+        role_words(entry.role) if entry.role and entry.actor not in _OTHERS else "",
+        _subject(entry.subject, titles),
+        before,
+        after,
+        written if of_the_policy else "",
+        _APPROVER.sub(
+            lambda m: f"{titles.people.get(m[1], m[1])} ({role_words(m[2])})", entry.approvers
+        ),
+    )
+
+
+def approvers_of(entry: Entry) -> tuple[str, ...]:
+    """Return the user names of those who approved."""
+    return tuple(found[1] for found in _APPROVER.finditer(entry.approvers))
+
+
+def _who(actor: str, titles: Titles) -> str:
+    if actor.startswith("command line"):
+        person = actor.removeprefix("command line").strip(" ()")
         # A number is nobody's name: who has none there, such as a service.
         named = f" ({person})" if person and not person.isdigit() else ""
-        who = f"The command line of the box{named}"
-    elif entry.actor == "button":
-        who = titles.people.get("button", "The button on the panel")
-    else:
-        who = titles.people.get(entry.actor, entry.actor)
-    subject = entry.subject
-    row, _, group = subject.partition(" for ")
-    if row in titles.rows and group in titles.groups:
-        subject = f"“{titles.rows[row]}” for {titles.groups[group]}"
-    elif subject in titles.devices:
-        subject = titles.devices[subject]
-    elif all(part in titles.groups for part in subject.split(", ")):
-        subject = ", ".join(titles.groups[part] for part in subject.split(", "))
-    before, after = (_value_words(value, titles, now) for value in (entry.before, entry.after))
-    return Change(entry, who, subject, before, after)
+        return f"The command line of the box{named}"
+    return titles.people.get(actor, _OTHERS.get(actor, actor))
 
 
-def _value_words(value: str, titles: Titles, now: datetime | None) -> str:
-    if value in CELL_WORDS:
-        return CELL_WORDS[value][0]
-    if value.startswith("until ") and _parse(value[6:]):
-        return f"until {when(value[6:], now)}"
-    # A device, as "name: group"; its name may hold colons.
-    name, _, group = value.rpartition(": ")
-    return f"{name}: {titles.groups[group]}" if group in titles.groups else value
+def _subject(subject: str, titles: Titles) -> str:
+    if subject in titles.devices:
+        return titles.devices[subject]
+    if all(part in titles.groups for part in subject.split(", ")):
+        return ", ".join(titles.groups[part] for part in subject.split(", "))
+    return titles.people.get(subject, subject)
+
+
+_TIME: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[+-]\d\d:\d\d)?", re.ASCII
+)
+
+
+def with_times(text: str, now: datetime | None) -> str:
+    """Return ``text`` with each ISO 8601 time in it as ``when`` has it."""
+    return _TIME.sub(lambda found: when(found[0], now), text)
 
 
 def clock_time(iso: str) -> str:
@@ -228,6 +299,11 @@ def minutes_left(until: str, now: datetime | None) -> int | None:
     if end is None or now is None or end.tzinfo is None:
         return None
     return max(0, -int((now - end).total_seconds() // 60))
+
+
+def capitalize_first(text: str) -> str:
+    """Return ``text`` with a capital at its beginning; names within it keep theirs."""
+    return text[:1].upper() + text[1:]
 
 
 def thousands(number: int) -> str:

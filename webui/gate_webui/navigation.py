@@ -1,0 +1,106 @@
+"""The pages in the navigation: a line of sections, and a second line for the pages of the one in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from flask import request
+
+from gate_core.desk import UnavailableError
+from gate_core.roles import Act
+from gate_webui import access
+from gate_webui.proposing import fully
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page with a place in the navigation."""
+
+    title: str
+    endpoint: str
+    act: Act
+    """Shown to roles that may do this."""
+    whole: bool = False
+    """Only to those that may do it for the whole school."""
+
+    @property
+    def here(self) -> bool:
+        """Whether the request is for this page or one below it."""
+        return (request.endpoint or "").split(".")[0] == self.endpoint.split(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Pages that belong together."""
+
+    title: str
+    pages: tuple[Page, ...]
+    """Those for the role in question; the section leads to the first."""
+    waiting: int = 0
+    """What waits there for somebody."""
+
+    @property
+    def here(self) -> bool:
+        """Whether the request is for one of its pages."""
+        return any(page.here for page in self.pages)
+
+
+_CHANGES: Final = "Changes"
+
+_SECTIONS: Final = (
+    Section("Today", (Page("Today", "today.page", Act.SEE_POLICY),)),
+    Section(
+        "Policy",
+        (
+            Page("Acceptable use", "acceptable_use.index", Act.SEE_POLICY),
+            Page("Services and exceptions", "exceptions.index", Act.SEE_POLICY),
+            Page("Times", "times.index", Act.SEE_POLICY),
+            Page("Policy text", "policy_text.index", Act.PROPOSE, whole=True),
+        ),
+    ),
+    Section(_CHANGES, (Page("Changes", "proposals.index", Act.SEE_POLICY),)),
+    Section(
+        "People and devices",
+        (
+            Page("Devices", "devices.index", Act.LEND),
+            Page("Rooms and networks", "places.index", Act.LEND),
+            Page("People", "people.index", Act.LEND),
+            Page("Accounts", "accounts.index", Act.GRANT),
+        ),
+    ),
+    Section(
+        "In class",
+        (
+            Page("My class", "lessons.index", Act.LESSON),
+            Page("Paused and suspended", "holds.index", Act.PAUSE),
+        ),
+    ),
+    Section(
+        "Activity",
+        (
+            Page("Activity", "activity.page", Act.SEARCH_ACTIVITY),
+            Page("Check a site", "why.page", Act.EXPLAIN),
+        ),
+    ),
+    Section("Record", (Page("Record", "record.page", Act.READ_RECORD),)),
+)
+
+
+def sections() -> tuple[Section, ...]:
+    """Return the sections for who is signed in."""
+    found = []
+    for section in _SECTIONS:
+        pages = tuple(p for p in section.pages if (fully(p.act) if p.whole else access.may(p.act)))
+        if pages:
+            waiting = _waiting() if section.title == _CHANGES else 0
+            found.append(Section(section.title, pages, waiting))
+    return tuple(found)
+
+
+def _waiting() -> int:
+    try:
+        return access.kept().services.desk.status().waiting
+    except UnavailableError:
+        # The page that tells of it has a navigation too.
+        return 0

@@ -1,0 +1,238 @@
+"""The forms of the written policy: what changes it, and what is said of a change."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, Final, cast
+
+from govuk_frontend_wtf.wtforms_widgets import (
+    GovCheckboxesInput,
+    GovFileInput,
+    GovRadioInput,
+    GovSelect,
+    GovTextArea,
+    GovTextInput,
+)
+from wtforms import (
+    Field,
+    FileField,
+    Form,
+    HiddenField,
+    RadioField,
+    SelectChoice,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+)
+from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
+
+from gate_core.edits import Edit
+from gate_webui.forms import TIME, PostForm, reason_field, strip, text_field, time_field
+
+
+class _EditsField(HiddenField):  # type: ignore[misc]  # WTForms has no types
+    """A change of the written policy, carried from the page that made it to the one that proposes it.
+
+    Whoever may propose may propose anything: what is allowed, the desk says of every edit.
+    """
+
+    data: tuple[Edit, ...]
+
+    def _value(self) -> str:
+        return json.dumps([[edit.path, edit.before, edit.after] for edit in self.data or ()])
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        self.data = ()
+        try:
+            found = json.loads("".join(valuelist) or "[]")
+            self.data = tuple(
+                Edit(tuple(map(str, path)), str(before), str(after))
+                for path, before, after in found
+            )
+        except (ValueError, TypeError, RecursionError):
+            raise ValueError("This change is not complete. Go back and make it again.") from None
+
+    def validate(self, form: Form, extra_validators: Iterable[Any] = ()) -> bool:
+        sound = bool(super().validate(form, extra_validators))
+        if sound and not self.data:
+            self.errors = ["Nothing would change. Go back and make a change."]
+            return False
+        return sound
+
+
+class ProposeForm(PostForm):
+    """A change whose effect has been shown, and why it is made."""
+
+    edits = _EditsField()
+    back = HiddenField()
+    """Path of the page to go on with."""
+    reason = reason_field("Why it changes")
+
+
+class AnswerForm(PostForm):
+    """Yes or no to somebody else's change."""
+
+    note = TextAreaField(
+        "A word about it",
+        filters=[strip],
+        validators=[Length(max=500, message="Use at most 500 characters.")],
+        description="If you refuse, write why. It is kept with your name.",
+        widget=GovTextArea(),
+    )
+    approve = HiddenField()
+
+    def validate_note(self, field: Field) -> None:
+        """Want a reason for a refusal."""
+        if self.approve.data != "yes" and not field.data:
+            raise ValidationError("Write why you refuse. Whoever asked will read it.")
+
+
+_DAYS: Final = "Enter a whole number of days from 1 to 31."
+
+
+class WhatIfForm(PostForm):
+    """Which change to try on which days."""
+
+    edits = _EditsField()
+    days = StringField(
+        "Days to look at",
+        default="7",
+        filters=[strip],
+        validators=[DataRequired(_DAYS)],
+        description="1 to 31, back from now.",
+        widget=GovTextInput(),
+    )
+
+    def validate_days(self, field: Field) -> None:
+        """Want a number the desk takes."""
+        if not (re.fullmatch("[0-9]{1,2}", field.data) and 1 <= int(field.data) <= 31):
+            raise ValidationError(_DAYS)
+
+
+class CellForm(PostForm):
+    """One cell of the acceptable-use table."""
+
+    cell = RadioField(
+        "What the policy says",
+        validators=[InputRequired("Choose what the policy says.")],
+        widget=GovRadioInput(),
+    )
+
+
+class RowForm(PostForm):
+    """A row of the acceptable-use table."""
+
+    title = text_field(
+        "What the row says", "Write what the row is about.", 300, "As your policy has it."
+    )
+    note = TextAreaField(
+        "Why the school has it",
+        filters=[strip],
+        validators=[Length(max=500, message="Use at most 500 characters.")],
+        description="For governors. May be left empty.",
+        widget=GovTextArea(),
+    )
+    categories = SelectMultipleField("Kinds of site", widget=GovCheckboxesInput())
+    services = SelectMultipleField("Services", widget=GovCheckboxesInput())
+
+
+class ExceptionForm(PostForm):
+    """Something allowed or blocked for a while."""
+
+    action = RadioField(
+        "Allow or block",
+        choices=[SelectChoice("allow", "Allow"), SelectChoice("block", "Block")],
+        validators=[InputRequired("Choose whether to allow or to block.")],
+        widget=GovRadioInput(),
+    )
+    services = SelectMultipleField("Services", widget=GovCheckboxesInput())
+    names = TextAreaField(
+        "Sites",
+        filters=[strip],
+        default="",
+        validators=[Length(max=5000, message="Use at most 5,000 characters.")],
+        description="One a line, such as www.bbc.co.uk. All below a site is meant too; "
+        "to mean only itself, put = before it. You may paste whole web addresses.",
+        widget=GovTextArea(),
+    )
+    whom = SelectField(
+        "For whom", validators=[InputRequired("Choose for whom.")], widget=GovSelect()
+    )
+    until = RadioField(
+        "Until when",
+        validators=[InputRequired("Choose until when.")],
+        widget=GovRadioInput(),
+    )
+    until_time = time_field("Day and time")
+    since = time_field("From", "Leave it empty for at once.")
+    reason = reason_field("Why")
+
+    def validate_until_time(self, field: Field) -> None:
+        """Want a time where no other was chosen."""
+        if self.until.data == "time" and not field.data:
+            raise ValidationError(TIME)
+
+    def validate_names(self, field: Field) -> None:
+        """Want something to allow or block."""
+        if not (field.data or self.services.data):
+            raise ValidationError("Name at least one site, or choose a service.")
+
+
+class NoteForm(PostForm):
+    """A remark that is kept."""
+
+    note = text_field(
+        "Remark", "Write what you have found.", 500, "One sentence. It is kept with your name."
+    )
+
+
+class PolicyTextForm(PostForm):
+    """A written policy as text."""
+
+    text = TextAreaField(
+        "The policy",
+        description="Paste the whole text of the file here, or choose the file below.",
+        widget=GovTextArea(),
+    )
+    file = FileField(
+        "File", description="A file that was exported here, ending in .toml.", widget=GovFileInput()
+    )
+
+    def validate_text(self, field: Field) -> None:
+        """Take the file in place of the text."""
+        upload = self.file.data
+        if upload and hasattr(upload, "read") and upload.filename:
+            try:
+                field.data = cast("str", upload.read().decode("utf-8-sig"))
+            except UnicodeDecodeError:
+                raise ValidationError(
+                    "This file is not text. Choose one that was exported here."
+                ) from None
+        if not (field.data or "").strip():
+            raise ValidationError("Paste the text of a policy, or choose a file.")
+
+
+class TableForm(PostForm):
+    """An acceptable-use table from a document."""
+
+    text = TextAreaField(
+        "The table",
+        validators=[DataRequired("Paste the table of your policy.")],
+        description="Mark the whole table in Word or in the browser, copy it, and paste it here. "
+        "It does not look like a table then; that is all right.",
+        widget=GovTextArea(),
+    )
+    groups = SelectMultipleField(
+        "For which groups",
+        validators=[InputRequired("Choose at least one group.")],
+        widget=GovCheckboxesInput(),
+    )
+
+
+class SignForm(PostForm):
+    """How far a governor has read the record."""
+
+    number = HiddenField()

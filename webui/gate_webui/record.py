@@ -1,0 +1,83 @@
+"""The record: who changed what, when and why; whether it holds; and that a governor has read it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from gate_core.record import Entry, Verdict
+from gate_core.roles import Act
+from gate_webui import access
+from gate_webui.forms import number
+from gate_webui.policy_forms import SignForm
+from gate_webui.policy_text import attachment
+from gate_webui.words import Titles, approvers_of, entry_words
+
+bp = Blueprint("record", __name__, url_prefix="/record")
+
+_PAGE = 50
+
+
+@bp.get("")
+@access.needs(Act.READ_RECORD)
+def page() -> ResponseReturnValue:
+    """List entries, newest first."""
+    return _page(None)
+
+
+@bp.get("/check")
+@access.needs(Act.READ_RECORD)
+def check() -> ResponseReturnValue:
+    """Check the whole record, and tell whether it holds."""
+    return _page(access.kept().services.desk.verify_record(actor=access.person().username))
+
+
+def _page(verdict: Verdict | None) -> ResponseReturnValue:
+    before = number(request.args.get("before", "0"))
+    kept = access.kept()
+    entries = kept.services.desk.record(
+        before=before, limit=_PAGE + 1, actor=access.person().username
+    )
+    titles = _titles(entries)
+    now = kept.services.clock.now()
+    newest = entries[0].number if entries and not before else 0
+    return render_template(
+        "record.html",
+        entries=[entry_words(entry, titles, now) for entry in entries[:_PAGE]],
+        older=entries[_PAGE - 1].number if len(entries) > _PAGE else None,
+        before=before,
+        verdict=verdict,
+        newest=newest,
+        form=SignForm(formdata=None, number=newest),
+    )
+
+
+@bp.post("/sign")
+@access.needs(Act.SIGN_RECORD)
+def sign() -> ResponseReturnValue:
+    """Note that a governor has read the record up to the entry that the page ended with."""
+    form = SignForm()
+    access.kept().services.desk.sign_record(
+        number=number(form.number.data or ""), actor=access.person().username
+    )
+    flash(f"Signed: you have read the record up to entry {form.number.data}.", "success")
+    return redirect(url_for("record.page"))
+
+
+@bp.get("/evidence")
+@access.needs(Act.READ_RECORD)
+def evidence() -> ResponseReturnValue:
+    """Send the whole record as a file that can be checked without this box."""
+    text = access.kept().services.desk.evidence(actor=access.person().username)
+    return attachment(text, "evidence.jsonl", "application/jsonl")
+
+
+def _titles(entries: tuple[Entry, ...]) -> Titles:
+    written = access.kept().services.desk.written()
+    return Titles(
+        groups={id_: group.title for id_, group in written.groups.items()},
+        devices={mac: device.name for mac, device in written.devices.items()},
+        people=access.full_names(
+            name for e in entries for name in (e.actor, e.subject, *approvers_of(e))
+        ),
+    )
