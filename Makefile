@@ -14,7 +14,7 @@ export PYTHON
 WORD = '$(subst ','\'',$(or $(value CMD),bash))'
 
 .PHONY: help setup check static fix docs test lab test-trixie demo pupil tablet staff guest \
-	bench-dns bench-firewall screenshots lock image image-test clean
+	bench-dns bench-firewall bench-policy screenshots lock image image-test clean
 
 help: ## show this list
 	@awk -F ' *:.*## *' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,9 +64,14 @@ bench-dns: setup ## CPU time of a DNS query, beside other servers where they are
 	@tools/need bench
 	$(BIN)/python dns/bench_dns.py
 
-bench-firewall: setup ## CPU time of a packet that is judged (as root)
+bench-firewall: setup ## CPU time of a packet that is judged, and of taking a new policy (as root)
 	@tools/need run
 	$(BIN)/python firewall/bench_firewall.py
+	$(BIN)/python firewall/bench_change.py
+
+bench-policy: setup ## decisions, changes on the wire with 5,000 live flows, what-if (in network namespaces, about 20 minutes)
+	@tools/need run lab
+	$(BIN)/python tests/lab/bench_changes.py
 
 screenshots: setup ## take pictures of every page, of a made-up school, into var/screenshots
 	@tools/need test

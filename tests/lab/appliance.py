@@ -15,7 +15,8 @@ from laboratory import INSIDE, Laboratory, LaboratoryError
 from plan import BOX, CLIENTS, ROUTER
 
 from gate_appliance.control import control_client
-from gate_core.desk import Desk, PanelButtons
+from gate_core.desk import Desk, PanelButtons, ProposalView
+from gate_core.edits import Edit
 
 CONFIG_FILE = INSIDE / "schoolgate.toml"
 STATE = INSIDE / "state"
@@ -24,6 +25,8 @@ GATE = str(Path(sys.executable).with_name("gate"))
 PARTS = ("steward", "dns", "firewall", "webui", "panel")
 
 USERNAME = "coordinator"
+APPROVERS = {"head": "head", "lead": "safeguarding"}
+"""User name to role of those who approve what the coordinator proposes."""
 PASSWORD = "correct horse battery staple"  # noqa: S105  # of a school that lasts as long as the test
 
 _COMMON = f"""\
@@ -132,20 +135,46 @@ class Appliance:
         return status
 
     def seed(self) -> None:
-        """Complete the first run, and put the laboratory's devices into their groups."""
+        """Put the laboratory's devices into their groups, and complete the first run with three people."""
+        self.place_devices()
         self.gate(
             "setup",
             *("--school", "Laboratory Primary School", "--username", USERNAME),
             *("--full-name", "Alex Coordinator", "--password-stdin"),
             text=PASSWORD + "\n",
         )
-        self.place_devices()
+        for username, role in APPROVERS.items():
+            self.add_account(username, role)
 
     def place_devices(self) -> None:
         """Put the laboratory's devices into their groups."""
         for client in CLIENTS:
             self.gate("device", "set", client.mac, "--name", client.name, "--group", client.group)
         self.wait_until_filtering()
+
+    def add_account(self, username: str, role: str) -> None:
+        """Open an account with the laboratory's password, approved by the head where it takes somebody."""
+        desk = self.desk
+        invitation = desk.invite(
+            username=username,
+            full_name=username.title(),
+            role=role,
+            reason="a test",
+            actor=USERNAME,
+        )
+        if invitation.waits_for:
+            waiting = desk.proposals(actor=USERNAME, waiting=True)
+            desk.answer(id=waiting[0].id, approve=True, actor="head")
+        self.gate("account", "accept", username, invitation.code, text=PASSWORD + "\n")
+
+    def adopt(self, *edits: Edit) -> ProposalView:
+        """Have the coordinator propose ``edits``, and as many others approve them as it takes."""
+        proposal = self.desk.propose(edits=edits, reason="a test", actor=USERNAME)
+        for username in APPROVERS:
+            if proposal.state == "waiting":
+                proposal = self.desk.answer(id=proposal.id, approve=True, actor=username)
+        assert proposal.state == "in force", proposal
+        return proposal
 
     @contextmanager
     def cells(self, cells: Mapping[str, str], row: str) -> Iterator[None]:
@@ -158,12 +187,17 @@ class Appliance:
             self._set_cells(before, row)
 
     def _set_cells(self, cells: Mapping[str, str], row: str) -> None:
-        for group, cell in cells.items():
-            self.gate("cell", "set", group, row, cell, "--reason", "a test")
+        edits = [
+            Edit.of(("groups", group, "cells", row), before, cell)
+            for group, cell in cells.items()
+            if (before := self._cell(group, row)) != cell
+        ]
+        if edits:
+            self.adopt(*edits)
         self.wait_until_filtering()
 
     def _cell(self, group: str, row: str) -> str:
-        return next(g.cells[row] for g in self.desk.groups() if g.id == group)
+        return self.desk.written().groups[group].cells[row]
 
     @property
     def desk(self) -> Desk:

@@ -12,6 +12,8 @@ def test_start_under_traffic_leaks_nothing(fresh_school: Appliance) -> None:
     with pupils_trying(lab, rate=100):
         fresh_school.start()
         fresh_school.wait_until_filtering()
+        # Until then nobody knows these devices, and nothing is open to them.
+        fresh_school.place_devices()
         wait_until_served(fresh_school)
     assert leaks(lab, 0) == []
     # The log does see what passes: else the line above would show nothing.

@@ -63,7 +63,7 @@ with socket.create_connection((address, port), 5) as connection:
 RAW = """
 import os, random, select, subprocess, sys, time
 from scapy.all import IP, IPv6, TCP, Ether, IPv6ExtHdrDestOpt, HBHOptUnknown, Raw, conf
-attack, source, router, address, false, true = sys.argv[1:]
+attack, source, mac, router, address, false, true = sys.argv[1:]
 six = ":" in address
 subprocess.run(["nft", "-f", "-"], input=\"\"\"table inet evasion
 delete table inet evasion
@@ -71,7 +71,6 @@ table inet evasion { chain out { type filter hook output priority 0; tcp flags r
 port = random.randint(20000, 30000)
 conf.verb = 0
 link = conf.L2socket(iface="eth0")
-mac = open("/sys/class/net/eth0/address").read().strip()
 state = {"seq": random.randint(2**20, 2**30), "ack": 0, "ts": 2**20, "echo": 0}
 text = b""
 
@@ -169,7 +168,7 @@ def saw(lab: Laboratory, since: int, name: str) -> bool:
 def raw(attack: str, family: int, false: str, true: str) -> list[str]:
     source = LAPTOP.v4 if family == 4 else LAPTOP.v6
     target = str(address_of(BLOCKED) if family == 4 else address6_of(BLOCKED))
-    return [sys.executable, "-c", RAW, attack, source, ROUTER.mac, target, false, true]
+    return [sys.executable, "-c", RAW, attack, source, LAPTOP.mac, ROUTER.mac, target, false, true]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-from appliance import PASSWORD, USERNAME, Appliance
+from appliance import APPROVERS, PASSWORD, USERNAME, Appliance
 from clients import chromium, curl
 from laboratory import Laboratory
 from plan import BOX
@@ -47,6 +47,8 @@ def browser(school: Appliance) -> Iterator[Remote]:
             browser.find_element(By.NAME, field).send_keys(text)
         send(browser, "Finish")
         WebDriverWait(browser, 20).until(conditions.title_contains("Today"))
+        for username, role in APPROVERS.items():
+            school.add_account(username, role)
         yield browser
 
 
@@ -59,12 +61,14 @@ def send(browser: Remote, label: str) -> None:
     WebDriverWait(browser, 20).until(conditions.staleness_of(old))
 
 
-def set_cell(browser: Remote, group: str, row: str, cell: str) -> None:
+def set_cell(browser: Remote, group: str, row: str, cell: str, label: str) -> None:
+    """Choose another cell, look at what it changes, and send it with the button of this label."""
     browser.get(f"{URL}/acceptable-use/{group}/{row}")
     choice = browser.find_element(By.CSS_SELECTOR, f"input[name=cell][value={cell}]")
     browser.execute_script("arguments[0].click()", choice)
+    send(browser, "Show what this changes")
     browser.find_element(By.NAME, "reason").send_keys("the shop of the school fair")
-    send(browser, "Save")
+    send(browser, label)
 
 
 def test_first_run_ends_on_the_dashboard(browser: Remote) -> None:
@@ -77,12 +81,16 @@ def test_cell_changed_in_the_browser_changes_what_pupils_get(
 ) -> None:
     lab = school.lab
     assert curl(lab, "laptop", f"http://{SHOP}/").status == 403
-    set_cell(browser, "ks2", "shopping", "acceptable")
+    set_cell(browser, "ks2", "shopping", "acceptable", "Ask for approval")
+    (proposal,) = school.desk.proposals(actor=USERNAME, waiting=True)
+    for username in APPROVERS:
+        assert curl(lab, "laptop", f"http://{SHOP}/").status == 403
+        school.desk.answer(id=proposal.id, approve=True, actor=username)
     lab.wait_for(
         lambda: curl(lab, "laptop", f"http://{SHOP}/").status == 200, "the shop to open", 3
     )
     assert curl(lab, "tablet", f"https://{SHOP}/").status == 200
-    set_cell(browser, "ks2", "shopping", "unacceptable")
+    set_cell(browser, "ks2", "shopping", "unacceptable", "Make this change")
     lab.wait_for(
         lambda: curl(lab, "laptop", f"http://{SHOP}/").status == 403, "the shop to close", 3
     )

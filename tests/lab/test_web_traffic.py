@@ -199,12 +199,13 @@ def test_policy_change_holds_for_the_next_request(lab: Laboratory, school: Appli
 
 def test_policy_change_cuts_a_running_download(lab: Laboratory, school: Appliance) -> None:
     with school.cells({"ks2": "acceptable"}, "shopping"):
+        before = lab.mark()
         download = lab.popen(
             "laptop",
             ["curl", "-sS", "-o", "/dev/null", f"http://{SHOP}/slow?seconds=60&rate=50000"],
         )
         lab.wait_for(
-            lambda: [s for s in lab.served() if s.path == "/slow"], "the download to start", 5
+            lambda: [s for s in lab.served(before) if s.path == "/slow"], "the download", 5
         )
         assert download.poll() is None
     assert download.wait(10) in {18, 56}

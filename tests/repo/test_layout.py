@@ -15,10 +15,17 @@ FOLDERS = ("appliance", "dns", "firewall", "webui", "image-build", "hardware", "
 
 
 def mirrors_module(root, folder, path):
-    """Return whether the test file ``path`` is named after a module or package of what ``folder`` tests."""
+    """Return whether the test file ``path`` is named after a module or package of what ``folder`` tests.
+
+    ``test_policy_order.py`` tests one side of ``policy.py``.
+    """
     part = path.parent.relative_to(root / "tests" / folder)
-    module = root / PACKAGES[folder] / part / path.stem.removeprefix("test_")
-    return module.is_dir() or module.with_suffix(".py").is_file()
+    words = path.stem.removeprefix("test_").split("_")
+    modules = [
+        root / PACKAGES[folder] / part / "_".join(words[:count])
+        for count in range(len(words), 0, -1)
+    ]
+    return any(module.is_dir() or module.with_suffix(".py").is_file() for module in modules)
 
 
 def test_test_files_mirror_modules(root, files):
