@@ -194,9 +194,16 @@ def _devices(
     lent = {x.mac: x.person for x in acts.loans if at is not None and x.span.covers(at)}
     # But whoever may hold one is suspended with it.
     borrowers = {x.mac: x.person for x in acts.loans} if at is None else lent
-    cut_off = isolated | {
-        s.subject for s in suspensions if s.kind == "device" and (at is None or s.span.covers(at))
-    }
+    people = {s.subject for s in suspensions if s.kind == "person"}
+    cut_off = (
+        isolated
+        | {
+            s.subject
+            for s in suspensions
+            if s.kind == "device" and (at is None or s.span.covers(at))
+        }
+        | {mac for mac, person in borrowers.items() if at is None and person in people}
+    )
     found = {}
     for mac in {*written.devices, *cut_off}:
         text = written.devices.get(mac)
