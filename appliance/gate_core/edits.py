@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from gate_core.written import Plain
@@ -113,12 +115,14 @@ def _table(value: Any, edit: Edit) -> dict[str, Any]:
     return value
 
 
-def free_id(table: Mapping[str, object], prefix: str) -> str:
-    """Return the first of ``prefix-1``, ``prefix-2``... that ``table`` does not have."""
-    number = 1
-    while f"{prefix}-{number}" in table:
-        number += 1
-    return f"{prefix}-{number}"
+def new_id(title: str, table: Mapping[str, object]) -> str:
+    """Return an id for a new entry called ``title`` that ``table`` does not have.
+
+    It comes of the title, so that two new entries that wait for an approval at once don't take each other's.
+    """
+    slug = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")[:32].strip("-") or "entry"
+    ids = (slug if number == 1 else f"{slug}-{number}" for number in count(1))
+    return next(id_ for id_ in ids if id_ not in table)
 
 
 def digest(document: Mapping[str, Any]) -> str:

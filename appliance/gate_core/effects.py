@@ -355,10 +355,8 @@ def _exception(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:
         return Effect(f"Exception {rest[0]} {verb}", 2, opens=True)
     titles = [SERVICES_BY_ID[s].title for s in shown.services]
     what = _listed([*titles, *shown.names])
-    whom = "the whole school" if shown.scope == "school" else f"{shown.scope} {shown.subject}"
-    words = (
-        f"{'Allow' if shown.action == 'allow' else 'Block'} {what} for {whom} until {shown.until}"
-    )
+    verb_ = "Allow" if shown.action == "allow" else "Block"
+    words = f"{verb_} {what} for {_whom(draft, shown)} until {_when(shown.until, draft.zone)}"
     needed = 0
     if new and new.action == "allow":
         needed = _to_allow(draft, rest[0])
@@ -372,6 +370,24 @@ def _exception(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:
     if verb == "removed":
         words = f"End: {words}"
     return Effect(words, needed, needed > 0)
+
+
+def _whom(draft: Draft, e: ExceptionText) -> str:
+    for written in (draft.after, draft.before):
+        if e.scope == "group" and e.subject in written.groups:
+            return written.groups[e.subject].title
+        if e.scope == "person" and e.subject in written.people:
+            return written.people[e.subject].name
+        if e.scope == "device" and e.subject in written.devices:
+            return f"the device “{written.devices[e.subject].name}”"
+    return "the whole school" if e.scope == "school" else f"{e.scope} {e.subject}"
+
+
+def _when(iso: str, zone: tzinfo) -> str:
+    """Return a time as people write it; a date alone where no hour was given."""
+    time = aware(iso, zone).astimezone(zone)
+    clock = f" {time:%H:%M}" if len(iso) > len("2026-12-31") else ""
+    return f"{time:%a} {time.day} {time:%b %Y}{clock}"
 
 
 def _to_allow(draft: Draft, id_: str) -> int:

@@ -12,7 +12,7 @@ from gate_core.edits import (
     apply,
     differences,
     digest,
-    free_id,
+    new_id,
 )
 
 LEAVES = st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.text(max_size=3), max_size=3)  # fmt: skip
@@ -146,9 +146,11 @@ def test_edit_of_values_gives_them_back_and_none_for_no_value():
     assert edit.values() == (None, {"z": [True], "a": "ü"})
 
 
-def test_free_id_takes_the_first_that_is_free():
-    assert free_id({}, "e") == "e-1"
-    assert free_id({"e-1": 0, "e-3": 0}, "e") == "e-2"
+def test_new_id_comes_of_the_title_and_is_free():
+    assert new_id("Summer fair, 2027!", {}) == "summer-fair-2027"
+    assert new_id("Fair", {"fair": 0, "fair-3": 0}) == "fair-2"
+    assert new_id("—", {}) == "entry"
+    assert len(new_id("x" * 300, {})) <= 40
 
 
 @given(DOCUMENTS)

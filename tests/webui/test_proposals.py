@@ -24,7 +24,7 @@ def test_index_lists_what_waits_and_what_is_decided(head, full_desk):
     before, decided = page.split("Decided</h2>")
     assert "Staff gains “Social media”" in before
     assert "Waits for one more person to approve" in before
-    assert "Block TikTok for the whole school until 15 January 2027, 15:30" in decided
+    assert "Block TikTok for the whole school until Fri 15 Jan 2027 15:30" in decided
     assert "“A dare is going round”" in decided
     assert '<strong class="sg-badge">1<' in page
 

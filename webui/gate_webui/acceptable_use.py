@@ -5,7 +5,6 @@ A cell or a row is changed by a proposal; rows of illegal content have no way to
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from gate_core.acceptable_use import Cell
 from gate_core.categories import CATEGORIES, ILLEGAL_MASK
 from gate_core.desk import ProposalView, RowView
-from gate_core.edits import Edit, free_id
+from gate_core.edits import Edit, new_id
 from gate_core.roles import Act
 from gate_core.services import SERVICES
 from gate_core.written import RowText
@@ -97,8 +96,7 @@ def new_row() -> ResponseReturnValue:
     form = _row_form(None)
     if form.validate_on_submit():
         rows = access.kept().services.desk.written().rows
-        slug = re.sub("[^a-z0-9]+", "-", form.title.data.lower()).strip("-")[:32].strip("-")
-        id_ = slug if slug and slug not in rows else free_id(rows, slug or "row")
+        id_ = new_id(form.title.data, rows)
         number = max(row.number for row in rows.values()) + 1
         edit = Edit.of(("rows", id_), None, _plain(form, number))
         back = url_for("acceptable_use.index", _anchor=id_)

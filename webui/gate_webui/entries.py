@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from flask import abort
 from flask.typing import ResponseReturnValue
 
 from gate_core.desk import RefusedError
-from gate_core.edits import differences, free_id
+from gate_core.edits import differences, new_id
 from gate_core.written import Plain
 from gate_webui.fields import ChangeForm
 from gate_webui.forms import reason_field
@@ -54,7 +53,7 @@ def add(kind: Kind, path: tuple[str, ...], back: str, caption: str) -> ResponseR
 
     def change() -> None:
         table, entry = value_at(document(), path), kind.read(form)
-        id_ = str(form.key.data) if "key" in form else _id_of(kind.title("", entry), table)
+        id_ = str(form.key.data) if "key" in form else new_id(kind.title("", entry), table)
         if id_ in table:
             raise RefusedError(f"there is a {kind.word} {id_} already", "key")
         propose(form, form.reason.data, edit_of(form, (*path, id_), entry))
@@ -68,15 +67,6 @@ def add(kind: Kind, path: tuple[str, ...], back: str, caption: str) -> ResponseR
         send="Add",
         back=back,
     )
-
-
-def _id_of(title: str, table: Mapping[str, object]) -> str:
-    """Return an id that ``table`` does not have.
-
-    It comes of the ``title``, so that several that wait for an approval at once don't take each other's.
-    """
-    slug = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")[:30].strip("-") or "entry"
-    return slug if slug not in table else free_id(table, slug)
 
 
 def change(
