@@ -134,11 +134,10 @@ _SCHOOL_DAYS: Final = frozenset(range(5))
 
 SHIPPED_TIMETABLE: Final = Timetable(
     spans=(
-        # Until 08:45, lunch, and from 15:30 on.
-        WeeklySpan(_SCHOOL_DAYS, 0, 8 * 60 + 45),
-        WeeklySpan(_SCHOOL_DAYS, 12 * 60, 13 * 60),
-        WeeklySpan(_SCHOOL_DAYS, 15 * 60 + 30, 24 * 60),
-        WeeklySpan(frozenset((5, 6)), 0, 24 * 60),
+        WeeklySpan(_SCHOOL_DAYS, 0, 8 * 60 + 45, "Before school"),
+        WeeklySpan(_SCHOOL_DAYS, 12 * 60, 13 * 60, "Lunch"),
+        WeeklySpan(_SCHOOL_DAYS, 15 * 60 + 30, 24 * 60, "After school"),
+        WeeklySpan(frozenset((5, 6)), 0, 24 * 60, "Weekend"),
     )
 )
 """The certain times of a new appliance: outside lessons."""

@@ -577,13 +577,13 @@ def shipped() -> WrittenPolicy:
         },
         timetable=TimetableText(
             times={
-                f"times-{number}": TimesText(
+                span.title.lower().replace(" ", "-"): TimesText(
                     write_weekdays(span.weekdays),
                     write_minutes(span.since_minute),
                     write_minutes(span.until_minute),
                     span.title,
                 )
-                for number, span in enumerate(SHIPPED_TIMETABLE.spans, start=1)
+                for span in SHIPPED_TIMETABLE.spans
             }
         ),
     )

@@ -225,8 +225,8 @@ def test_proposal_is_overtaken_by_a_change_of_its_place(school):
 def test_proposal_that_means_something_else_now_is_read_again(school):
     id_ = proposed(school, CELL).id
     approve(school, id_, "head")
-    lunch = school.written().timetable.times["times-2"]
-    longer = Edit.of(("timetable", "times", "times-2", "until"), lunch.until, "15:00")
+    lunch = school.written().timetable.times["lunch"]
+    longer = Edit.of(("timetable", "times", "lunch", "until"), lunch.until, "15:00")
     approve(school, proposed(school, longer).id, "head")
     assert "read it again" in refusal(school.answer, id=id_, approve=True, actor="safeguarding")[1]
     (view,) = school.proposals(actor="head", waiting=True)

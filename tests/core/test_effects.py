@@ -155,8 +155,8 @@ CHANGES = st.one_of(
     ),
     st.sampled_from(
         [
-            (("timetable", "times", "times-2"), None),
-            (("timetable", "times", "times-1", "until"), "11:00"),
+            (("timetable", "times", "lunch"), None),
+            (("timetable", "times", "before-school", "until"), "11:00"),
             (("timetable", "holidays", "2026-11-26"), None),
             (("timetable", "holidays", "2026-11-23"), "Off"),
             (("timetable", "terms", "autumn"), None),
@@ -242,7 +242,7 @@ FRESH = {"name": "Fresh", "group": "ks2", "room": "", "person": "", "until": ""}
         pytest.param([(('groups', 'ks2', 'teacher_minutes'), 0)], [('Key Stage 2: a teacher may open a site for 0 minutes, before 60', 0)], id='minutes less'),
         pytest.param([(('groups', 'ks2', 'times'), {})], [('Key Stage 2: its certain times removed: days Mon-Fri, since 15:00, title Club, until 17:00', 1)], id='gtimes'),
         pytest.param([(('groups', 'ks2', 'number'), 30)], [('Key Stage 2: number changed to 30', 2)], id='gnumber'),
-        pytest.param([(('timetable', 'times', 'times-2', 'until'), '13:30')], [('Certain times times-2 changed: 13:30', 1)], id='ttimes'),
+        pytest.param([(('timetable', 'times', 'lunch', 'until'), '13:30')], [('Certain times lunch changed: 13:30', 1)], id='ttimes'),
         pytest.param([(('timetable', 'periods', 'p2'), {'days': 'Mon', 'since': '10:00', 'until': '11:00', 'title': '2'})], [('Lesson p2 added: days Mon, since 10:00, title 2, until 11:00', 0)], id='period'),
         pytest.param([(('timetable', 'terms', 'autumn'), None)], [('Term autumn removed: first 2026-09-01, last 2026-12-18, title Autumn', 1)], id='term'),
         pytest.param([(('timetable', 'holidays', '2026-11-27'), 'Inset')], [('Holiday 2026-11-27 added: Inset', 1)], id='holiday'),

@@ -248,15 +248,15 @@ DEVICE = {"name": "Laptop", "group": "ks2"}
             id="no weekdays",
         ),
         pytest.param(
-            ("timetable", "times", "lunch"),
+            ("timetable", "times", "club"),
             {**SPAN, "days": "Sat", "until": "12:00"},
             "timetable.span 5 (Sat 12:00-12:00) ends when it begins; a whole day is written 00:00-24:00",
             id="ends when it begins",
         ),
         pytest.param(
-            ("timetable", "times", "lunch"),
+            ("timetable", "times", "club"),
             SPAN,
-            "timetable.span 5 (Mon-Fri 12:00-13:00) lies in span 2 (Mon-Fri 12:00-13:00) and has no effect",
+            "timetable.span 5 (Mon-Fri 12:00-13:00) lies in span 2 (Lunch, Mon-Fri 12:00-13:00) and has no effect",
             id="inside another",
         ),
         pytest.param(

@@ -67,11 +67,11 @@ def test_lesson_period_is_in_force_at_once(coordinator, full_desk):
 
 
 def test_midnight_is_the_end_of_the_day(coordinator, full_desk, settle):
-    page = coordinator.get("/times/times/times-3/change").text
+    page = coordinator.get("/times/times/after-school/change").text
     assert re.search(r'id="until"[^>]*value="00:00"', page)
-    coordinator.post("/times/times/times-3/change", {**SPAN, "until": "00:00"})
+    coordinator.post("/times/times/after-school/change", {**SPAN, "until": "00:00"})
     settle()
-    assert full_desk.written().timetable.times["times-3"].until == "24:00"
+    assert full_desk.written().timetable.times["after-school"].until == "24:00"
 
 
 @pytest.mark.parametrize(
@@ -236,10 +236,10 @@ def test_times_are_read_by_all_and_changed_by_few(request, full_desk, who: str):
     page = browser.get("/times")
     assert page.status_code == 200
     assert "Add a term" not in page.text
-    for path in ("/times/terms/add", "/times/times/times-1/remove", "/times/holidays/list"):
+    for path in ("/times/terms/add", "/times/times/before-school/remove", "/times/holidays/list"):
         assert browser.get(path).status_code == 403
 
 
 def test_every_form_wants_a_token(coordinator, full_desk):
-    for path in ("/times/terms/add", "/times/times/times-1/remove", "/times/holidays/list"):
+    for path in ("/times/terms/add", "/times/times/before-school/remove", "/times/holidays/list"):
         assert coordinator.post_bare(path, TERM).status_code == 400

@@ -40,6 +40,7 @@ SHORT_WORDS: Final = {
 PART_WORDS: Final = {
     "dns": "Site names (DNS)",
     "firewall": "Connections (packet filter)",
+    "policy": "Policy",
     "lists": "Block lists",
     "clock": "Clock",
     "panel": "Panel",
