@@ -7,8 +7,10 @@ import json
 import re
 import secrets
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
+
+from sqlite_utils import Database
 
 from gate_appliance.counter import (
     BUTTON,
@@ -29,6 +31,11 @@ FAILURES_EVERY_S: Final = 10.0
 """How often a failed sign-in is written down: somebody who guesses must not write the record full."""
 
 INVITED_DAYS: Final = 7
+
+_WAITS: Final = (
+    "Somebody else has to approve this: the head teacher, the safeguarding lead, the e-safety coordinator, IT or a"
+    " governor."
+)
 
 # 60 random bits in the letters of RFC 4648, section 6: none of its digits looks like one of its letters.
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
@@ -128,6 +135,12 @@ class AccountsDesk(Counter):
             before = self._store.account(row["username"])
             if before and before["state"] != "ended":
                 raise RefusedError(f"{row['username']!r} has an account already", "username")
+            # Else it would be forgotten that there has been somebody who could approve.
+            if before and approves_accounts(Role(before["role"])) and before["role"] != role:
+                raise RefusedError(
+                    f"{row['username']!r} was somebody with another role; take another user name",
+                    "username",
+                )
             row["rooms"] = ",".join(self._own_rooms(rooms, its_role))
             row["until"] = self._until(until)
             reason = text_of(reason, "reason", 500)
@@ -147,20 +160,7 @@ class AccountsDesk(Counter):
             with self._store.noting(note, self._clock.now()) as db:
                 db.table("account").upsert(row, pk="username")
                 if waits:
-                    db.table("proposal").insert(
-                        {
-                            "at": self._now().isoformat(timespec="seconds"),
-                            "username": who.name,
-                            "role": who.role.value,
-                            "reason": reason,
-                            "edits": "[]",
-                            "grants": row["username"],
-                            "sentences": json.dumps([_sentence(row, its_role)]),
-                            "approvals": 1,
-                            "state": "waiting",
-                            "lapses": row["invited_until"],
-                        }
-                    )
+                    self._ask(db, who, reason, _sentence(row, its_role), grants=row["username"])
             self._steward.look()
             return Invitation(row["username"], code, waits)
 
@@ -175,6 +175,16 @@ class AccountsDesk(Counter):
             row = self._store.account(username)
             if row is None or row["state"] not in ("active", "invited"):
                 raise RefusedError(f"{username[:60]!r} is no account", "username")
+            others = [r for r in self._store.accounts() if r["username"] != username]
+            if approves_accounts(Role(row["role"])) and any(
+                approves_accounts(Role(r["role"])) and self._is_active(r) for r in others
+            ):
+                # Else whoever stands before the box could approve as somebody else.
+                raise RefusedError(
+                    "this account approves changes, and others do too: have it removed and invited again, which one"
+                    " of them approves",
+                    "username",
+                )
             code, fields = self._new_code()
             note = change(who, "gave a new code", username, reason=text_of(reason, "reason", 500))
             with self._store.noting(note, self._clock.now()) as db:
@@ -231,14 +241,12 @@ class AccountsDesk(Counter):
                 "rooms": ",".join(self._own_rooms(rooms, Role(row["role"]))),
                 "until": self._until(until),
             }
-            if approves_accounts(Role(row["role"])) and _later(after["until"], row["until"]):
+            if approves_accounts(Role(row["role"])) and after["until"] != row["until"]:
                 raise RefusedError(
-                    "this account may approve, so that it lasts longer only where somebody else approves it: end it,"
-                    " and open it anew",
+                    "this account may approve, so that its end takes somebody else's approval: ask for it to be"
+                    " removed, or open another",
                     "until",
                 )
-            if after["until"] and _may(row, Act.GRANT):
-                self._keep_somebody(username, "until")
             note = change(
                 who,
                 "changed an account",
@@ -250,7 +258,7 @@ class AccountsDesk(Counter):
             with self._store.noting(note, self._clock.now()) as db:
                 db.table("account").update(username, after)
 
-    def remove_account(self, *, username: str, reason: str, actor: str) -> None:
+    def remove_account(self, *, username: str, reason: str, actor: str) -> str:
         """End an account and its sessions; never the last one that may grant accounts."""
         with self._steward.lock:
             who, _ = self._demand(actor, Act.GRANT)
@@ -259,29 +267,29 @@ class AccountsDesk(Counter):
                 raise RefusedError(f"{username[:60]!r} is no account", "username")
             reason = text_of(reason, "reason", 500)
             self._keep_somebody(username, "username")
+            its_role = Role(row["role"])
+            words = f"{row['full_name']}, {TITLES[its_role]}"
+            # Nobody gets rid of those who would have to approve.
+            waits = row["state"] == "active" and approves_accounts(its_role)
+            if waits and any(
+                p["ends"] == username
+                for p in self._store.proposals(0, 500, waiting=True, username="")
+            ):
+                raise RefusedError("somebody has asked for its end already", "username")
             note = change(
                 who,
-                "ended an account",
+                "asked for the end of an account" if waits else "ended an account",
                 username,
-                before=f"{row['full_name']}, {TITLES[Role(row['role'])]}",
+                before=words,
                 reason=reason,
             )
             with self._store.noting(note, self._clock.now()) as db:
-                db.table("account").update(
-                    username,
-                    {
-                        "state": "ended",
-                        "password_hash": "",
-                        "invitation": "",
-                        "session_epoch": row["session_epoch"] + 1,
-                    },
-                )
-                # Else it would grant whatever account is next asked for under this name.
-                db.execute(
-                    "update proposal set state = 'withdrawn' where grants = ? and state = 'waiting'",
-                    [username],
-                )
+                if waits:
+                    self._ask(db, who, reason, f"{words}, has an account no longer", ends=username)
+                else:
+                    end_account(db, username)
             self._steward.look()
+            return _WAITS if waits else ""
 
     def record_sign_in(self, *, username: str, address: str, succeeded: bool) -> None:
         """Write into the record who signed in or failed to."""
@@ -324,6 +332,34 @@ class AccountsDesk(Counter):
                 "this is the last account without an end that may grant accounts", field
             )
 
+    def _ask(
+        self,
+        db: Database,
+        who: Who,
+        reason: str,
+        sentence: str,
+        *,
+        grants: str = "",
+        ends: str = "",
+    ) -> None:
+        """Have somebody else approve that an account is opened or ended."""
+        now = self._now()
+        db.table("proposal").insert(
+            {
+                "at": now.isoformat(timespec="seconds"),
+                "username": who.name,
+                "role": who.role.value,
+                "reason": reason,
+                "edits": "[]",
+                "grants": grants,
+                "ends": ends,
+                "sentences": json.dumps([sentence]),
+                "approvals": 1,
+                "state": "waiting",
+                "lapses": (now + timedelta(days=INVITED_DAYS)).isoformat(),
+            }
+        )
+
     def _new_code(self) -> tuple[str, dict[str, str]]:
         """Return a one-time code as people read it, and what the store keeps of it."""
         letters = "".join(secrets.choice(_ALPHABET) for _ in range(12))
@@ -344,7 +380,7 @@ class AccountsDesk(Counter):
             approves_accounts(Role(r["role"])) for r in others
         ):
             return ""
-        return "Somebody else has to approve this account: the head teacher, the safeguarding lead, the e-safety coordinator, IT or a governor."
+        return _WAITS
 
     def _own_rooms(self, rooms: tuple[str, ...], role: Role) -> list[str]:
         written = self._steward.written
@@ -370,6 +406,20 @@ class AccountsDesk(Counter):
         return time_.isoformat()
 
 
+def end_account(db: Database, username: str) -> None:
+    """End an account and its sessions; within a change."""
+    db.execute(
+        "update account set state = 'ended', password_hash = '', invitation = '', session_epoch = session_epoch + 1"
+        " where username = ?",
+        [username],
+    )
+    # Else it would grant whatever account is next asked for under this name.
+    db.execute(
+        "update proposal set state = 'withdrawn' where (grants = ? or ends = ?) and state = 'waiting'",
+        [username, username],
+    )
+
+
 def _row(username: str, full_name: str, role: Role) -> dict[str, Any]:
     username = text_of(username, "username", 40).lower()
     if not USERNAME.fullmatch(username) or username == BUTTON:
@@ -393,13 +443,6 @@ def _row(username: str, full_name: str, role: Role) -> dict[str, Any]:
 
 def _sentence(row: dict[str, Any], role: Role) -> str:
     return f"{row['full_name']} ({row['username']}) gets an account as {TITLES[role]}"
-
-
-def _later(until: str, before: str) -> bool:
-    """Tell whether an account that ends at ``until`` lasts longer than one that ends at ``before``; "" is never."""
-    if not (until and before):
-        return bool(before) and not until
-    return datetime.fromisoformat(until) > datetime.fromisoformat(before)
 
 
 def _may(row: dict[str, Any], act: Act) -> bool:

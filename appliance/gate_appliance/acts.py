@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
-from gate_appliance.counter import Counter, Who, change, mac_of, minutes_of, text_of
+from gate_appliance.counter import BUTTON, Counter, Who, change, mac_of, minutes_of, text_of
 from gate_appliance.health import pause_view
 from gate_core.desk import (
     ActsView,
@@ -20,9 +20,10 @@ from gate_core.desk import (
     RefusedError,
     SuspensionView,
 )
+from gate_core.effects import has_rights
 from gate_core.names import MalformedNameError, NameSet
 from gate_core.policy import Lesson, LessonMode
-from gate_core.roles import Act, Leave
+from gate_core.roles import Act, Leave, leave
 from gate_core.services import in_mask as services_in
 from gate_core.services import mask_of as services_mask
 from gate_core.timetable import Span
@@ -161,6 +162,10 @@ class ActsDesk(Counter):
             if allowed is Leave.OWN:
                 for pause in pauses:
                     _own(who, (*pause.groups, *pause.rooms))
+                    if pause.by not in (who.name, BUTTON):
+                        raise RefusedError(
+                            f"this pause was started by {pause.by}, who can end it", "id"
+                        )
             scope = sorted({s for p in pauses for s in (*p.groups, *p.rooms)})
             with self._steward.changing(
                 change(who, "ended the internet pause", ", ".join(scope))
@@ -190,7 +195,7 @@ class ActsDesk(Counter):
             minutes_of(minutes, MAX_LESSON_MINUTES)
             if allowed is Leave.OWN:
                 _own(who, (group or room,))
-                self._teacher_may(group, room, mode, minutes)
+                self._teacher_may(group, room, minutes)
             rules = _rules(names)
             try:
                 mask = services_mask(services)
@@ -341,6 +346,13 @@ class ActsDesk(Counter):
             minutes_of(minutes, MAX_LOAN_MINUTES)
             if allowed is Leave.OWN and not {device.group, device.room} & who.rooms:
                 raise RefusedError(f"{device.name} is in none of your classes or rooms", "mac")
+            if leave(who.role, Act.APPROVE) is not Leave.YES and has_rights(written, person):
+                # Else a loan would open what an approval is needed for.
+                raise RefusedError(
+                    f"{person} is nominated, or has exceptions of their own: the head teacher, the safeguarding"
+                    " lead or the e-safety coordinator lends to them",
+                    "person",
+                )
             since = self._now()
             until = since + timedelta(minutes=minutes)
             lesson = text_of(lesson, "lesson", 60, least=0)
@@ -383,7 +395,7 @@ class ActsDesk(Counter):
             with self._steward.changing(note) as db:
                 db.table("loan").update(int(id), {"returned": self._now().isoformat()})
 
-    def _teacher_may(self, group: str, room: str, mode: str, minutes: int) -> None:
+    def _teacher_may(self, group: str, room: str, minutes: int) -> None:
         written = self._steward.written
         places: tuple[DeviceText | PlaceText, ...]
         places = (*written.devices.values(), *written.networks.values(), *written.vlans.values())
@@ -396,9 +408,10 @@ class ActsDesk(Counter):
                 "for this class the policy lets no teacher change what is open: ask for the site instead",
                 "group",
             )
-        if mode == "also" and minutes > most:
+        # Also where it closes the rest: what it names, it opens.
+        if minutes > most:
             raise RefusedError(
-                f"a teacher may open sites for at most {most} minutes; ask for more instead",
+                f"a teacher may set a lesson for at most {most} minutes; start it again then",
                 "minutes",
             )
 

@@ -26,9 +26,10 @@ import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, tzinfo
 from importlib.metadata import version as version_of
+from itertools import count
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -37,11 +38,22 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from gate_appliance.evidence import EvidenceError, check_store, newest_document, reading
+from gate_appliance.library import (
+    ADDED,
+    KEPT,
+    ListKey,
+    is_illegal,
+    list_files,
+    sha256_of,
+    vouched_lists,
+    vouching,
+)
 from gate_appliance.places import Places
-from gate_appliance.store import FIRST_FORM, NEWEST_FORM
+from gate_appliance.store import FIRST_FORM, NEWEST_FORM, RESTORED, Change, Store
 from gate_appliance.supervisor import AlreadyUpError
+from gate_core.edits import digest
 from gate_core.tables import key, read
-from gate_core.written import PolicyError, parse
+from gate_core.written import PolicyError, parse, plain, shipped
 
 MIN_PASSPHRASE_CHARACTERS: Final = 12
 """Shortest passphrase: the file lies on a stick that may be lost."""
@@ -67,12 +79,13 @@ _POLICY: Final = "policy.db"
 _CONFIGURATION: Final = "configuration-in-backup.toml"
 _KNOWN: Final = re.compile(
     r"policy\.db|signing-key|sightings\.json|configuration-in-backup\.toml|web/(certificate\.pem|secret)"
-    r"|lists/[a-z0-9-]{1,40}/[a-z0-9][a-z0-9-]{0,39}|activity/activity-[0-9]{4}-[0-9]{2}-[0-9]{2}\.db"
+    r"|lists/(\.kept/)?[a-z0-9-]{1,40}/[a-z0-9][a-z0-9-]{0,39}|activity/activity-[0-9]{4}-[0-9]{2}-[0-9]{2}\.db"
 )
 """Every file that a backup may hold, by its place below the state directory."""
 
-_PUT_BACK: Final = ("activity", "lists", "web", "sightings.json", "signing-key", _CONFIGURATION)
-"""What a restored state has instead of the old, besides the policy."""
+_LISTS: Final = "lists"
+_PUT_BACK: Final = ("activity", "web", "sightings.json", "signing-key", _CONFIGURATION)
+"""What a restored state has instead of the old, besides the policy and the lists."""
 
 _GONE: Final = (
     "first-run-code",
@@ -186,34 +199,44 @@ def open_backup(source: Path, passphrase: str) -> Manifest:
     return _read_archive(source, passphrase, None)
 
 
-def restore_backup(
+def restore_backup(  # noqa: PLR0913  # what, where, who and why: none goes without the others
     source: Path,
     passphrase: str,
     places: Places,
     zone: tzinfo,
     *,
+    actor: str,
+    reason: str,
+    at: datetime | None,
     replace: bool = False,
     broken_record: bool = False,
 ) -> RestoreReport:
     """Put a backup in the place of what is below the state directory, which is set aside and not deleted.
 
     Everything is checked before anything is put in place, the policy comes last, and what a power cut leaves behind can
-    be restored over again.
+    be restored over again. The lists of illegal content that lie there stay, and those of the backup come besides: an
+    old backup never opens what is blocked as illegal.
 
     Args:
         source: The backup.
         passphrase: Its passphrase.
         places: Where everything lies.
         zone: The school's.
+        actor: Who restores, for the restored record.
+        reason: Why, for the same; not empty.
+        at: Now; None where the clock is not known.
         replace: Whether a policy may be there already.
         broken_record: Whether a record that does not hold is put back all the same; it goes on not to hold, and the
             appliance takes the newest policy that its record vouches for.
 
     Raises:
-        BackupError: As for ``open_backup``; or there is a policy already; or that in the backup is refused.
+        BackupError: As for ``open_backup``; or there is no reason, or a policy already; or that in the backup is
+            refused.
         AlreadyUpError: The appliance is up.
         OSError: The disk refuses.
     """
+    if not reason.strip():
+        raise BackupError("say why the backup is put back: the record keeps the reason")
     places.make()
     with _nobody_up(places):
         if places.policy.exists() and not replace:
@@ -226,6 +249,15 @@ def restore_backup(
             if _read_archive(source, passphrase, staged) != manifest:
                 raise BackupError(f"{source} has changed while it was read")
             _examine(staged / _POLICY, zone, broken_record=broken_record)
+            note = Change(
+                actor,
+                "it",
+                RESTORED,
+                f"made {manifest.made}",
+                before=_last_entry(places.policy),
+                reason=reason,
+            )
+            _note(staged / _POLICY, note, _keep_illegal(staged, places), at)
             set_aside = _put_in_place(staged, places)
     return RestoreReport(manifest, set_aside, places.state / _CONFIGURATION)
 
@@ -396,6 +428,7 @@ def _plain_files(places: Places, config_path: Path) -> Iterator[tuple[str, Path]
             places.sightings,
             *places.web.glob("*"),
             *places.lists.glob("*/*"),
+            *places.lists.glob(f"{KEPT}/*/*"),
         )
     ):
         name = path.relative_to(places.state).as_posix()
@@ -516,6 +549,115 @@ def _examine(policy: Path, zone: tzinfo, *, broken_record: bool) -> None:
         raise BackupError("\n".join(("the policy in the backup is refused:", *faults)))
 
 
+def _last_entry(policy: Path) -> str:
+    """Return which entry the record ends with that is about to be set aside."""
+    if not policy.exists():
+        return "nothing"
+    try:
+        with reading(policy) as connection:
+            last = connection.execute(
+                "select number, hash from record order by number desc limit 1"
+            ).fetchone()
+    except EvidenceError:
+        return "a record that can't be read"
+    return f"entry {last[0]}, hash {last[1]}" if last else "nothing"
+
+
+def _keep_illegal(staged: Path, places: Places) -> dict[ListKey, str]:
+    """Give those staged lists of illegal content another name that would take the place of another list in the box.
+
+    Returns:
+        SHA-256 of the lists that the restored record has to speak of besides its own: those of the box, and those that
+        have another name now.
+    """
+    coming = staged / _LISTS
+    theirs = vouched_lists(staged / _POLICY)
+    try:
+        ours = vouched_lists(places.policy)
+    except EvidenceError:
+        ours = {}  # There is none, or it is damaged: what lies there stays all the same.
+    for key_ in _illegal_in(places.lists) - ours.keys():
+        ours |= _only_one(key_, _contents(places.lists, key_))
+    told = {key_: sha256 for key_, sha256 in ours.items() if theirs.get(key_) != sha256}
+    taken = _illegal_in(coming) | ours.keys() | theirs.keys()
+    for key_ in sorted(_illegal_in(coming)):
+        contents = _contents(coming, key_)
+        beside = next(
+            name
+            for name in _names(key_)
+            if contents <= (there := _contents(places.lists, name))
+            or (not there and (name == key_ or name not in taken))
+        )
+        pairs = zip(list_files(coming, key_), list_files(coming, beside), strict=True)
+        if contents <= _contents(places.lists, beside):
+            for path, _ in pairs:
+                path.unlink(missing_ok=True)
+        elif beside != key_:
+            for old, new in pairs:
+                if old.exists():
+                    old.rename(new)
+            taken.add(beside)
+            told |= {beside: theirs[key_]} if key_ in theirs else _only_one(beside, contents)
+    return told
+
+
+def _illegal_in(lists: Path) -> set[ListKey]:
+    """Return the lists of illegal content of which the file or its copy lies below ``lists``."""
+    return {
+        (path.parent.name, path.name)
+        for path in (*lists.glob("*/*"), *lists.glob(f"{KEPT}/*/*"))
+        if is_illegal(path.parent.name)
+        and _KNOWN.fullmatch(f"{_LISTS}/{path.parent.name}/{path.name}")
+    }
+
+
+def _contents(lists: Path, key_: ListKey) -> set[str]:
+    """Return the SHA-256 of a list's file and of its copy: one where they are alike, none where neither is there."""
+    return {sha256_of(path) for path in list_files(lists, key_)} - {""}
+
+
+def _only_one(key_: ListKey, contents: set[str]) -> dict[ListKey, str]:
+    # Where file and copy differ nobody knows which is right: the record speaks of neither, and both count.
+    return dict.fromkeys([key_], *contents) if len(contents) == 1 else {}
+
+
+def _names(key_: ListKey) -> Iterator[ListKey]:
+    """Yield a list's own name, and then others that a list may have."""
+    category, name = key_
+    yield key_
+    for number in count(2):
+        end = f"-{number}"
+        yield category, name[: 40 - len(end)] + end
+
+
+def _note(
+    policy: Path, restored: Change, lists: Mapping[ListKey, str], at: datetime | None
+) -> None:
+    """Add to the record of a policy that nobody uses yet: each list that it has to speak of, and that it is restored."""
+    try:
+        with closing(Store(policy)) as store:
+            last = store.entries(limit=1)
+            # Not the newest edition: an entry must not vouch for one that the record did not speak of before.
+            store.policy = last[0].policy if last else digest(plain(shipped()))
+            # An entry vouches for accounts and holds as they are: where they are not those of the record, it says so.
+            restored = replace(restored, after=store.state_fault())
+            for (category, name), sha256 in sorted(lists.items()):
+                added = replace(
+                    restored,
+                    action=ADDED,
+                    subject=f"{name} to {category}",
+                    before="",
+                    after=vouching(name, sha256),
+                )
+                with store.noting(added, at):
+                    pass
+            # Last: the steward knows by it that an older policy is one that somebody has put back.
+            with store.noting(restored, at):
+                pass
+    except (sqlite3.DatabaseError, ValueError) as e:
+        raise BackupError(f"the policy in the backup is refused: {e}") from None
+
+
 def _put_in_place(staged: Path, places: Places) -> Path | None:
     """Move what is staged into the state directory, the policy last; return where the old lies.
 
@@ -536,6 +678,7 @@ def _put_in_place(staged: Path, places: Places) -> Path | None:
             (state / name).rename(aside / name)
         if (staged / name).exists():
             (staged / name).rename(state / name)
+    _put_lists(staged / _LISTS, places.lists, aside)
     if places.policy.exists():
         aside.mkdir(mode=0o700, exist_ok=True)
         _fold_log(places.policy)
@@ -548,6 +691,33 @@ def _put_in_place(staged: Path, places: Places) -> Path | None:
     (staged / _POLICY).replace(places.policy)
     _sync_directory(state)
     return aside if aside.exists() else None
+
+
+def _put_lists(staged: Path, lists: Path, aside: Path) -> None:
+    """Put the lists of a backup in the place of the old ones, of which those of illegal content never leave theirs."""
+    for path in sorted(path for path in lists.rglob("*") if path.is_file()):
+        aside.mkdir(mode=0o700, exist_ok=True)
+        kept = aside / _LISTS / path.relative_to(lists)
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_illegal(path.parent.name):
+            kept.hardlink_to(path)
+        else:
+            path.rename(kept)
+    owner = lists.parent.stat()
+    for folder in _folders(staged):
+        place = lists / folder.relative_to(staged)
+        place.mkdir(mode=0o700, exist_ok=True)
+        os.chown(place, owner.st_uid, owner.st_gid)
+        for file in folder.iterdir():
+            if file.is_file():
+                file.rename(place / file.name)
+    for folder in (*_folders(lists), *_folders(aside)):
+        _sync_directory(folder)
+
+
+def _folders(top: Path) -> list[Path]:
+    """Return ``top`` and all folders below it, each before those below; none where it is missing."""
+    return sorted(path for path in (top, *top.rglob("*")) if path.is_dir())
 
 
 def _fold_log(policy: Path) -> None:

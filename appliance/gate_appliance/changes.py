@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlite_utils import Database
 
+from gate_appliance.accounts import end_account
 from gate_appliance.bundle import read_bundle, render_bundle
 from gate_appliance.counter import (
     COMMAND_LINE,
@@ -51,6 +52,9 @@ LAPSES_DAYS: Final = 14
 """How long a proposal waits for its approvals."""
 
 MAX_EDITS: Final = 5_000
+
+MAX_WAITING: Final = 30
+"""Requests of one teacher that wait at a time."""
 
 MAX_REQUESTS: Final = 20
 MAX_REQUEST_CHARACTERS: Final = 20_000
@@ -97,6 +101,12 @@ class ChangesDesk(Counter):
             needed = approvals(found)
             if allowed is Leave.OWN:
                 needed = max(needed, 1)
+                mine = self._store.proposals(0, MAX_WAITING, waiting=True, username=who.name)
+                if len(mine) >= MAX_WAITING:
+                    raise RefusedError(
+                        f"{MAX_WAITING} of your requests wait already; withdraw one, or wait for an answer",
+                        "actor",
+                    )
             waived = self._waived(who, edits, needed)
             now = self._now()
             row = {
@@ -106,6 +116,7 @@ class ChangesDesk(Counter):
                 "reason": reason,
                 "edits": json.dumps([[list(e.path), e.before, e.after] for e in edits]),
                 "grants": "",
+                "ends": "",
                 "sentences": json.dumps(_sentences(found)),
                 "approvals": 0 if waived else needed,
                 "state": "waiting" if needed and not waived else "in force",
@@ -166,6 +177,8 @@ class ChangesDesk(Counter):
                     change(who, "refused a proposal", proposal_name(row), reason=note),
                     answer,
                 )
+            elif row["ends"]:
+                self._end(row, who, answer)
             elif row["grants"]:
                 self._grant(row, who, answer)
             else:
@@ -284,12 +297,15 @@ class ChangesDesk(Counter):
 
     def start_what_if(self, *, edits: tuple[Edit, ...], days: int, actor: str) -> str:
         """Begin to replay the decisions of the last 1 to 31 ``days`` against the policy with ``edits``; return its id."""
-        self._demand(actor, Act.PROPOSE)
+        who, _ = self._demand(actor, Act.PROPOSE)
         # It tells which names a group has asked for.
         self._demand(actor, Act.SEARCH_ACTIVITY)
         if not 1 <= days <= 31:
             raise RefusedError(f"{days} is not a number of days from 1 to 31", "days")
         (document, _), _ = self._draft(edits)
+        note = change(who, "replayed the log against a draft", f"{days} days")
+        with self._store.noting(note, self._clock.now()):
+            pass
         around = self._steward.around
         places = self._steward.places
         return self._what_ifs.start(
@@ -406,9 +422,14 @@ class ChangesDesk(Counter):
                 "you have approved this already; somebody else has to be the next", "actor"
             )
         allowed = leave(who.role, Act.APPROVE)
-        if row["grants"]:
+        if row["grants"] or row["ends"]:
             if not approves_accounts(who.role):
                 raise not_allowed(who, Act.APPROVE)
+            if who.name.startswith(COMMAND_LINE) and self._others_who_approve(row):
+                # Whoever can come to the box is nobody in particular.
+                raise RefusedError(
+                    "somebody with an account of their own has to approve this", "actor"
+                )
             if who.role.value == row["role"] == Role.IT.value and self._anybody_but_it():
                 raise RefusedError(
                     "IT has asked for this account: somebody else than IT approves it", "actor"
@@ -424,6 +445,14 @@ class ChangesDesk(Counter):
                 " coordinator",
                 "actor",
             )
+
+    def _others_who_approve(self, row: dict[str, Any]) -> bool:
+        """Tell whether an account besides those it is about may approve a proposal about accounts."""
+        about = (row["username"], row["grants"], row["ends"])
+        return any(
+            approves_accounts(Role(r["role"])) and self._is_active(r) and r["username"] not in about
+            for r in self._store.accounts()
+        )
 
     def _anybody_but_it(self) -> bool:
         """Tell whether somebody besides IT may approve accounts."""
@@ -489,6 +518,14 @@ class ChangesDesk(Counter):
             )
         self._steward.look()
 
+    def _end(self, row: dict[str, Any], who: Who, answer: dict[str, Any]) -> None:
+        note = change(who, "ended an account", row["ends"], reason=row["reason"])
+        with self._store.noting(note, self._clock.now()) as db:
+            _put(db, answer)
+            db.table("proposal").update(row["id"], {"state": "in force"})
+            end_account(db, row["ends"])
+        self._steward.look()
+
     def _close(
         self,
         row: dict[str, Any],
@@ -535,13 +572,13 @@ class ChangesDesk(Counter):
     def _waits_for(self, row: dict[str, Any], answers: list[dict[str, Any]]) -> str:
         missing = row["approvals"] - sum(a["approved"] for a in answers)
         titles = [TITLES[r] for r in holders(Act.APPROVE) if leave(r, Act.APPROVE) is Leave.YES]
-        if row["grants"]:
+        if row["grants"] or row["ends"]:
             titles += [TITLES[Role.IT], TITLES[Role.GOVERNOR]]
         elif row["approvals"] == 2:
             titles.append(f"{TITLES[Role.IT]} as the second")
         people = "one more person" if missing == 1 else f"{missing} more people"
         able = self._approvers(besides=row["username"])
-        enough = len(able) >= missing or row["grants"]
+        enough = len(able) >= missing or row["grants"] or row["ends"]
         hint = "" if enough else "; too few accounts may approve: add one on the page Accounts"
         return f"Waits for {people} to approve: {', '.join(titles)}{hint}."
 
@@ -606,9 +643,16 @@ def _edits(row: dict[str, Any]) -> tuple[Edit, ...]:
 def _sides(edits: Iterable[Edit]) -> tuple[str, str]:
     """Return what was and what is, a line a place."""
     edits = tuple(edits)
-    before = "\n".join(f"{e.place}: {e.before or 'nothing'}" for e in edits)
-    after = "\n".join(f"{e.place}: {e.after or 'nothing'}" for e in edits)
+    before = "\n".join(f"{e.place}: {_shown(e, e.before)}" for e in edits)
+    after = "\n".join(f"{e.place}: {_shown(e, e.after)}" for e in edits)
     return before, after
+
+
+def _shown(edit: Edit, value: str) -> str:
+    # The record is read by governors, and never forgets: people are in it by their code alone.
+    return (
+        "(kept in the policy alone)" if value and edit.path[0] == "people" else value or "nothing"
+    )
 
 
 def _subject(found: Iterable[Effect], edits: Iterable[Edit]) -> str:

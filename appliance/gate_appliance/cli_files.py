@@ -52,6 +52,7 @@ def add_file_commands(family: Family, add: Add) -> None:
         backup, "restore", _restore, "put a backup in place; the appliance must not be up"
     )
     restore.add_argument("file", type=Path)
+    restore.add_argument("--reason", required=True, help="why; the restored record keeps it")
     restore.add_argument(
         "--replace", action="store_true", help="set aside the policy that is there"
     )
@@ -147,15 +148,21 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _restore(arguments: argparse.Namespace) -> int:
     from gate_appliance.backup import BackupError, restore_backup
+    from gate_appliance.clock import SystemClock
     from gate_appliance.supervisor import AlreadyUpError
 
-    config = load(arguments)
+    zone = load(arguments).appliance.timezone
+    places = places_of(arguments)
     try:
         report = restore_backup(
             arguments.file,
             _passphrase(),
-            places_of(arguments),
-            ZoneInfo(config.appliance.timezone),
+            places,
+            ZoneInfo(zone),
+            # The command line alone: no account can be asked for while the steward is down.
+            actor=actor_of(arguments),
+            reason=arguments.reason,
+            at=SystemClock(zone, places.state).now(),
             replace=arguments.replace,
             broken_record=arguments.broken_record,
         )

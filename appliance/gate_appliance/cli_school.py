@@ -19,6 +19,7 @@ from gate_appliance.console import (
     load,
     may_be_somebody,
     password_of,
+    places_of,
     say,
 )
 from gate_appliance.counter import mac_of
@@ -216,7 +217,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from gate_appliance.bundle import read_bundle
 
     try:
-        bundle = read_bundle(_text(arguments.file), _zone(arguments), "")
+        bundle = read_bundle(_text(arguments.file), _zone(arguments), _fingerprint(arguments))
     except PolicyError as e:
         complain(f"{arguments.file}:", *e.faults)
         return 1
@@ -426,9 +427,11 @@ def _account_accept(arguments: argparse.Namespace) -> int:
 
 
 def _account_remove(arguments: argparse.Namespace) -> int:
-    desk_of(arguments).remove_account(
+    waits = desk_of(arguments).remove_account(
         username=arguments.username, reason=arguments.reason, actor=actor_of(arguments)
     )
+    if waits:
+        complain(waits)
     return 0
 
 
@@ -491,6 +494,17 @@ def _text(path: Path) -> str:
         return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except UnicodeDecodeError as e:
         raise RefusedError(f"{path}: not UTF-8 text, at octet {e.start}", "file") from None
+
+
+def _fingerprint(arguments: argparse.Namespace) -> str:
+    """Return that of this box; "" where there is none, or who types may not read its key."""
+    from gate_appliance.signing import Signer
+
+    path = places_of(arguments).signing_key
+    try:
+        return Signer(path).fingerprint if path.exists() else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _zone(arguments: argparse.Namespace) -> ZoneInfo:

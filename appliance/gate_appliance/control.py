@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from gate_core.control import (
+    MAX_ANSWER_OCTETS,
     MAX_LINE_OCTETS,
     MalformedMessageError,
     arguments_of,
@@ -147,7 +148,7 @@ class _Client:
                 stream = stream or self._connect()  # noqa: PLW2901  # the kept one or a new one
                 stream.write(request)
                 stream.flush()
-                if line := stream.readline(MAX_LINE_OCTETS + 1):
+                if line := stream.readline(MAX_ANSWER_OCTETS + 1):
                     return cast("bytes", line)
             except TimeoutError as e:
                 self._local.stream = None

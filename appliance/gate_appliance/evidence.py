@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gate_appliance.signing import Signer, fingerprint, verify
+from gate_appliance.store import state_fault
+from gate_core.control import MalformedMessageError, hints_of, value_of
 from gate_core.edits import digest
 from gate_core.record import NO_HASH, Entry, Verdict
 from gate_core.record import verify as verify_chain
-from gate_core.tables import read
 from gate_core.written import Plain
 
 FORM: Final = "schoolgate evidence 1"
@@ -144,7 +145,7 @@ def check_evidence(evidence: str | Path, number: int = 0, head: str = "") -> Evi
 
 
 def check_store(path: Path, number: int = 0, head: str = "") -> Verdict:
-    """Tell whether the record in a store holds, and whether the policies beside it are those it speaks of.
+    """Tell whether the record in a store holds, and whether what lies beside it is what it speaks of.
 
     The store may be in use, or a copy that can't be written; nothing is changed in it.
 
@@ -176,6 +177,9 @@ def check_store(path: Path, number: int = 0, head: str = "") -> Verdict:
                 return replace(verdict, broken=broken, fault=fault)
         if last and (newest is None or kept != last.policy):
             return replace(verdict, broken=last.number, fault=_another_policy(last))
+        if fault := state_fault(connection, last):
+            who = f" ({_words(last)})" if last else ""
+            return replace(verdict, broken=max(verdict.entries, 1), fault=f"{fault}{who}")
     return verdict
 
 
@@ -232,11 +236,22 @@ def _line(kind: type, line: str, number: int) -> Any:
         raise EvidenceError(f"line {number}: is no JSON: {e}") from None
     if not isinstance(table, dict):
         raise EvidenceError(f"line {number}: is no JSON object")
-    faults: list[str] = []
-    found = read(kind, table, "", faults)
-    if faults:
-        raise EvidenceError(f"line {number}: {faults[0]}")
-    return found
+    # Not as the written policy is read: an entry tells of several things a line each, and is text as it was sealed.
+    hints = hints_of(kind)
+    for name in table:
+        if name not in hints:
+            raise EvidenceError(
+                f"line {number}: {name[:60]!r} is an unknown key; allowed are {', '.join(hints)}"
+            )
+    for name in hints:
+        if name not in table:
+            raise EvidenceError(f"line {number}: {name}: is missing")
+    try:
+        return kind(
+            **{n: value_of(hint, table[n], f"line {number}: {n}") for n, hint in hints.items()}
+        )
+    except MalformedMessageError as e:
+        raise EvidenceError(str(e)) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -26,12 +26,12 @@ from gate_appliance.clock import SystemClock
 from gate_appliance.devices import Sightings
 from gate_appliance.durable import write_durably
 from gate_appliance.health import Facts, Health
-from gate_appliance.library import Library
+from gate_appliance.library import Library, vouched_lists, vouching
 from gate_appliance.neighbours import KernelNeighbours
 from gate_appliance.places import Places
 from gate_appliance.publication import Publisher
 from gate_appliance.recorder import Recorder
-from gate_appliance.store import Change, Edition, Store, end_proposal, proposal_name
+from gate_appliance.store import RESTORED, Change, Edition, Store, end_proposal, proposal_name
 from gate_core.clients import Address
 from gate_core.compile import Surroundings, compile_policy
 from gate_core.config import Config
@@ -52,6 +52,7 @@ _SELF: Final = "the appliance"
 _DISCOVER_EVERY_S: Final = 3.0
 _SAVE_EVERY_TICKS: Final = 1500  # five minutes: the card is spared
 _REMIND_EVERY_TICKS: Final = 5
+_VLANS_EVERY_TICKS: Final = 10  # two seconds
 
 
 class Steward:
@@ -68,7 +69,9 @@ class Steward:
         self.lock = threading.RLock()
         """Held while policy changes: one change after the other, from reading to publishing."""
         self._publisher = Publisher(self.places.snapshots, self.places.announce)
-        self._library = Library(self.places.lists, self.places.snapshots)
+        self._library = Library(
+            self.places.lists, self.places.snapshots, vouched_lists(self.places.policy)
+        )
         self._lists = self._library.compile()
         self._recorder = Recorder(self.places.events, self.activity, self.look, self._tagged)
         self._health = Health(config, self.clock, self._recorder, self.activity)
@@ -81,17 +84,25 @@ class Steward:
         if highest > self.store.version:
             # The store was lost or an older one put in its place: nobody may take its policy for an old one.
             _log.warning("action=start highest=%d store=%d", highest, self.store.version)
+        last = self.store.entries(limit=1)
+        older = published > self.store.version and not (last and last[0].action == RESTORED)
         if published or highest > self.store.version:
             # Also where it is the same store: time has gone by, and what is published now may say something else.
             self.store.raise_version(above=highest)
         damaged = self.places.policy.with_name(f"{self.places.policy.name}.damaged")
-        self.policy_fault = (
-            "The store of the policy was damaged and has been set aside; restore a backup"
-            if damaged.exists() and not self.store.accounts()
-            else ""
-        )
-        """What is wrong with the written policy in the store, so that another one is in force; "" where nothing is."""
+        self.policy_fault = ""
+        if damaged.exists() and not self.store.accounts():
+            self.policy_fault = (
+                "The store of the policy was damaged and has been set aside; restore a backup"
+            )
+        elif older:
+            self.policy_fault = (
+                f"Policy {published} was in force, and the store knows of policy {self.store.version} only: an older"
+                " store, or none, has been put in its place; compare the record with what governors signed"
+            )
+        """What is wrong with the policy in the store, and what is in force instead; "" where nothing is."""
         self.document, self.written = self._read_written()
+        self._check_state()
         self.store.policy = digest(self.document)
         self.policy: Policy
         """The policy in force."""
@@ -208,9 +219,9 @@ class Steward:
             # Before the list is there: a power cut must not leave one in force that no entry speaks of.
             with self.store.noting(replace(change, action="is adding a list"), self.clock.now()):
                 pass
-            self._library.add(name, category, path)
+            sha256 = self._library.add(name, category, path)
             self._lists = self._library.compile()
-            with self.changing(change):
+            with self.changing(replace(change, after=vouching(change.after, sha256))):
                 pass
             return self._lists.names
 
@@ -277,12 +288,28 @@ class Steward:
             self.policy_fault = f"{faults[0][:1].upper()}{faults[0][1:]}; {instead}"
             _log.error("action=read_policy fault=%s", self.policy_fault)  # the message says it all
 
+    def _check_state(self) -> None:
+        """Tell of accounts, holds or proposals that the record does not speak of; they stay as they are."""
+        if fault := self.store.state_fault():
+            before = f"{self.policy_fault}. " if self.policy_fault else ""
+            self.policy_fault = f"{before}{fault[:1].upper()}{fault[1:]}"
+            _log.error("action=read_state fault=%s", fault)  # the message says it all
+            # The next entry would vouch for what was found: so it is the one that says so.
+            change = Change(_SELF, "", "found a change without an entry", "", after=fault)
+            with self.store.noting(change, self.clock.now()):
+                pass
+
     def _tagged(self, mac: str, vlan: int) -> None:
-        if self.sightings.tagged(mac, vlan) and self.written.vlans:
-            with self.lock:
+        # Taken into the policy by ``_watch``, and no oftener than it looks: anybody may send frames with any tag.
+        self.sightings.tagged(mac, vlan)
+
+    def _follow_vlans(self) -> None:
+        with self.lock:
+            if not self.written.vlans:
+                return
+            if self.policy_at(self.clock.now()).members != self.policy.members:
                 self.store.raise_version()
                 self._publish()
-            self.look()
 
     def _facts(self) -> Facts:
         return Facts(
@@ -310,6 +337,8 @@ class Steward:
             ticks += 1
             try:
                 self._follow_timetable()
+                if ticks % _VLANS_EVERY_TICKS == 0:
+                    self._follow_vlans()
                 if ticks % _SAVE_EVERY_TICKS == 0:
                     self._save()
                 self._health.fault = ""

@@ -6,6 +6,7 @@ change is one transaction with its entry in the record; the record can be added 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import threading
@@ -31,6 +32,26 @@ FIRST_FORM: Final = 2
 """Form of the oldest store that is read; the one before it was never released."""
 
 _ENTRY_FIELDS: Final = tuple(f.name for f in fields(Entry))
+
+_STATE: Final = {
+    "account": "select * from account order by username",
+    "pause": "select * from pause order by id",
+    "lesson": "select * from lesson order by id",
+    "isolation": "select * from isolation order by mac",
+    "suspension": "select * from suspension order by id",
+    "loan": "select * from loan where returned = '' order by id",
+    "proposal": "select * from proposal where state = 'waiting' order by id",
+    "answer": "select * from answer where proposal in (select id from proposal where state = 'waiting')"
+    " order by proposal, username",
+}
+"""What an entry's ``state`` is made of: what is over decides nothing any more, and only grows."""
+
+_NO_STATE: Final = hashlib.sha256(b"{}").hexdigest()
+"""Digest of a state of which nothing is there yet."""
+
+
+RESTORED: Final = "restored a backup"
+"""What the record says of a store that came from a backup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +113,7 @@ def _create(db: Database) -> None:
             "reason": str,
             "edits": str,
             "grants": str,
+            "ends": str,
             "sentences": str,
             "approvals": int,
             "state": str,
@@ -165,7 +187,10 @@ def _create(db: Database) -> None:
 
 
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_create,)
-"""Each runs once, in one transaction with its number, beginning at ``FIRST_FORM``; never edited once released."""
+"""Each runs once, in one transaction with its number, beginning at ``FIRST_FORM``; never edited once released.
+
+One that changes what ``state_digest`` reads adds an entry, or the last one no longer fits the store.
+"""
 
 NEWEST_FORM: Final = FIRST_FORM + len(MIGRATIONS) - 1
 """Form of the stores that this program writes."""
@@ -197,6 +222,24 @@ class Store:
         except BaseException:
             self.close()
             raise
+
+    def _read_all(self) -> None:
+        """Read what is acted upon, once.
+
+        Raises:
+            sqlite3.DatabaseError: There are rows that no program of ours writes.
+        """
+        try:
+            _ = self.version
+            self.acts()
+            self.entries(limit=1)
+            for row in self.proposals(0, 500, waiting=True, username=""):
+                json.loads(row["edits"])
+        except sqlite3.OperationalError as e:
+            # A table or column is gone.
+            raise sqlite3.DatabaseError(str(e)) from e
+        except (IndexError, KeyError, ValueError, TypeError, OverflowError) as e:
+            raise sqlite3.DatabaseError(f"it holds what no program of ours writes: {e}") from e
 
     def close(self) -> None:
         """Close the file."""
@@ -380,6 +423,12 @@ class Store:
             (found[0]["number"], found[0]["version"], found[0]["policy"]) if found else (0, 0, "")
         )
 
+    def state_fault(self) -> str:
+        """Tell whether accounts, holds and proposals are not those of the last entry; "" where they are."""
+        with self._lock:
+            last = self.entries(limit=1)
+            return state_fault(self._connection, last[0] if last else None)
+
     def noted(self, action: str) -> frozenset[str]:
         """Return the subjects of all entries with that action."""
         rows = self._rows("select distinct subject from record where action = ?", action)
@@ -406,6 +455,7 @@ class Store:
             version=self.version,
             # Not that of the newest edition: whoever slips one in must not be vouched for by the next sign-in.
             policy=self.policy,
+            state=state_digest(self._connection),
             previous=previous,
             hash="",
         )
@@ -445,6 +495,37 @@ class Store:
 
     def _set(self, key: str, value: str) -> None:
         self._db.execute("update meta set value = ? where key = ?", [value, key])
+
+
+def state_digest(connection: sqlite3.Connection) -> str:
+    """Return the SHA-256 of accounts, of what is in force for a while, and of what waits, in a store.
+
+    It is made of canonical JSON: tables by name, each with its rows in order of their key; a table that is missing or
+    empty is left out.
+    """
+    there = {name for (name,) in connection.execute("select name from sqlite_master")}
+    state = {
+        table: rows
+        for table, query in _STATE.items()
+        if table in there and (rows := connection.execute(query).fetchall())
+    }
+    # Only somebody else's hand puts octets into a cell: they have a form that no text has.
+    text = json.dumps(
+        state, sort_keys=True, separators=(",", ":"), default=lambda octets: {"hex": octets.hex()}
+    )
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def state_fault(connection: sqlite3.Connection, last: Entry | None) -> str:
+    """Tell whether the state in a store is not that of ``last``, its last entry; "" where it is."""
+    if state_digest(connection) == (last.state if last else _NO_STATE):
+        return ""
+    if last is None:
+        return "there are accounts, holds or proposals, and the record has no entry: somebody has put them in"
+    return (
+        f"accounts, holds or proposals are not those that entry {last.number} speaks of: somebody has changed them"
+        " without an entry"
+    )
 
 
 def proposal_name(row: Mapping[str, Any]) -> str:

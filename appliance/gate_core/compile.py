@@ -213,7 +213,9 @@ def _devices(
             # Cut off although nobody knows it: still a device, in the strictest group.
             text = DeviceText(name=text.name if text else mac, group=UNKNOWN_GROUP)
         person = lent.get(mac) or text.person or None
-        suspension = _suspension(suspensions, (mac, person, borrowers.get(mac)), at)
+        # Also of the one it is written down for: to lend it to somebody else is no way out.
+        subjects = (mac, person, text.person or None, borrowers.get(mac))
+        suspension = _suspension(suspensions, subjects, at)
         found[mac] = Device(
             mac,
             text.name,

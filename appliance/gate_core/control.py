@@ -16,7 +16,10 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 from gate_core.desk import RefusedError
 
 MAX_LINE_OCTETS: Final = 4_194_304
-"""Longest request or answer."""
+"""Longest request."""
+
+MAX_ANSWER_OCTETS: Final = 64 << 20
+"""Longest answer: the record of some years."""
 
 
 class MalformedMessageError(ValueError):
@@ -34,7 +37,7 @@ def parse_request(line: bytes) -> tuple[str, dict[str, Any]]:
     Raises:
         MalformedMessageError: It is no request.
     """
-    message = _load(line)
+    message = _load(line, MAX_LINE_OCTETS)
     op, args = message.get("op"), message.get("args")
     if not isinstance(op, str) or not isinstance(args, dict):
         raise MalformedMessageError("a request has a text 'op' and an object 'args'")
@@ -63,7 +66,7 @@ def parse_answer(line: bytes, annotation: Any) -> Any:
         RefusedError: The other side refused.
         MalformedMessageError: It is no answer, or its value does not fit.
     """
-    message = _load(line)
+    message = _load(line, MAX_ANSWER_OCTETS)
     if "refused" in message:
         raise RefusedError(str(message["refused"]), str(message.get("field", "")))
     if "ok" not in message:
@@ -156,9 +159,9 @@ def _line(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
-def _load(line: bytes) -> dict[str, Any]:
-    if len(line) > MAX_LINE_OCTETS:
-        raise MalformedMessageError(f"a message of more than {MAX_LINE_OCTETS} octets")
+def _load(line: bytes, most: int) -> dict[str, Any]:
+    if len(line) > most:
+        raise MalformedMessageError(f"a message of more than {most} octets")
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as e:

@@ -512,8 +512,12 @@ class Desk(Protocol):
     ) -> None:
         """Change a teacher's own rooms and groups, or when an account ends."""
 
-    def remove_account(self, *, username: str, reason: str, actor: str) -> None:
-        """End an account and its sessions; never the last one that may grant accounts."""
+    def remove_account(self, *, username: str, reason: str, actor: str) -> str:
+        """End an account and its sessions; never the last one that may grant accounts.
+
+        One that may approve needs the approval of somebody else, its holder's own for instance: returns whose it waits
+        for, as a sentence; "" where it has ended.
+        """
 
     def record_sign_in(self, *, username: str, address: str, succeeded: bool) -> None:
         """Write into the record who signed in or failed to."""

@@ -23,7 +23,6 @@ from gate_core.written import (
     UNKNOWN_GROUP,
     DeviceText,
     ExceptionText,
-    GroupText,
     WrittenPolicy,
     aware,
 )
@@ -192,6 +191,12 @@ def _of_group(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:  
                 0 if after else 1,
                 opens=not after,
             )
+        case "pupils":
+            return Effect(
+                f"{title}: new devices {'can' if after else 'can no longer'} be put here by one person",
+                2 if after else 0,
+                opens=bool(after),
+            )
         case "teacher_minutes":
             opens = (after or 0) > (before or 0)
             return Effect(
@@ -235,9 +240,11 @@ def _place(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:
 
 def _name_only(_: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:
     before, after = edit.values()
-    what = "Room" if edit.path[0] == "rooms" else "Person"
+    if edit.path[0] == "people":
+        # By their code alone: what is told here goes into the record, which governors read.
+        return Effect(f"Person {rest[0]} {verb}", 0, opens=False)
     return Effect(
-        f"{what} {rest[0]} {verb}: {_value(after if after is not None else before)}", 0, opens=False
+        f"Room {rest[0]} {verb}: {_value(after if after is not None else before)}", 0, opens=False
     )
 
 
@@ -248,16 +255,16 @@ def _device(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:
     is_ = [new.group] if new else _unnamed(draft.after)
     wider = any(not _within(draft, i, w) for i in is_ for w in was if i != w)
     # A pupils' device that is new to the school is one person's daily work; one that leaves a stricter group is not.
-    daily = new and UNKNOWN_GROUP in was and _for_pupils(draft.after.groups[new.group])
+    daily = new and UNKNOWN_GROUP in was and draft.after.groups[new.group].pupils
     opens = [bool(wider and not daily), _leaves(old, new), _ends_otherwise(draft, old, new)]
     if new and new.person and (old is None or old.person != new.person):
-        opens.append(_favoured(draft.after, new.person))
+        opens.append(has_rights(draft.after, new.person))
     if new is None:
         words = f"Device “{old.name if old else mac}” is unknown again"
     elif old and (old.group, old.person) == (new.group, new.person):
         words = f"Device “{new.name}” {verb}: {fields[0]} {_value(edit.values()[1])}"
     else:
-        who = f", used by {draft.after.people[new.person].name}" if new.person else ""
+        who = f", used by {new.person}" if new.person else ""
         before = old.group if old else UNKNOWN_GROUP
         moved = f", before in {_group(draft, before)}" if before != new.group else ""
         words = f"Device “{new.name}” is in {_group(draft, new.group)}{who}{moved}"
@@ -326,11 +333,8 @@ def _own(written: WrittenPolicy, group: str, action: str) -> set[tuple[object, .
     }
 
 
-def _for_pupils(group: GroupText) -> bool:
-    return group.pausable and not group.quic and group.on_fault == "closed"
-
-
-def _favoured(written: WrittenPolicy, person: str) -> bool:
+def has_rights(written: WrittenPolicy, person: str) -> bool:
+    """Tell whether something is open to ``person`` by name: as a nominee, or by an exception."""
     nominated = any(f"person:{person}" in who for who in written.nominees.values())
     return nominated or any(
         e.scope == "person" and e.subject == person and e.action == "allow"
@@ -376,8 +380,6 @@ def _whom(draft: Draft, e: ExceptionText) -> str:
     for written in (draft.after, draft.before):
         if e.scope == "group" and e.subject in written.groups:
             return written.groups[e.subject].title
-        if e.scope == "person" and e.subject in written.people:
-            return written.people[e.subject].name
         if e.scope == "device" and e.subject in written.devices:
             return f"the device “{written.devices[e.subject].name}”"
     return "the whole school" if e.scope == "school" else f"{e.scope} {e.subject}"

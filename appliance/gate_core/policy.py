@@ -453,11 +453,27 @@ def _exception(q: Question) -> Answer | None:
         if e.concerns(q.client)
         # Clock unknown: blocks hold and allows do not.
         and q.active(e.span, strict=e.action is Action.BLOCK)
+        and (e.action is Action.BLOCK or _was_meant(q, e))
     ]
     if not found:
         return None
     first = min(found, key=lambda e: (_SCOPE_ORDER[e.scope], e.action is Action.ALLOW, e.id))
     return first.action, Reason.EXCEPTION, f"exception:{first.id}"
+
+
+def _was_meant(q: Question, e: DatedException) -> bool:
+    """Tell whether an exception that allows the name was made for what the lists say of it.
+
+    To allow a site opens what is below it, but not what a list has for itself there: who approved the parent has not
+    seen it.
+    """
+    known = categories_of(e.services & q.services)
+    for rule in q.covering:
+        if rule in e.names.rules:
+            known |= q.policy.index.mask(rule.removeprefix("="))
+    unseen = q.categories & ~known
+    rows = (row for row in q.policy.rows if row.categories & unseen)
+    return all(_allows(q, q.group.cells.get(row.id, Cell.UNACCEPTABLE), row) for row in rows)
 
 
 _SCOPE_ORDER: Final = {scope: place for place, scope in enumerate(Scope)}

@@ -39,6 +39,8 @@ class Entry:
     """Version of the policy after it."""
     policy: str
     """SHA-256 of the written policy after it."""
+    state: str
+    """SHA-256 of accounts, of what is in force for a while, and of what waits, after it."""
     previous: str
     """Hash of the entry before."""
     hash: str

@@ -93,15 +93,15 @@ _FAULTY: Final = object()
 def _value(annotation: Any, value: Any, place: str, check: Check | None, faults: list[str]) -> Any:
     if is_dataclass(annotation) or (get_origin(annotation) is not None and _is_mapping(annotation)):
         return _nested(annotation, value, place, check, faults)
-    wrong = _wrong(annotation, value)
+    wrongs = [w] if (w := _wrong(annotation, value)) else []
     parts = value if isinstance(value, list | tuple) else [value]
-    if not wrong and check:
-        wrong = next((w for part in parts if (w := check(part))), None)
-    if not wrong and any(isinstance(part, str) and not part.isprintable() for part in parts):
+    if not wrongs and check:
+        wrongs = [w for part in parts if (w := check(part))]
+    if not wrongs and any(isinstance(part, str) and not part.isprintable() for part in parts):
         # No control characters, directions of writing or halves of characters in what people read and files hold.
-        wrong = "has characters that can't be printed"
-    if wrong:
-        faults.append(f"{place}: {_short(value)} {wrong}")
+        wrongs = ["has characters that can't be printed"]
+    if wrongs:
+        faults += [f"{place}: {_short(value)} {wrong}" for wrong in wrongs]
         return _FAULTY
     return tuple(value) if isinstance(value, list | tuple) else value
 

@@ -158,6 +158,8 @@ class GroupText:
     cells: Mapping[str, CellWord] = key({}, _id)
     default: Literal["allow", "block"] = key("allow")
     pausable: bool = key(True)
+    pupils: bool = key(False)
+    """Whether one person may put a new device into it, as is done every day."""
     quic: bool = key(False)
     on_fault: Literal["closed", "open"] = key("closed")
     teacher_minutes: int = key(0, whole(0, 240, "number of minutes"))
@@ -444,7 +446,9 @@ def _groups(w: WrittenPolicy, _zone: tzinfo) -> Iterator[str]:
                     f"groups.{id_}.cells.{row}: {cell_ or 'nothing'!r} is refused: this row is illegal content,"
                     " its cell is always 'illegal'"
                 )
-        yield from (f"groups.{id_}.times: {fault}" for fault in span_faults(weekly(group.times)))
+        for fault in span_faults(weekly(group.times)):
+            entry = list(group.times)[int(fault.split()[1]) - 1]
+            yield f"groups.{id_}.times.{entry}: {fault}"
     yield from _strictest(w)
 
 
@@ -458,7 +462,17 @@ def _timetable(w: WrittenPolicy, _zone: tzinfo) -> Iterator[str]:
     wrong = tuple(_timetable_entries(w.timetable))
     yield from wrong
     if not wrong:
-        yield from (f"timetable.{fault}" for fault in timetable(w.timetable).faults())
+        yield from (_placed(fault, w.timetable) for fault in timetable(w.timetable).faults())
+
+
+def _placed(fault: str, written: TimetableText) -> str:
+    """Return a fault of the timetable with the place in the document of what it numbers."""
+    if found := re.match(r"(span|term|period)s? ([0-9]+)(?: and ([0-9]+))?", fault):
+        table = "times" if found[1] == "span" else f"{found[1]}s"
+        entries = list(getattr(written, table))
+        return f"timetable.{table}.{entries[int(found[3] or found[2]) - 1]}: {fault}"
+    found = re.search("[0-9]{4}-[0-9]{2}-[0-9]{2}", fault)
+    return f"timetable.one_off.{found[0]}: {fault}" if found else f"timetable: {fault}"
 
 
 def _timetable_entries(written: TimetableText) -> Iterator[str]:
@@ -565,6 +579,7 @@ def shipped() -> WrittenPolicy:
                 number=number,
                 cells={row: cell.value for row, cell in SHIPPED_CELLS[id_].items()},
                 pausable=pausable,
+                pupils=id_ in ("ks1", "ks2"),
                 quic=quic,
                 on_fault=on_fault,  # type: ignore[arg-type]  # one of its words
                 teacher_minutes=minutes,

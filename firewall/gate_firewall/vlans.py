@@ -32,7 +32,7 @@ def parse_vlans(*listings: str) -> dict[str, int]:
     Raises:
         ValueError: One is no JSON.
     """
-    last: dict[str, tuple[int, int]] = {}
+    last: dict[str, tuple[int, bool, int]] = {}
     for listing in listings:
         # Before it stands the version of nft.
         (*_, item) = json.loads(listing)["nftables"]
@@ -40,9 +40,10 @@ def parse_vlans(*listings: str) -> dict[str, int]:
             element = wrapped["elem"]
             value = element["val"]
             mac, vlan = (value, 0) if isinstance(value, str) else value["concat"]
-            # What expires last was renewed last: all are kept for as long. To the second; then the tag counts.
-            last[mac] = max(last.get(mac, (0, 0)), (element["expires"], vlan))
-    return {mac: vlan for mac, (_, vlan) in last.items()}
+            # What expires last was renewed last: all are kept for as long. To the second; then no tag counts, as anybody
+            # may put one on a frame.
+            last[mac] = max(last.get(mac, (0, False, 0)), (element["expires"], vlan == 0, vlan))
+    return {mac: vlan for mac, (_, _, vlan) in last.items()}
 
 
 class News:

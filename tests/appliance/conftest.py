@@ -312,7 +312,8 @@ class Samples:
 
     def end_pause(self):
         self.desk.end_pause(actor="head")
-        self.desk.start_pause(**self.start_pause(), actor="head")
+        # A teacher ends what the button began; what the head began, the head ends.
+        self.desk.start_pause(**self.start_pause(), actor="button")
         return {}
 
     def end_pause_beyond(self):

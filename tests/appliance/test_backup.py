@@ -29,10 +29,12 @@ from gate_appliance.backup import (
     restore_backup,
 )
 from gate_appliance.evidence import check_store
+from gate_appliance.library import Library, vouched_lists, vouching
 from gate_appliance.places import Places
 from gate_appliance.signing import Signer
 from gate_appliance.store import Change, Store
 from gate_appliance.supervisor import AlreadyUpError
+from gate_core.categories import BY_ID
 from gate_core.edits import digest
 from gate_core.written import plain, shipped
 
@@ -126,6 +128,11 @@ def made(places, config, target):
     return make_backup(places, config, target, PASSPHRASE, AT)
 
 
+def restore(target, places, **how):
+    how = {"actor": "command line (it)", "reason": "the card died", "at": AT} | how
+    return restore_backup(target, PASSPHRASE, places, ZONE, **how)
+
+
 def tree(folder):
     return {
         p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
@@ -186,8 +193,8 @@ def test_make_backup_takes_what_a_running_steward_has_just_written(places, confi
     assert make_backup(places, config, target, PASSPHRASE, None).manifest.school == "Just changed"
     adopt(store, plain(replace(shipped(), school="And again")))
     store.close()
-    restore_backup(target, PASSPHRASE, empty, ZONE)
-    assert check_store(empty.policy).entries == 2
+    restore(target, empty)
+    assert check_store(empty.policy).entries == 2 + 1
 
 
 def test_make_backup_refuses_a_short_passphrase(places, config, target):
@@ -367,14 +374,14 @@ def member(name, kind=tarfile.REGTYPE, link=""):
 def test_restore_backup_refuses_what_no_backup_holds(empty, target, awkward):
     pack(target, [member("signing-key"), awkward])
     with pytest.raises(BackupError, match="which no backup does"):
-        restore_backup(target, PASSPHRASE, empty, ZONE)
+        restore(target, empty)
     assert not tree(empty.state)
 
 
 def test_restore_backup_refuses_a_file_twice(empty, target):
     pack(target, [member("signing-key"), member("signing-key")])
     with pytest.raises(BackupError, match="'signing-key', which no backup does"):
-        restore_backup(target, PASSPHRASE, empty, ZONE)
+        restore(target, empty)
 
 
 def manifest_of(files, **changes):
@@ -397,7 +404,7 @@ def manifest_of(files, **changes):
 def test_restore_backup_refuses_a_manifest_that_does_not_fit(empty, target, manifest, words):
     pack(target, [member("policy.db")], manifest)
     with pytest.raises(BackupError, match=words):
-        restore_backup(target, PASSPHRASE, empty, ZONE)
+        restore(target, empty)
 
 
 def test_open_backup_refuses_what_is_no_archive(target):
@@ -413,7 +420,7 @@ def test_open_backup_refuses_what_is_no_archive(target):
 
 
 def test_restore_backup_puts_everything_on_an_empty_machine(made, places, target, empty, config):
-    report = restore_backup(target, PASSPHRASE, empty, ZONE)
+    report = restore(target, empty)
     assert report.manifest == made.manifest
     assert report.set_aside is None
     assert report.configuration.read_text() == config.read_text()
@@ -424,24 +431,78 @@ def test_restore_backup_puts_everything_on_an_empty_machine(made, places, target
     for name in ("activity-2027-01-10.db", "activity-2027-01-11.db"):
         query = "select * from decision"
         assert rows(empty.activity / name, query) == rows(places.activity / name, query)
-    assert check_store(empty.policy) == check_store(places.policy)
+    verdict = check_store(empty.policy)
+    assert (verdict.entries, verdict.fault) == (2, "")
     store = Store(empty.policy)
+    entry, adopted = store.entries()
+    assert (entry.actor, entry.role) == ("command line (it)", "it")
+    assert (entry.action, entry.subject) == (
+        "restored a backup",
+        "made 2027-01-11T09:30:00+00:00",
+    )
+    assert (entry.before, entry.reason) == ("nothing", "the card died")
+    assert (entry.previous, entry.policy) == (made.manifest.head, adopted.policy)
     assert [e.document["school"] for e in store.editions()] == ["Example School", ""]
     store.close()
 
 
 def test_restore_backup_writes_for_the_owner_of_the_state(made, target, empty):
-    restore_backup(target, PASSPHRASE, empty, ZONE)
+    restore(target, empty)
     owner = empty.state.stat().st_uid
     for path in empty.state.rglob("*"):
         assert path.stat().st_uid == owner
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
+def test_restore_backup_writes_down_which_record_it_set_aside(made, target, empty):
+    empty.make()
+    fill(empty, "Another School")
+    head = check_store(empty.policy).head
+    restore(target, empty, replace=True)
+    store = Store(empty.policy)
+    assert store.entries(limit=1)[0].before == f"entry 1, hash {head}"
+    store.close()
+    empty.policy.write_bytes(b"no database" * 1000)
+    restore(target, empty, replace=True, at=None)
+    store = Store(empty.policy)
+    (entry,) = store.entries(limit=1)
+    assert (entry.before, entry.at) == ("a record that can't be read", "time not known")
+    store.close()
+
+
+@pytest.mark.parametrize("reason", ["", " \n"])
+def test_restore_backup_refuses_without_a_reason(made, target, empty, reason):
+    with pytest.raises(BackupError, match="say why"):
+        restore(target, empty, reason=reason)
+    assert not empty.state.exists()
+
+
+def test_restore_backup_vouches_for_no_policy_that_the_record_does_not_speak_of(
+    places, config, target, empty
+):
+    fill(places)
+    store = Store(places.policy)
+    version = store.version
+    store.close()
+    slipped_in = plain(replace(shipped(), school="Slipped in"))
+    with closing(sqlite3.connect(places.policy)) as db:
+        octets = zlib.compress(json.dumps(slipped_in).encode())
+        values = [digest(slipped_in), octets, version]
+        db.execute("update edition set digest = ?, document = ? where version = ?", values)
+        db.commit()
+    make_backup(places, config, target, PASSPHRASE, AT)
+    restore(target, empty, broken_record=True)
+    store = Store(empty.policy)
+    assert store.entries(limit=1)[0].action == "restored a backup"
+    assert store.vouched(version) not in (None, digest(slipped_in))
+    store.close()
+    assert check_store(empty.policy).fault
+
+
 def test_restore_backup_refuses_where_a_policy_is(made, places, target):
     before = tree(places.state)
     with pytest.raises(BackupError, match="is there already"):
-        restore_backup(target, PASSPHRASE, places, ZONE)
+        restore(target, places)
     assert tree(places.state) == before
 
 
@@ -451,7 +512,7 @@ def test_restore_backup_sets_aside_what_it_replaces(made, target, empty):
     (empty.state / "policy.db.damaged").write_text("older")
     (empty.activity / "activity-2026-12-01.db").write_bytes(b"")
     before = tree(empty.state)
-    report = restore_backup(target, PASSPHRASE, empty, ZONE, replace=True)
+    report = restore(target, empty, replace=True)
     aside = tree(report.set_aside)
     kept = {"clock", "snapshot/policy"}
     assert set(aside) == set(before) - kept
@@ -461,7 +522,7 @@ def test_restore_backup_sets_aside_what_it_replaces(made, target, empty):
     assert "Another School" in str(Store(report.set_aside / "policy.db").edition(2))
     now = {n for n in tree(empty.state) if not n.startswith("before-restore-1/")}
     assert now == FILES | kept
-    again = restore_backup(target, PASSPHRASE, empty, ZONE, replace=True)
+    again = restore(target, empty, replace=True)
     assert again.set_aside == empty.state / "before-restore-2"
 
 
@@ -473,7 +534,7 @@ def test_restore_backup_leaves_no_log_of_the_old_policy(made, target, empty, sho
     for end in ("", "-wal", "-shm"):
         shutil.copy(f"{live}{end}", f"{empty.policy}{end}")
     store.close()
-    report = restore_backup(target, PASSPHRASE, empty, ZONE, replace=True)
+    report = restore(target, empty, replace=True)
     assert sorted(p.name for p in empty.state.glob("policy.db*")) == ["policy.db"]
     assert "Example School" in str(Store(empty.policy).edition(2))
     assert "Only in the log" in str(Store(report.set_aside / "policy.db").edition(2))
@@ -483,7 +544,7 @@ def test_restore_backup_replaces_a_damaged_policy(made, target, empty):
     empty.make()
     empty.policy.write_bytes(b"no database" * 1000)
     (empty.state / "policy.db-wal").write_bytes(b"no log")
-    report = restore_backup(target, PASSPHRASE, empty, ZONE, replace=True)
+    report = restore(target, empty, replace=True)
     assert set(tree(report.set_aside)) >= {"policy.db"}
     assert not check_store(empty.policy).fault
 
@@ -503,10 +564,10 @@ def test_restore_backup_can_be_done_again_after_a_power_cut(
 
     monkeypatch.setattr(Path, method, cut)
     with pytest.raises(KeyboardInterrupt):
-        restore_backup(target, PASSPHRASE, empty, ZONE, replace=True)
+        restore(target, empty, replace=True)
     monkeypatch.setattr(Path, method, move)
     assert "Another School" in str(Store(empty.policy).edition(2))
-    restore_backup(target, PASSPHRASE, empty, ZONE, replace=True)
+    restore(target, empty, replace=True)
     assert {n for n in tree(empty.state) if not n.startswith("before-")} >= FILES
     assert "Example School" in str(Store(empty.policy).edition(2))
     # Nothing of the old state is lost over the two attempts.
@@ -514,12 +575,174 @@ def test_restore_backup_can_be_done_again_after_a_power_cut(
     assert set(old) >= FILES - {"configuration-in-backup.toml"}
 
 
+# Lists of illegal content
+
+
+def add_illegal(places, tmp_path, *names, name="police"):
+    """Add a list, and its entry, as the steward does."""
+    source = tmp_path / "source"
+    source.write_text("".join(f"{name}\n" for name in names))
+    sha256 = Library(places.lists, tmp_path / "compiled").add(name, "terrorism", source)
+    store = Store(places.policy)
+    entry = Change("it", "it", "added a list", f"{name} to terrorism", "", vouching("f", sha256))
+    with store.noting(entry, AT):
+        pass
+    store.close()
+
+
+def opened(places, tmp_path, *names):
+    """Return which of the names no list of illegal content has, and what is said of the lists."""
+    (tmp_path / "compiled").mkdir(exist_ok=True)
+    library = Library(places.lists, tmp_path / "compiled", vouched_lists(places.policy))
+    lists = library.compile()
+    wrong = [name for name in names if lists.index.mask(name) != BY_ID["terrorism"].mask]
+    return wrong, lists.faults
+
+
+@pytest.fixture
+def old(places, config, target, tmp_path):
+    """A backup with a list of illegal content, and the appliance that it is of, with a newer one of that name."""
+    fill(places)
+    add_illegal(places, tmp_path, "old.example")
+    made = make_backup(places, config, target, PASSPHRASE, AT)
+    add_illegal(places, tmp_path, "old.example", "new.example")
+    return made
+
+
+def test_make_backup_takes_the_copies_of_lists_of_illegal_content(old, target, empty):
+    lists = {"lists/terrorism/police", "lists/.kept/terrorism/police"}
+    assert set(old.manifest.files) == FILES | lists
+    restore(target, empty)
+    assert set(tree(empty.state)) == FILES | lists
+
+
+def test_restore_backup_opens_nothing_that_was_blocked_as_illegal(old, places, target, tmp_path):
+    add_illegal(places, tmp_path, "another.example", name="another")
+    report = restore(target, places, replace=True)
+    names = ("old.example", "new.example", "another.example")
+    assert opened(places, tmp_path, *names) == ([], ())
+    lists = {p.removeprefix("lists/") for p in tree(places.state) if p.startswith("lists/")}
+    illegal = {"terrorism/police", "terrorism/police-2", "terrorism/another"}
+    assert lists == {"games/our-list", *illegal, *(f".kept/{name}" for name in illegal)}
+    assert (places.lists / "terrorism" / "police-2").read_text() == "old.example\n"
+    store = Store(places.policy)
+    assert store.entries(limit=1)[0].action == "restored a backup"
+    assert {e.subject for e in store.entries() if e.reason == "the card died"} == {
+        "made 2027-01-11T09:30:00+00:00",
+        "another to terrorism",
+        "police to terrorism",
+        "police-2 to terrorism",
+    }
+    store.close()
+    assert not check_store(places.policy).fault
+    assert (
+        (report.set_aside / "lists" / "terrorism" / "police").read_text().endswith("new.example\n")
+    )
+    # From now on the record speaks of each of them.
+    for name in ("police", "police-2", "another"):
+        (places.lists / "terrorism" / name).unlink()
+    wrong, faults = opened(places, tmp_path, *names)
+    assert wrong == []
+    assert len(faults) == 3
+    # The same backup once more brings nothing new.
+    restore(target, places, replace=True)
+    assert opened(places, tmp_path, *names) == ([], ())
+    assert not list(places.lists.glob("*/*-3"))
+
+
+def test_restore_backup_keeps_what_is_illegal_over_a_backup_without_lists(
+    places, config, target, tmp_path
+):
+    fill(places)
+    shutil.rmtree(places.lists)
+    make_backup(places, config, target, PASSPHRASE, AT)
+    add_illegal(places, tmp_path, "new.example")
+    (places.lists / "games").mkdir()
+    (places.lists / "games" / "our-list").write_text("game.example\n")
+    restore(target, places, replace=True)
+    assert opened(places, tmp_path, "new.example") == ([], ())
+    assert not (places.lists / "games" / "our-list").exists()
+
+
+def test_restore_backup_keeps_what_is_illegal_where_the_policy_is_damaged(
+    old, places, target, tmp_path
+):
+    places.policy.write_bytes(b"no database" * 1000)
+    restore(target, places, replace=True)
+    assert opened(places, tmp_path, "old.example", "new.example") == ([], ())
+
+
+def test_restore_backup_brings_back_a_list_that_was_deleted(places, config, target, tmp_path):
+    fill(places)
+    add_illegal(places, tmp_path, "old.example")
+    make_backup(places, config, target, PASSPHRASE, AT)
+    shutil.rmtree(places.lists)
+    assert opened(places, tmp_path, "old.example")[0]
+    restore(target, places, replace=True)
+    assert opened(places, tmp_path, "old.example") == ([], ())
+
+
+def test_restore_backup_does_not_hide_that_a_list_was_made_smaller(old, places, target, tmp_path):
+    shutil.rmtree(places.lists)
+    restore(target, places, replace=True)
+    wrong, (fault,) = opened(places, tmp_path, "old.example", "new.example")
+    assert wrong == ["new.example"]
+    assert "“police” of illegal content (terrorism) is not the one that the record" in fault
+
+
+def test_restore_backup_keeps_file_and_copy_where_nobody_knows_which_is_right(
+    old, places, target, tmp_path
+):
+    (places.lists / "terrorism" / "police").write_text("file.example\n")
+    (places.lists / ".kept" / "terrorism" / "police").write_text("copy.example\n")
+    restore(target, places, replace=True)
+    wrong, (fault,) = opened(places, tmp_path, "file.example", "copy.example", "old.example")
+    assert wrong == []
+    assert "not the one that the record speaks of" in fault
+
+
+def test_restore_backup_finds_a_name_for_a_list_whose_name_is_as_long_as_can_be(
+    places, config, target, tmp_path
+):
+    fill(places)
+    add_illegal(places, tmp_path, "old.example", name="x" * 40)
+    add_illegal(places, tmp_path, "second.example", name=f"{'x' * 38}-2")
+    make_backup(places, config, target, PASSPHRASE, AT)
+    add_illegal(places, tmp_path, "old.example", "new.example", name="x" * 40)
+    restore(target, places, replace=True)
+    names = ("old.example", "new.example", "second.example")
+    assert opened(places, tmp_path, *names) == ([], ())
+    assert (places.lists / "terrorism" / f"{'x' * 38}-3").read_text() == "old.example\n"
+
+
+@pytest.mark.parametrize("moves", range(13))
+def test_no_power_cut_while_restoring_opens_what_is_illegal(
+    old, places, target, tmp_path, monkeypatch, moves
+):
+    move, left = Path.rename, iter(range(moves))
+
+    def cut(self, to):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return move(self, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", cut)
+        with pytest.raises(KeyboardInterrupt):
+            restore(target, places, replace=True)
+    assert opened(places, tmp_path, "old.example", "new.example") == ([], ())
+    restore(target, places, replace=True)
+    assert opened(places, tmp_path, "old.example", "new.example") == ([], ())
+    assert (places.lists / "games" / "our-list").exists()
+    assert not list(places.lists.glob("*/*-3"))
+
+
 def test_restore_backup_refuses_while_the_appliance_is_up(made, target, empty):
     empty.make()
     with (empty.run / "up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(AlreadyUpError, match="stop it first"):
-            restore_backup(target, PASSPHRASE, empty, ZONE)
+            restore(target, empty)
     assert not tree(empty.state)
 
 
@@ -529,10 +752,9 @@ def test_restore_backup_refuses_while_the_steward_runs_by_itself(made, target, e
         steward.bind(str(empty.desk))
         steward.listen()
         with pytest.raises(AlreadyUpError, match="the steward is up"):
-            restore_backup(target, PASSPHRASE, empty, ZONE)
-    restore_backup(
-        target, PASSPHRASE, empty, ZONE
-    )  # what is left of a dead one's socket does not matter
+            restore(target, empty)
+    # What is left of a dead one's socket does not matter.
+    restore(target, empty)
 
 
 def test_restore_backup_refuses_a_lowered_illegal_tier(places, config, target, empty):
@@ -545,7 +767,7 @@ def test_restore_backup_refuses_a_lowered_illegal_tier(places, config, target, e
     assert not check_store(places.policy).fault
     make_backup(places, config, target, PASSPHRASE, AT)
     with pytest.raises(BackupError) as caught:
-        restore_backup(target, PASSPHRASE, empty, ZONE)
+        restore(target, empty)
     assert str(caught.value).split("\n") == [
         "the policy in the backup is refused:",
         "groups.staff.cells.grooming: 'acceptable' is refused: this row is illegal content, its cell is always 'illegal'",
@@ -561,7 +783,7 @@ def test_restore_backup_refuses_a_policy_without_an_entry(places, config, target
         db.commit()
     make_backup(places, config, target, PASSPHRASE, AT)
     with pytest.raises(BackupError, match="record: the written policy in the store is not the one"):
-        restore_backup(target, PASSPHRASE, empty, ZONE)
+        restore(target, empty)
     assert not tree(empty.state)
 
 
@@ -570,7 +792,7 @@ def test_restore_backup_refuses_a_policy_that_is_no_database(target, empty):
     part = {"size_octets": len(octets), "sha256": hashlib.sha256(octets).hexdigest()}
     pack(target, [(tarfile.TarInfo("policy.db"), octets)], manifest_of({"policy.db": part}))
     with pytest.raises(BackupError, match="is damaged, or no store"):
-        restore_backup(target, PASSPHRASE, empty, ZONE)
+        restore(target, empty)
     assert not tree(empty.state)
 
 
@@ -578,7 +800,7 @@ def test_restore_backup_refuses_where_there_is_no_room(made, target, empty, monk
     usage = shutil._ntuple_diskusage(1 << 30, 1 << 30, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(BackupError, match="1000 octets free"):
-        restore_backup(target, PASSPHRASE, empty, ZONE)
+        restore(target, empty)
 
 
 def test_backup_and_restore_hold_little_in_memory_however_long_the_log(
@@ -593,7 +815,7 @@ def test_backup_and_restore_hold_little_in_memory_however_long_the_log(
     assert (places.activity / name).stat().st_size > 50 << 20
     tracemalloc.start()
     made = make_backup(places, config, target, PASSPHRASE, AT)
-    restore_backup(target, PASSPHRASE, empty, ZONE)
+    restore(target, empty)
     _, peak_octets = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert made.size_octets > 50 << 20

@@ -96,7 +96,15 @@ def test_restored_appliance_decides_a_recorded_day_alike(school, steward, config
 
     new = config_in(short_path / "new")
     places = type(steward.places).of(new.appliance)
-    restore_backup(target, PASSPHRASE, places, ZoneInfo("Europe/London"))
+    restore_backup(
+        target,
+        PASSPHRASE,
+        places,
+        ZoneInfo("Europe/London"),
+        actor="command line (it)",
+        reason="the card died",
+        at=now,
+    )
     restored = Steward(new)
     desk = StewardDesk(restored)
     try:

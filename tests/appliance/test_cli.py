@@ -119,7 +119,7 @@ def test_account_that_needs_an_approval_says_whose(gate, school):
     words = ("account", "invite", "new", "--full-name", "New", "--role", "head", "--reason", "r")
     code, out, err = gate(*words)
     assert (code, len(out.strip())) == (0, 14)
-    assert err.startswith("Somebody else has to approve this account")
+    assert err.startswith("Somebody else has to approve this")
 
 
 def test_device_is_isolated_and_released(gate, school):

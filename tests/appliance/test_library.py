@@ -1,7 +1,10 @@
+import shutil
+
 import pytest
 
-from gate_appliance.library import Library, check_list
+from gate_appliance.library import Library, check_list, vouched_lists, vouching
 from gate_appliance.lists.formats import ListError
+from gate_appliance.store import Change, Store
 from gate_core.categories import BY_ID, mask_of
 
 
@@ -97,3 +100,130 @@ def test_list_of_illegal_content_can_grow_and_not_shrink(tmp_path):
     library.add("mine", "games", source)
     source.write_text("c.example\n")
     library.add("mine", "games", source)
+
+
+# Lists of illegal content, and who edits their files
+
+
+@pytest.fixture
+def again(tmp_path):
+    """Add a list of illegal content; return what a library says at its next start."""
+    library = Library(tmp_path / "lists", tmp_path / "compiled")
+    (tmp_path / "compiled").mkdir()
+    sha256 = library.add("police", "terrorism", list_of(tmp_path, "a.example\nb.example\n"))
+    assert library.compile().faults == ()
+
+    def start():
+        vouched = {("terrorism", "police"): sha256}
+        return Library(tmp_path / "lists", tmp_path / "compiled", vouched).compile()
+
+    return start
+
+
+def blocked(lists, *names):
+    return all(lists.index.mask(name) == BY_ID["terrorism"].mask for name in names)
+
+
+EDITS = pytest.mark.parametrize(
+    "edit",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_text("a.example\n"),
+        lambda path: path.write_text("<html></html>"),
+        lambda path: path.write_bytes(b""),
+    ],
+    ids=["deleted", "shortened", "no list", "emptied"],
+)
+
+
+@EDITS
+def test_list_of_illegal_content_that_somebody_changed_is_put_back(again, tmp_path, edit):
+    listed = tmp_path / "lists" / "terrorism" / "police"
+    edit(listed)
+    lists = again()
+    assert blocked(lists, "a.example", "b.example")
+    assert lists.faults == (
+        "The list “police” of illegal content was changed or removed in the box's files; it has been put back.",
+    )
+    assert listed.read_text() == "a.example\nb.example\n"
+    assert again().faults == ()
+
+
+@EDITS
+def test_copy_of_a_list_of_illegal_content_is_made_anew(again, tmp_path, edit):
+    copy = tmp_path / "lists" / ".kept" / "terrorism" / "police"
+    edit(copy)
+    lists = again()
+    assert blocked(lists, "a.example", "b.example")
+    assert lists.faults == ()
+    assert copy.read_text() == "a.example\nb.example\n"
+
+
+def test_folder_of_the_lists_put_back_from_the_copies(again, tmp_path):
+    shutil.rmtree(tmp_path / "lists" / "terrorism")
+    assert blocked(again(), "a.example", "b.example")
+
+
+def test_where_file_and_copy_are_both_changed_both_count_and_it_is_told(again, tmp_path):
+    for folder, name in (("terrorism", "a"), (".kept/terrorism", "b")):
+        (tmp_path / "lists" / folder / "police").write_text(f"{name}.example\n")
+    for _ in range(2):
+        lists = again()
+        assert blocked(lists, "a.example", "b.example")
+        (fault,) = lists.faults
+        assert "“police” of illegal content (terrorism) is not the one that the record" in fault
+
+
+def test_where_file_and_copy_are_both_gone_it_is_told(again, tmp_path):
+    shutil.rmtree(tmp_path / "lists")
+    (fault,) = again().faults
+    assert "it has to be added again" in fault
+
+
+def test_copy_counts_where_the_record_is_lost(again, tmp_path):
+    (tmp_path / "lists" / "terrorism" / "police").write_text("a.example\n")
+    lists = Library(tmp_path / "lists", tmp_path / "compiled").compile()
+    assert blocked(lists, "a.example", "b.example")
+
+
+def test_list_that_replaces_one_of_illegal_content_has_all_of_its_copy(again, tmp_path):
+    (tmp_path / "lists" / "terrorism" / "police").unlink()
+    library = Library(tmp_path / "lists", tmp_path / "compiled")
+    with pytest.raises(ListError, match="can only grow"):
+        library.add("police", "terrorism", list_of(tmp_path, "a.example\n"))
+
+
+def test_what_was_put_back_is_told_until_the_next_start(tmp_path):
+    (tmp_path / "compiled").mkdir()
+    library = Library(tmp_path / "lists", tmp_path / "compiled")
+    library.add("police", "terrorism", list_of(tmp_path, "a.example\n"))
+    (tmp_path / "lists" / "terrorism" / "police").unlink()
+    library.add("mine", "games", list_of(tmp_path, "b.example\n"))
+    assert len(library.compile().faults) == 1
+    assert len(library.compile().faults) == 1
+
+
+def test_list_that_is_not_of_illegal_content_has_no_copy(library, tmp_path):
+    library.add("mine", "games", list_of(tmp_path, "a.example\n"))
+    assert not (tmp_path / "school" / ".kept").exists()
+
+
+def test_vouched_lists_are_the_newest_of_illegal_content_in_the_record(tmp_path):
+    store = Store(tmp_path / "policy.db")
+    for action, subject, after in (
+        ("added a list", "one to terrorism", vouching("f", "0" * 64)),
+        ("added a list", "one to terrorism", vouching("f, SHA-256 x", "1" * 64)),
+        ("is adding a list", "one to terrorism", vouching("f", "2" * 64)),
+        ("added a list", "two to child-abuse", vouching("f", "3" * 64)),
+        ("added a list", "three to games", vouching("f", "4" * 64)),
+        ("added a list", "../x to terrorism", vouching("f", "5" * 64)),
+        ("added a list", "four to terrorism", "f"),
+    ):
+        with store.noting(Change("it", "it", action, subject, after=after), None):
+            pass
+    # While the store is open, as the steward reads it.
+    assert vouched_lists(tmp_path / "policy.db") == {
+        ("terrorism", "one"): "1" * 64,
+        ("child-abuse", "two"): "3" * 64,
+    }
+    store.close()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import zlib
 from contextlib import closing
@@ -12,6 +13,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from gate_appliance.backup import make_backup, restore_backup
 from gate_appliance.desk import StewardDesk
 from gate_appliance.publication import SnapshotSource
 from gate_appliance.steward import Steward
@@ -483,6 +485,59 @@ def test_policy_that_was_changed_after_an_edited_one_is_in_force_from_then_on(
     with closing(Steward(config)) as once_more:
         assert (once_more.written.school, once_more.policy_fault) == ("St Other", "")
         assert_blocked(once_more)
+
+
+@pytest.mark.parametrize("edit", [lambda p: p.unlink(), lambda p: p.write_text("x.example\n")])
+def test_edited_lists_are_put_back_and_it_is_told(listed, steward, config, edit):
+    steward.close()
+    for category in CATEGORIES:
+        edit(steward.places.lists / category / "list")
+    with closing(Steward(config)) as again:
+        assert_blocked(again)
+        (component,) = (c for c in again.status(0, 0).components if c.name == "lists")
+        assert component.state == "degraded"
+        assert component.detail.count("it has been put back") == len(CATEGORIES)
+    with closing(Steward(config)) as once_more:
+        assert_blocked(once_more)
+        (component,) = (c for c in once_more.status(0, 0).components if c.name == "lists")
+        assert component.state == "ok"
+
+
+def test_lists_deleted_with_their_copies_are_told(listed, steward, config):
+    steward.close()
+    shutil.rmtree(steward.places.lists)
+    with closing(Steward(config)) as again:
+        (component,) = (c for c in again.status(0, 0).components if c.name == "lists")
+        assert component.state == "degraded"
+        assert component.detail.count("not the one that the record speaks of") == len(CATEGORIES)
+
+
+def test_restored_backup_opens_nothing(listed, steward, config, tmp_path):
+    target = tmp_path / "school.backup"
+    toml = tmp_path / "schoolgate.toml"
+    toml.write_text('[appliance]\nmode = "inline"\n')
+    steward.close()
+    places = steward.places
+    lists = tmp_path / "lists"
+    places.lists.rename(lists)
+    passphrase = "correct horse battery"  # noqa: S105  # of a backup that is gone after the test
+    make_backup(places, toml, target, passphrase, None)
+    lists.rename(places.lists)
+    restore_backup(
+        target,
+        passphrase,
+        places,
+        steward.clock.zone,
+        actor="command line (it)",
+        reason="r",
+        at=steward.clock.now(),
+        replace=True,
+    )
+    with closing(Steward(config)) as again:
+        assert_blocked(again)
+        assert again.policy_fault == ""
+        (component,) = (c for c in again.status(0, 0).components if c.name == "lists")
+        assert component.state == "ok"
 
 
 def lowered_snapshot(octets):

@@ -1,9 +1,11 @@
+import hashlib
+import json
 import sqlite3
 from datetime import UTC, datetime
 
 import pytest
 
-from gate_appliance.store import FIRST_FORM, MIGRATIONS, Change, Store
+from gate_appliance.store import FIRST_FORM, MIGRATIONS, Change, Store, state_digest
 from gate_core.edits import digest
 from gate_core.record import verify
 from gate_core.written import plain, shipped
@@ -51,6 +53,34 @@ def test_changing_raises_the_version_and_writes_the_entry(store):
     assert (entry.version, entry.policy) == (before + 1, store.policy)
     assert entry.at == entry.at_utc == "2026-11-22T10:00:00.000+00:00"
     assert verify([entry]).fault == ""
+
+
+def test_entry_has_the_state_after_it(store, path):
+    with store.noting(CHANGE, NOW):
+        pass
+    with store.changing(CHANGE, NOW) as db:
+        db.table("isolation").insert(DEVICE)
+    with store.noting(CHANGE, NOW) as db:
+        db.table("isolation").delete(DEVICE["mac"])
+    last, isolated, first = store.entries()
+    assert first.state == last.state != isolated.state
+    connection = sqlite3.connect(path)
+    assert state_digest(connection) == last.state
+    connection.close()
+
+
+def test_state_digest_is_what_it_promises(store):
+    with store.changing(CHANGE, NOW) as db:
+        db.table("isolation").insert(DEVICE)
+    rows = [[DEVICE["mac"], DEVICE["since"], "ann", "strange"]]
+    array = json.dumps({"isolation": rows}, separators=(",", ":"))
+    assert store.entries()[0].state == hashlib.sha256(array.encode()).hexdigest()
+
+
+def test_state_digest_counts_tables_that_are_missing_as_empty(store):
+    empty = sqlite3.connect(":memory:")
+    assert state_digest(empty) == state_digest(store._connection)
+    empty.close()
 
 
 def test_changing_that_fails_changes_nothing(store):

@@ -175,7 +175,7 @@ def test_record_holds_after_many_changes_and_a_restart(school, steward, config):
         "insert or replace into record select * from record where number = 1",
         "replace into record select * from record order by number desc limit 1",
         "insert into record select 0, at, at_utc, actor, role, action, subject, before, after,"
-        " reason, approvers, version, policy, previous, hash from record limit 1",
+        " reason, approvers, version, policy, state, previous, hash from record limit 1",
     ],
 )
 def test_store_refuses_to_change_the_record(school, steward, statement):

@@ -157,8 +157,10 @@ def test_compile_suspension_of_a_person_follows_a_loan(document):
     policy = compiled(document, suspensions=suspended, loans=(loan(TABLET, "p1"),))
     assert reason(policy, TABLET, "other.example") is Reason.SUSPENDED
     assert reason(policy, PUPIL, "other.example") is Reason.SUSPENDED
+    # To lend the device to somebody else is no way out.
     given_away = compiled(document, suspensions=suspended, loans=(loan(PUPIL, "p2"),))
-    assert reason(given_away, PUPIL, "other.example") is Reason.DEFAULT
+    assert given_away.devices[PUPIL].person == "p2"
+    assert reason(given_away, PUPIL, "other.example") is Reason.SUSPENDED
 
 
 @pytest.mark.parametrize(

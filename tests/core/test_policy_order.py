@@ -170,6 +170,10 @@ class World:
     def suspended(self, mac, person):
         # Without a clock, whoever may hold the device counts as well.
         who = {mac, person, *(x.person for x in self.loans if x.mac == mac and self.at is None)}
+        # Nor does a loan to somebody else end the suspension of the one it is written down for.
+        who |= (
+            {self.doc["devices"][mac]["person"]} if person and mac in self.doc["devices"] else set()
+        )
         return [s for s in self.suspensions if s.subject in who and self.holds(s.span)]
 
     def answer(self, mac, address, name):  # noqa: C901, PLR0911, PLR0912  # eight places, one after the other
@@ -203,6 +207,7 @@ class World:
                         (e["scope"], e["subject"], e["action"]) == (scope, subject, action)
                         and (in_any(name, e["names"]) or services & set(e["services"]))
                         and self.holds(span_of(e), strict=action == "block")
+                        and (action == "block" or self.was_meant(e, name, (group, mac, person)))
                     ):
                         return action, "exception"
         # 6
@@ -231,6 +236,21 @@ class World:
         deciding = named | {id_ for id_, row in rows.items() if left & set(row["categories"])}
         its = self.doc["groups"][group]["cells"]
         return {id_: its.get(id_, "unacceptable") for id_ in deciding}
+
+    def was_meant(self, e, name, who):
+        """Return whether nothing that a list has for ``name`` itself, and not for what was allowed, is closed."""
+        group, mac, person = who
+        rules = [r for r in e["names"] if in_any(name, [r])]
+        seen = [categories_of(r.removeprefix("=")) for r in rules]
+        its = services_of(name) & set(e["services"])
+        seen += [set(s.categories) for s in SERVICES if s.id in its]
+        unseen = categories_of(name).difference(*seen)
+        cells = self.doc["groups"][group]["cells"]
+        return all(
+            self.lets_through(id_, cells.get(id_, "unacceptable"), mac, person, group)
+            for id_, row in self.doc["rows"].items()
+            if unseen & set(row["categories"])
+        )
 
     def lets_through(self, row, cell, mac, person, group):  # one cell
         nominees = self.doc["nominees"].get(row, [])

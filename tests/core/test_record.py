@@ -27,6 +27,7 @@ def chain(length):
             approvers="",
             version=number,
             policy="ab" * 32,
+            state="cd" * 32,
             previous=entries[-1].hash if entries else NO_HASH,
             hash="",
         )

@@ -250,19 +250,19 @@ DEVICE = {"name": "Laptop", "group": "ks2"}
         pytest.param(
             ("timetable", "times", "club"),
             {**SPAN, "days": "Sat", "until": "12:00"},
-            "timetable.span 5 (Sat 12:00-12:00) ends when it begins; a whole day is written 00:00-24:00",
+            "timetable.times.club: span 5 (Sat 12:00-12:00) ends when it begins; a whole day is written 00:00-24:00",
             id="ends when it begins",
         ),
         pytest.param(
             ("timetable", "times", "club"),
             SPAN,
-            "timetable.span 5 (Mon-Fri 12:00-13:00) lies in span 2 (Lunch, Mon-Fri 12:00-13:00) and has no effect",
+            "timetable.times.club: span 5 (Mon-Fri 12:00-13:00) lies in span 2 (Lunch, Mon-Fri 12:00-13:00) and has no effect",
             id="inside another",
         ),
         pytest.param(
             ("groups", "ks2", "times"),
             {"a": SPAN, "b": SPAN},
-            "groups.ks2.times: span 2 (Mon-Fri 12:00-13:00) lies in span 1",
+            "groups.ks2.times.b: span 2 (Mon-Fri 12:00-13:00) lies in span 1",
             id="of a group inside another",
         ),
         pytest.param(
@@ -275,7 +275,7 @@ DEVICE = {"name": "Laptop", "group": "ks2"}
         pytest.param(
             ("timetable", "periods"),
             {"p1": SPAN, "p2": {**SPAN, "since": "12:59", "until": "14:00"}},
-            "timetable.periods 1 and 2 overlap: p1, Mon-Fri 12:00-13:00 and p2, Mon-Fri 12:59-14:00",
+            "timetable.periods.p2: periods 1 and 2 overlap: p1, Mon-Fri 12:00-13:00 and p2, Mon-Fri 12:59-14:00",
             id="periods overlap",
         ),
         pytest.param(
@@ -290,7 +290,7 @@ DEVICE = {"name": "Laptop", "group": "ks2"}
                 "a": {"first": "2026-09-01", "last": "2026-12-18"},
                 "b": {"first": "2026-12-18", "last": "2027-03-25"},
             },
-            "timetable.terms 1 and 2 overlap: 2026-09-01 to 2026-12-18 and 2026-12-18 to 2027-03-25;"
+            "timetable.terms.b: terms 1 and 2 overlap: 2026-09-01 to 2026-12-18 and 2026-12-18 to 2027-03-25;"
             " terms must follow one another",
             id="terms overlap",
         ),
@@ -321,7 +321,7 @@ DEVICE = {"name": "Laptop", "group": "ks2"}
         pytest.param(
             ("timetable", "one_off"),
             {"2026-12-05": {"title": "Closed", "open": ["10:00-12:00"], "school": False}},
-            "timetable.one-off day 2026-12-05 (Closed) is closed but has times",
+            "timetable.one_off.2026-12-05: one-off day 2026-12-05 (Closed) is closed but has times",
             id="one-off day closed and open",
         ),
         # Rows and groups together

@@ -31,7 +31,7 @@ def listing(elements):
         pytest.param([tagged(ONE, 20, 8), tagged(ONE, 30, 9)], [], {ONE: 30}, id="moved"),
         pytest.param([tagged(ONE, 20, 8)], [element(ONE, 9)], {ONE: 0}, id="left"),
         pytest.param([tagged(ONE, 20, 9)], [element(ONE, 8)], {ONE: 20}, id="came"),
-        pytest.param([tagged(ONE, 20, 0)], [element(ONE, 0)], {ONE: 20}, id="both at once"),
+        pytest.param([tagged(ONE, 20, 0)], [element(ONE, 0)], {ONE: 0}, id="both at once"),
         pytest.param([tagged(ONE, 0)], [], {ONE: 0}, id="priority tag"),
     ],
 )

@@ -142,7 +142,10 @@ def test_ended_epoch_ends_the_session(coordinator, desk, known):
 
 
 def test_account_gone_ends_the_session(coordinator, desk):
-    desk.remove_account(username="r.example", reason="Left the school", actor="i.example")
+    assert desk.remove_account(username="r.example", reason="Left", actor="i.example")
+    desk.answer(
+        id=desk.proposals(actor="i.example", waiting=True)[0].id, approve=True, actor="h.example"
+    )
     assert coordinator.get("/devices").status_code == 302
 
 

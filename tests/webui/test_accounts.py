@@ -79,16 +79,31 @@ def test_invite_says_what_is_allowed_beside_the_field(coordinator, full_desk, se
     assert full_desk.accounts(actor="r.example") == before
 
 
-def test_remove_ends_the_account_and_its_session(coordinator, head, full_desk):
+def test_remove_ends_the_account_and_its_session(coordinator, teacher, full_desk):
+    assert teacher.get("/").status_code == 200
+    assert coordinator.post("/accounts/t.example/remove", {"reason": "Retired"}).status_code == 302
+    assert account(full_desk, "t.example").state == "ended"
+    assert teacher.get("/").status_code == 302
+    assert "accounts/t.example/remove" not in coordinator.get("/accounts").text
+
+
+def test_remove_of_who_may_approve_waits_for_somebody_else(coordinator, head, full_desk):
+    coordinator.post("/accounts/h.example/remove", {"reason": "Retired"})
+    told = coordinator.get("/accounts").text
+    assert "goes on for now" in told
+    assert "Somebody else has to approve this" in told
     assert head.get("/").status_code == 200
-    assert coordinator.post("/accounts/h.example/remove", {"reason": "Retired"}).status_code == 302
+    assert "has an account no longer" in head.get("/proposals").text
+    id_ = full_desk.proposals(actor="h.example", waiting=True)[0].id
+    full_desk.answer(id=id_, approve=True, actor="h.example")
     assert account(full_desk, "h.example").state == "ended"
     assert head.get("/").status_code == 302
-    assert "accounts/h.example/remove" not in coordinator.get("/accounts").text
 
 
 def test_remove_never_takes_the_last_who_may_grant(coordinator, full_desk):
     coordinator.post("/accounts/i.example/remove", {"reason": "Left"})
+    id_ = full_desk.proposals(actor="h.example", waiting=True)[0].id
+    full_desk.answer(id=id_, approve=True, actor="h.example")
     page = coordinator.post("/accounts/r.example/remove", {"reason": "Left"})
     assert page.status_code == 422
     assert "This is the last account" in page.text

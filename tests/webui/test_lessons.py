@@ -91,7 +91,7 @@ def test_lesson_that_opens_for_longer_than_allowed_is_refused_beside_the_field(t
     page = teacher.post("/my-class/lesson/also", {**LESSON, "minutes": "90"})
     assert page.status_code == 422
     told = page.text.split('id="minutes-error"')[1].split("</p>")[0]
-    assert "A teacher may open sites for at most 60 minutes; ask for more instead" in told
+    assert "A teacher may set a lesson for at most 60 minutes; start it again then" in told
 
 
 def test_lesson_is_not_offered_where_the_policy_leaves_it_to_others(teacher, full_desk):

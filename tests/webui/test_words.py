@@ -252,7 +252,15 @@ def entry(**values: str) -> Entry:
         ("actor", "role", "action", "subject", "before", "after", "reason", "approvers"), ""
     )
     return Entry(
-        number=1, at="", at_utc="", version=1, policy="", previous="", hash="", **texts | values
+        number=1,
+        at="",
+        at_utc="",
+        version=1,
+        policy="",
+        state="",
+        previous="",
+        hash="",
+        **texts | values,
     )
 
 

@@ -91,15 +91,20 @@ def remove(username: str) -> ResponseReturnValue:
     form = RemoveForm()
 
     def carry() -> None:
-        desk.remove_account(username=username, reason=form.reason.data, actor=actor)
-        flash(f"The account of {its.full_name} has ended, and its sessions with it.", "success")
+        waits = desk.remove_account(username=username, reason=form.reason.data, actor=actor)
+        if waits:
+            flash(f"The account of {its.full_name} goes on for now. {waits}")
+        else:
+            flash(f"The account of {its.full_name} has ended, and its sessions with it.", "success")
 
     return form_page(
         form,
         carry,
         caption="Accounts",
         heading=f"Remove the account of {its.full_name}",
-        lead=("They are signed out at once. What they did stays in the record, with their name.",),
+        lead=(
+            "Once it ends they are signed out. What they did stays in the record, with their name.",
+        ),
         send="Remove",
         warning=True,
         back=url_for("accounts.index"),

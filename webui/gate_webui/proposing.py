@@ -115,7 +115,9 @@ def _beside(form: Form, edits: tuple[Edit, ...], fault: str) -> RefusedError:
     if keys in form and any(place.startswith(f"{edit.path[0]}.") for edit in edits):
         return RefusedError(words, keys)
     # A sentence about the whole table needs no place in front of it.
-    return RefusedError(re.sub(r"^(timetable|groups\.[a-z0-9_-]+)\.(?=[a-z-]+ )", "", fault))
+    return RefusedError(
+        re.sub(r"^(timetable|groups)\.[^:]+: (?=(span|term|period|one-off))", "", fault)
+    )
 
 
 def press(change: Callable[[], None], done: str) -> None:
