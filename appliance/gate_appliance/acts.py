@@ -22,8 +22,9 @@ from gate_core.desk import (
 )
 from gate_core.effects import has_rights
 from gate_core.names import MalformedNameError, NameSet
-from gate_core.policy import Lesson, LessonMode
+from gate_core.policy import Lesson, LessonMode, unacceptable_row
 from gate_core.roles import Act, Leave, leave
+from gate_core.services import BY_ID as SERVICES_BY_ID
 from gate_core.services import in_mask as services_in
 from gate_core.services import mask_of as services_mask
 from gate_core.timetable import Span
@@ -203,19 +204,22 @@ class ActsDesk(Counter):
                 raise RefusedError(str(e), "services") from e
             if not rules and not mask:
                 raise RefusedError("name at least one site or service", "names")
+            self._demand_acceptable(group, room, rules, services)
             since = self._now()
             until = since + timedelta(minutes=minutes)
+            acts = self._store.acts()
+            replaced = [x for x in acts.lessons if (x.group, x.room) == (group, room)]
             note = change(
                 who,
                 "started a lesson",
                 group or room,
+                before=", ".join(f"lesson {x.id} of {x.by}" for x in replaced),
                 after=f"{mode} {', '.join((*services, *sorted(rules)))} until {_iso(until)}",
             )
             with self._steward.changing(note) as db:
                 # One lesson a class: the new one takes the place of the old.
-                for lesson in self._store.acts().lessons:
-                    if (lesson.group, lesson.room) == (group, room):
-                        db.table("lesson").delete(int(lesson.id))
+                for lesson in replaced:
+                    db.table("lesson").delete(int(lesson.id))
                 db.table("lesson").insert(
                     {
                         "grp": group,
@@ -395,13 +399,35 @@ class ActsDesk(Counter):
             with self._steward.changing(note) as db:
                 db.table("loan").update(int(id), {"returned": self._now().isoformat()})
 
-    def _teacher_may(self, group: str, room: str, minutes: int) -> None:
+    def _demand_acceptable(
+        self, group: str, room: str, rules: frozenset[str], services: tuple[str, ...]
+    ) -> None:
+        """Refuse what would stay closed: a lesson opens nothing that the school calls unacceptable."""
+        wanted = [(rule.removeprefix("="), 0, rule, "names") for rule in sorted(rules)]
+        wanted += [
+            ("", services_mask([id_]), SERVICES_BY_ID[id_].title, "services") for id_ in services
+        ]
+        for its_group in self._groups(group, room):
+            for name, mask, shown, field in wanted:
+                row = unacceptable_row(self._steward.policy, its_group, name, mask)
+                if row is not None:
+                    title = self._steward.written.groups[its_group].title
+                    raise RefusedError(
+                        f"{shown} is unacceptable for {title} (“{row.title}”), and stays closed: leave it out, or ask for"
+                        " it",
+                        field,
+                    )
+
+    def _groups(self, group: str, room: str) -> list[str]:
+        """Return the groups whose devices are in a lesson's scope."""
         written = self._steward.written
         places: tuple[DeviceText | PlaceText, ...]
         places = (*written.devices.values(), *written.networks.values(), *written.vlans.values())
-        groups = (
-            [group] if group else sorted({place.group for place in places if place.room == room})
-        )
+        return [group] if group else sorted({p.group for p in places if p.room == room})
+
+    def _teacher_may(self, group: str, room: str, minutes: int) -> None:
+        written = self._steward.written
+        groups = self._groups(group, room)
         most = min((written.groups[g].teacher_minutes for g in groups), default=0)
         if most == 0:
             raise RefusedError(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property, reduce
+from ipaddress import ip_address
 from operator import or_
 from typing import Final
 
@@ -663,6 +664,22 @@ def decide_protocol(
     answers = (decision for _, decision in explain(policy, client, name, at, protocol))
     return next(decision for decision in answers if decision)
 
+
+def unacceptable_row(policy: Policy, group: str, name: str, services: int = 0) -> Row | None:
+    """Return a row by which a canonical ``name``, or one of ``services``, is unacceptable or illegal for a group."""
+    nobody = Client(_NO_ADDRESS, None, group, "")
+    rules = policy._rules  # of this module
+    covering = tuple(rule for rule in ("=" + name, *suffixes(name)) if rule in rules)
+    q = _question(
+        policy, nobody, name, policy.index.mask(name), covering, None, policy._stretch(None)
+    )
+    q.services |= services
+    q.categories |= categories_of(services)
+    closed = (Cell.UNACCEPTABLE, Cell.ILLEGAL)
+    return next((row for cell, row in _cells(q) if cell in closed), None)
+
+
+_NO_ADDRESS: Final = ip_address("0.0.0.0")  # noqa: S104  # stands for no address
 
 _MAX_DECIDED: Final = 40_000
 """Decisions kept: views times combinations of categories and name rules, some thousands in a school."""

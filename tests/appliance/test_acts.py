@@ -156,11 +156,16 @@ def test_lesson_with_only_its_sites_closes_the_others(school, people, rule):
     assert rule(people.laptop) == "default"
 
 
-def test_lesson_with_also_these_opens_and_leaves_the_unacceptable_closed(school, people, rule):
-    names = ("youtube.com", CLOSED)
-    school.start_lesson(
-        group="ks2", mode="also", names=names, services=("youtube",), minutes=30, actor="teacher"
+def test_lesson_opens_and_refuses_what_is_unacceptable(school, people, rule):
+    lesson = {"group": "ks2", "mode": "also", "minutes": 30, "actor": "teacher"}
+    field, message = refusal(school.start_lesson, **lesson, names=("youtube.com", CLOSED))
+    assert (field, message.startswith(f"{CLOSED} is unacceptable for Key Stage 2")) == (
+        "names",
+        True,
     )
+    assert refusal(school.start_lesson, **lesson, services=("tiktok",))[0] == "services"
+    assert school.acts().lessons == ()
+    school.start_lesson(**lesson, names=("youtube.com",), services=("youtube",))
     (view,) = school.acts().lessons
     assert (view.services, view.by) == (("youtube",), "teacher")
     assert rule(people.tablet, "youtube.com") == "lesson"

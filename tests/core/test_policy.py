@@ -22,6 +22,7 @@ from gate_core.policy import (
     Reason,
     Scope,
     decide,
+    decide_protocol,
     explain,
 )
 from gate_core.timetable import Span, Timetable, WeeklySpan
@@ -566,3 +567,15 @@ def test_decide_holds_until_it_says(its, client, name, minutes):
     just_before = decision.until - timedelta(seconds=1)
     if just_before > at:
         assert decide(its, client, name, just_before).rule_id == decision.rule_id
+
+
+def test_decide_protocol_goes_by_its_category_and_its_services():
+    closed = decide_protocol(policy(), PUPIL, "wireguard", "", NOW)
+    assert (closed.action, closed.rule_id) == (Action.BLOCK, "matrix:bypass:ks2")
+    # Whatever name it goes by, and before it by an exception for the service.
+    named = decide_protocol(policy(), PUPIL, "bittorrent", "www.school.example", NOW)
+    assert named.rule_id == "matrix:file-sharing:ks2"
+    torrent = exception("torrent.example", ALLOW, Scope.GROUP, "ks2")
+    allowed = policy(exceptions=(replace(torrent, services=services.mask_of(["bittorrent"])),))
+    assert decide_protocol(allowed, PUPIL, "bittorrent", "", NOW).reason is Reason.EXCEPTION
+    assert decide_protocol(allowed, PUPIL, "wireguard", "", NOW).reason is Reason.MATRIX
