@@ -23,7 +23,7 @@ setup: ## make .venv as the locks say (PYTHON=... for another interpreter)
 	@tools/setup
 
 check: setup static ## format, lint, types, layers, unit tests: no root, under two minutes
-	$(BIN)/pytest -q -m "$(UNIT)"
+	$(BIN)/pytest -q -n auto -m "$(UNIT)"
 
 static: setup ## format, lint, types, layers
 	$(BIN)/ruff format --check --quiet .

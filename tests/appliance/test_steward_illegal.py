@@ -214,9 +214,10 @@ def test_what_names_it_from_far_opens_nothing(listed, people):
         listed.answer(id=id_, approve=True, actor=actor)
     listed.start_pause(minutes=5, actor="button")
     for mode in ("also", "only"):
-        listed.start_lesson(
-            room="room-1", mode=mode, names=("example", *NAMES), minutes=5, actor="head"
-        )
+        lesson = {"room": "room-1", "mode": mode, "minutes": 5, "actor": "head"}
+        with pytest.raises(RefusedError, match="stays closed"):
+            listed.start_lesson(**lesson, names=NAMES)
+        listed.start_lesson(**lesson, names=("example",))
         assert_blocked(listed._steward)
     listed.lend(mac=people.tablet, person="p1", minutes=5, actor="head")
     listed.suspend(
