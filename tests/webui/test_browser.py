@@ -126,7 +126,7 @@ def test_a_change_is_proposed_approved_by_somebody_else_and_in_force(chromium, s
     fill_in(chromium, reason="Science week")
     press(chromium, "Ask for approval")
     heading(chromium, "Acceptable use")
-    assert "nothing has changed yet" in banner(chromium)
+    assert "Nothing has changed yet" in banner(chromium)
     cell = chromium.find_element(By.CSS_SELECTOR, "#video .sg-matrix__cell--on")
     assert "sg-matrix__cell--times" in cell.get_attribute("class")
 

@@ -32,10 +32,20 @@ def test_sections_of_who_only_reads(request: pytest.FixtureRequest, who: str):
     assert 'href="/activity"' not in page
 
 
-def test_sections_tell_how_many_changes_wait(coordinator, full_desk):
-    page = coordinator.get("/record").text
-    badge = '<strong class="sg-badge">1<span class="govuk-visually-hidden"> waiting</span></strong>'
-    assert badge in page
+def test_sections_tell_how_many_changes_wait_for_ones_answer(head, full_desk):
+    page = head.get("/record").text
+    badge = '<strong class="sg-badge">1<span class="govuk-visually-hidden"> waiting for your answer</span>'
+    button, links = re.search(r"<button[^>]*toggle.*?</nav>", page, re.DOTALL)[0].split("</button>")
+    assert badge in button
+    assert badge in links
+
+
+@pytest.mark.parametrize("who", ["coordinator", "technician", "governor", "teacher"])
+def test_sections_tell_nothing_to_who_cannot_answer(
+    request: pytest.FixtureRequest, full_desk, who: str
+):
+    assert full_desk.status().waiting == 1
+    assert '<strong class="sg-badge">' not in request.getfixturevalue(who).get("/record").text
 
 
 def test_sections_are_there_while_the_steward_is_away(coordinator, desk, monkeypatch):

@@ -58,7 +58,26 @@ def test_governor_signs_up_to_the_entry_that_was_shown(governor, full_desk):
     entry = full_desk.entry()
     assert (entry.actor, entry.action) == ("g.example", "has read the record")
     assert entry.subject == f"to entry {newest}"
-    assert f"you have read the record up to entry {newest}." in governor.get("/record").text
+    page = governor.get("/record").text
+    assert f"you have read the record up to entry {newest}." in page
+    # The seal on paper is that of the entry that was read, as gate evidence verify asks for it.
+    read = full_desk.record(limit=2, actor="g.example")[1]
+    assert f"entry {newest}, seal {read.hash}" in page
+
+
+def test_sign_is_offered_again_only_after_something_else(governor, full_desk):
+    newest = full_desk.entry().number
+    governor.post("/record/sign", {"number": str(newest)}, page="/record")
+    assert "I have read the record" not in governor.get("/record").text
+    full_desk.start_pause(minutes=5, groups=("ks2",), actor="r.example")
+    assert f"I have read the record up to entry {newest + 2}" in governor.get("/record").text
+
+
+def test_sign_is_offered_for_what_came_while_one_read(governor, full_desk):
+    newest = full_desk.entry().number
+    full_desk.start_pause(minutes=5, groups=("ks2",), actor="r.example")
+    governor.post("/record/sign", {"number": str(newest)}, page="/record")
+    assert f"I have read the record up to entry {newest + 2}" in governor.get("/record").text
 
 
 @pytest.mark.parametrize(("number", "status"), [("999999", 422), ("0", 422), ("x", 400), ("", 400)])

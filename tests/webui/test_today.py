@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 
 from gate_core.desk import Component, RefusedError
+from gate_core.edits import Edit
 from gate_core.events import Event, Source
 
 
@@ -207,3 +208,26 @@ def test_page_shows_one_visit_once(coordinator, full_desk, known):
     assert len(re.findall("<tr role=.row. class", last)) == 10
     assert last.count("new.example<span") == 1
     assert "Looked up 2 times, connected" in last
+
+
+def test_page_tells_who_can_answer_that_changes_wait(head, coordinator, full_desk):
+    told = "1 change waits for your answer"
+    assert f'href="/proposals">{told}</a>' in head.get("/").text
+    (made,) = full_desk.proposals(actor="h.example", waiting=True)
+    assert made.username == "r.example"
+    assert told not in coordinator.get("/").text
+    full_desk.answer(id=made.id, approve=True, actor="h.example")
+    assert told not in head.get("/").text
+
+
+def test_page_counts_what_it_may_answer_once_somebody_else_has(technician, full_desk):
+    edit = Edit.of(("groups", "ks2", "cells", "social-media"), "unacceptable", "acceptable")
+    made = full_desk.propose(edits=(edit,), reason="Project", actor="r.example")
+    assert "for your answer" not in technician.get("/").text
+    full_desk.answer(id=made.id, approve=True, actor="h.example")
+    assert "1 change waits for your answer" in technician.get("/").text
+
+
+def test_page_asks_for_no_changes_where_none_waits(head, desk):
+    head.get("/")
+    assert "proposals" not in {name for name, _ in desk.asked}

@@ -21,6 +21,7 @@ from gate_webui.words import (
     exact_time,
     headline,
     lamp_words,
+    last_moment,
     minutes_left,
     role_words,
     thousands,
@@ -127,6 +128,19 @@ def test_when_says_the_day(iso: str, words: str):
     assert when(iso, NOW) == words
 
 
+@pytest.mark.parametrize(
+    ("until", "words"),
+    [
+        ("2026-11-23T00:00:00+00:00", "the end of 22 November 2026"),
+        ("2027-01-13T00:00", "the end of today"),
+        ("2026-11-22T15:30", "22 November 2026, 15:30"),
+        ("", "never"),
+    ],
+)
+def test_last_moment_at_midnight_is_the_end_of_the_day_before(until: str, words: str):
+    assert last_moment(until, NOW) == words
+
+
 def test_when_without_a_clock_says_the_date():
     assert when("2027-01-12T09:05:00+00:00", None) == "12 January 2027, 09:05"
 
@@ -222,6 +236,15 @@ def test_visits_says_what_was_tried_and_stopped():
         ("until 2027-01-12T10:51:07+00:00", "until today, 10:51"),
         ("Block a.example until 2027-02-05T15:30", "Block a.example until 5 February 2027, 15:30"),
         ("from 2027-01-11T09:00 on", "from yesterday, 09:00 on"),
+        ("until 2026-11-23T00:00", "until the end of 22 November 2026"),
+        ("until 2027-01-13T00:00:00+00:00, review none", "until the end of today, review none"),
+        ("since 2026-11-23T00:00", "since 23 November 2026, 00:00"),
+        ("until Fri 15 Jan 2027 00:00", "until the end of Thu 14 Jan 2027"),
+        ("until Fri 1 Jan 2027 00:00", "until the end of Thu 31 Dec 2026"),
+        ("until Fri 15 Jan 2027 15:30", "until Fri 15 Jan 2027 15:30"),
+        ("until Mon 1 Jan 0001 00:00", "until Mon 1 Jan 0001 00:00"),
+        ("until 0001-01-01T00:00", "until 1 January 1, 00:00"),
+        ("until Fri 45 Jan 2027 00:00", "until Fri 45 Jan 2027 00:00"),
         ("2027-13-45T99:99", "2027-13-45T99:99"),
         ("on 2027-01-12", "on 2027-01-12"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
+from datetime import date
 from typing import Literal, cast
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
@@ -10,26 +10,17 @@ from flask.typing import ResponseReturnValue
 
 from gate_core.roles import Act
 from gate_webui import access
-from gate_webui.fields import end_of, last_day
+from gate_webui.fields import end_of
 from gate_webui.forms import PressForm, offer
 from gate_webui.holds_forms import ScopedPauseForm, SuspendForm
 from gate_webui.lengths import minutes_of, offer_lengths
 from gate_webui.people_forms import WhyForm
 from gate_webui.proposing import form_page, fully, name_of, own_rooms, press
-from gate_webui.words import when
+from gate_webui.words import last_moment
 
 bp = Blueprint("holds", __name__, url_prefix="/holds")
 
 _PAUSE_MINUTES = (10, 20, 30, 60, 120, 240, 480)
-
-
-@bp.app_template_filter()
-def last_moment(until: str) -> str:
-    """Return an end as people say it: midnight is the end of the day before."""
-    if datetime.fromisoformat(until).time() == time():
-        last = last_day(until)
-        return f"the end of {last.day} {last:%B %Y}" if last else ""
-    return when(until, access.kept().services.clock.now())
 
 
 @bp.app_template_filter()
@@ -163,6 +154,7 @@ def end_suspension(id_: str) -> ResponseReturnValue:
     if its is None:
         abort(404)
     form = WhyForm()
+    until = last_moment(its.until, access.kept().services.clock.now())
 
     def carry() -> None:
         desk.end_suspension(id=id_, why=form.why.data, actor=access.person().username)
@@ -172,9 +164,7 @@ def end_suspension(id_: str) -> ResponseReturnValue:
         form,
         carry,
         heading=f"End the suspension of {its.name or its.subject}",
-        lead=(
-            f"It would last until {last_moment(its.until)}. Begun by {name_of(its.by)}: {its.why}",
-        ),
+        lead=(f"It would last until {until}. Begun by {name_of(its.by)}: {its.why}",),
         send="End it now",
         back=url_for("holds.index"),
     )

@@ -9,7 +9,7 @@ from flask import request
 
 from gate_core.desk import UnavailableError
 from gate_core.roles import Act
-from gate_webui import access
+from gate_webui import access, proposals
 from gate_webui.proposing import fully
 
 
@@ -38,7 +38,7 @@ class Section:
     pages: tuple[Page, ...]
     """Those for the role in question; the section leads to the first."""
     waiting: int = 0
-    """What waits there for somebody."""
+    """What waits there for an answer of who is signed in."""
 
     @property
     def here(self) -> bool:
@@ -93,14 +93,14 @@ def sections() -> tuple[Section, ...]:
     for section in _SECTIONS:
         pages = tuple(p for p in section.pages if (fully(p.act) if p.whole else access.may(p.act)))
         if pages:
-            waiting = _waiting() if section.title == _CHANGES else 0
+            waiting = _to_answer() if section.title == _CHANGES else 0
             found.append(Section(section.title, pages, waiting))
     return tuple(found)
 
 
-def _waiting() -> int:
+def _to_answer() -> int:
     try:
-        return access.kept().services.desk.status().waiting
+        return proposals.to_answer(access.kept().services.desk.status())
     except UnavailableError:
         # The page that tells of it has a navigation too.
         return 0

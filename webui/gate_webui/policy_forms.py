@@ -194,7 +194,7 @@ class PolicyTextForm(PostForm):
 
     text = TextAreaField(
         "The policy",
-        description="Paste the whole text of the file here, or choose the file below.",
+        description="Paste the whole text of the file here, or choose the file above.",
         widget=GovTextArea(),
     )
     file = FileField(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 
-from gate_core.desk import Preview, ProposalView
+from gate_core.desk import Preview, ProposalView, Status
 from gate_core.edits import Edit
 from gate_core.roles import Act, Leave, Role, leave
 from gate_webui import access
@@ -19,6 +20,12 @@ from gate_webui.words import with_times
 bp = Blueprint("proposals", __name__, url_prefix="/proposals")
 
 _PAGE = 25
+
+_WAITING = 200
+"""Those that wait and are looked at."""
+
+_LONGEST = 250
+"""Characters of a sentence in a banner."""
 
 
 def review(edits: tuple[Edit, ...], *, back: str, note: str = "") -> ResponseReturnValue:
@@ -60,7 +67,9 @@ def propose() -> ResponseReturnValue:
 
     if carry_out(form, change):
         tell(made[0])
-        return redirect(access.page_path(form.back.data) or url_for("proposals.index"))
+        back = access.page_path(form.back.data) or url_for("proposals.index")
+        # A fragment would have the browser scroll past the banner.
+        return redirect(back.partition("#")[0])
     edits = form.edits.data
     return _review(form, desk.preview(edits=edits) if edits else Preview((), 0, ()))
 
@@ -70,15 +79,23 @@ def tell(proposal: ProposalView) -> None:
     if proposal.state == "in force":
         flash(f"In force now: {_sentences(proposal)}.", "success")
     else:
+        link = Markup('<a class="govuk-notification-banner__link" href="{}">Change {}</a>').format(
+            url_for("proposals.page", id_=proposal.id), proposal.id
+        )
+        words = _sentences(proposal, 1)
         flash(
-            f"Change {proposal.id} waits, and nothing has changed yet. {proposal.waits_for}",
+            link + f" waits: {words}. Nothing has changed yet. {proposal.waits_for}",
             "waiting",
         )
 
 
-def _sentences(proposal: ProposalView) -> str:
-    more = len(proposal.sentences) - 3
-    shown = "; ".join(proposal.sentences[:3]) + (f"; and {more} more" if more > 0 else "")
+def _sentences(proposal: ProposalView, most: int = 3) -> str:
+    more = len(proposal.sentences) - most
+    # A banner travels in the cookie, of which browsers keep 4 KiB; a sentence may name a thousand sites.
+    short = (
+        s if len(s) <= _LONGEST else f"{s[: _LONGEST - 1]}…" for s in proposal.sentences[:most]
+    )
+    shown = "; ".join(short) + (f"; and {more} more" if more > 0 else "")
     return with_times(shown, access.kept().services.clock.now())
 
 
@@ -89,7 +106,7 @@ def index() -> ResponseReturnValue:
     desk = access.kept().services.desk
     before = number(request.args.get("before", "0"))
     actor = access.person().username
-    waiting = desk.proposals(actor=actor, waiting=True, limit=200)
+    waiting = desk.proposals(actor=actor, waiting=True, limit=_WAITING)
     found = desk.proposals(actor=actor, before=before, limit=_PAGE + 1)
     shown = found[:_PAGE]
     return render_template(
@@ -111,22 +128,40 @@ def page(id_: int) -> ResponseReturnValue:
 
 def _page(proposal: ProposalView, form: AnswerForm) -> ResponseReturnValue:
     actor = access.person().username
-    answered = any(answer.username == actor for answer in proposal.answers)
     page = render_template(
         "proposal.html",
         proposal=proposal,
         names=access.full_names([proposal.username, *(a.username for a in proposal.answers)]),
         own=proposal.username == actor,
-        may_answer=proposal.state == "waiting"
-        and proposal.username != actor
-        and not answered
-        and _is_asked(proposal),
-        answered=answered,
+        may_answer=_may_answer(proposal),
+        answered=_has_answered(proposal),
         form=form,
         press=PressForm(formdata=None),
         trial=WhatIfForm(formdata=None, edits=proposal.edits),
     )
     return page, 422 if form.errors else 200
+
+
+def to_answer(status: Status) -> int:
+    """Return how many of the changes that wait can be answered by who is signed in."""
+    if not status.waiting:
+        return 0
+    desk = access.kept().services.desk
+    waiting = desk.proposals(actor=access.person().username, waiting=True, limit=_WAITING)
+    return sum(_may_answer(proposal) for proposal in waiting)
+
+
+def _may_answer(proposal: ProposalView) -> bool:
+    return (
+        proposal.state == "waiting"
+        and proposal.username != access.person().username
+        and not _has_answered(proposal)
+        and _is_asked(proposal)
+    )
+
+
+def _has_answered(proposal: ProposalView) -> bool:
+    return any(answer.username == access.person().username for answer in proposal.answers)
 
 
 def _is_asked(proposal: ProposalView) -> bool:

@@ -17,6 +17,9 @@ bp = Blueprint("record", __name__, url_prefix="/record")
 
 _PAGE = 50
 
+_SIGNED = "has read the record"
+"""Action of a signature; what it signs stands behind ``to entry``."""
+
 
 @bp.get("")
 @access.needs(Act.READ_RECORD)
@@ -40,7 +43,7 @@ def _page(verdict: Verdict | None) -> ResponseReturnValue:
     )
     titles = _titles(entries)
     now = kept.services.clock.now()
-    newest = entries[0].number if entries and not before else 0
+    newest = 0 if before else _to_sign(entries)
     return render_template(
         "record.html",
         entries=[entry_words(entry, titles, now) for entry in entries[:_PAGE]],
@@ -52,15 +55,29 @@ def _page(verdict: Verdict | None) -> ResponseReturnValue:
     )
 
 
+def _to_sign(entries: tuple[Entry, ...]) -> int:
+    """Return the number of the newest entry; 0 where who is signed in has signed all but signatures already."""
+    read = 0
+    for entry in entries:
+        if entry.action == _SIGNED and entry.actor == access.person().username:
+            read = int(entry.subject.removeprefix("to entry "))
+            break
+    unread = any(entry.number > read and entry.action != _SIGNED for entry in entries)
+    return entries[0].number if unread else 0
+
+
 @bp.post("/sign")
 @access.needs(Act.SIGN_RECORD)
 def sign() -> ResponseReturnValue:
     """Note that a governor has read the record up to the entry that the page ended with."""
     form = SignForm()
-    access.kept().services.desk.sign_record(
-        number=number(form.number.data or ""), actor=access.person().username
+    read = number(form.number.data or "")
+    signature = access.kept().services.desk.sign_record(number=read, actor=access.person().username)
+    flash(
+        f"Signed: you have read the record up to entry {read}."
+        f" Copy this onto paper and keep it: entry {read}, seal {signature.after}",
+        "success",
     )
-    flash(f"Signed: you have read the record up to entry {form.number.data}.", "success")
     return redirect(url_for("record.page"))
 
 

@@ -12,6 +12,7 @@ from gate_core.roles import Act
 from gate_webui import access
 from gate_webui.activity import purpose
 from gate_webui.forms import PauseForm, carry_out, offer
+from gate_webui.proposals import to_answer
 from gate_webui.proposing import fully, name_of, need, press
 from gate_webui.words import Visit, headline, visits
 
@@ -38,6 +39,7 @@ def _page(form: PauseForm) -> ResponseReturnValue:
     page = render_template(
         "today.html",
         status=status,
+        to_answer=to_answer(status),
         parts=parts,
         seen=_marks(parts),
         form=form,

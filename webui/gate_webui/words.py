@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Final
 
 from gate_core.acceptable_use import Cell
@@ -261,13 +261,28 @@ def _subject(subject: str, titles: Titles) -> str:
 
 
 _TIME: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[+-]\d\d:\d\d)?", re.ASCII
+    r"(until )?(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[+-]\d\d:\d\d)?)", re.ASCII
 )
+
+_MIDNIGHT: Final = re.compile(r"until (\w{3} \d{1,2} \w{3} \d{4}) 00:00", re.ASCII)
+"""An end at midnight, as the core writes it in sentences."""
 
 
 def with_times(text: str, now: datetime | None) -> str:
-    """Return ``text`` with each ISO 8601 time in it as ``when`` has it."""
-    return _TIME.sub(lambda found: when(found[0], now), text)
+    """Return ``text`` with each ISO 8601 time in it as ``when`` has it, and ends as ``last_moment`` has them."""
+    text = _MIDNIGHT.sub(_last_day, text)
+    return _TIME.sub(
+        lambda found: f"until {last_moment(found[2], now)}" if found[1] else when(found[2], now),
+        text,
+    )
+
+
+def _last_day(found: re.Match[str]) -> str:
+    try:
+        last = datetime.strptime(found[1], "%a %d %b %Y") - timedelta(days=1)  # noqa: DTZ007  # a day, in no zone
+    except (ValueError, OverflowError):  # No day, or none before it.
+        return found[0]
+    return f"until the end of {last:%a} {last.day} {last:%b %Y}"
 
 
 def clock_time(iso: str) -> str:
@@ -287,11 +302,23 @@ def when(iso: str, now: datetime | None) -> str:
     at = _parse(iso)
     if at is None:
         return iso or "never"
+    return f"{_day(at, now)}, {at:%H:%M}"
+
+
+def last_moment(until: str, now: datetime | None) -> str:
+    """Return an end as people say it: as ``when`` has it, but midnight is the end of the day before."""
+    at = _parse(until)
+    if at is None or at.time() != time() or at.date() == date.min:
+        return when(until, now)
+    return f"the end of {_day(at - timedelta(days=1), now)}"
+
+
+def _day(at: datetime, now: datetime | None) -> str:
     day = f"{at.day} {at:%B %Y}"
-    if now is not None:
-        days = {now.date(): "today", now.date() - timedelta(days=1): "yesterday"}
-        day = days.get(at.date(), day)
-    return f"{day}, {at:%H:%M}"
+    if now is None:
+        return day
+    days = {now.date(): "today", now.date() - timedelta(days=1): "yesterday"}
+    return days.get(at.date(), day)
 
 
 def minutes_left(until: str, now: datetime | None) -> int | None:
