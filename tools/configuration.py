@@ -6,8 +6,8 @@ import ast
 import inspect
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from gate_core import config
@@ -35,12 +35,19 @@ def _page() -> Iterator[str]:
     for table in fields(config.Config):
         kind = get_type_hints(config.Config)[table.name]
         yield f"## {table.name}\n\n{inspect.getdoc(kind)}\n"
-        documented = _documented(kind)
-        for key in fields(kind):
-            kind_of_key = get_type_hints(kind)[key.name]
-            yield f"### {table.name}.{key.name}\n\n{documented[key.name]}\n"
-            yield f"{_allowed(key, kind_of_key)} Default: `{_default(key)}`.\n"
+        yield from _keys(kind, table.name, "###")
     yield f"## All keys with their defaults\n\n```toml\n{config.reference().strip()}\n```"
+
+
+def _keys(kind: type, where: str, mark: str) -> Iterator[str]:
+    documented = _documented(kind)
+    for key in fields(kind):
+        annotation = get_type_hints(kind)[key.name]
+        place = f"{where}.{key.name}"
+        yield f"{mark} {place}\n\n{documented[key.name]}\n"
+        yield f"{_allowed(key, annotation)} Default: `{_default(key)}`.\n"
+        if get_origin(annotation) is Mapping and is_dataclass(get_args(annotation)[1]):
+            yield from _keys(get_args(annotation)[1], f"{place}.NAME", f"{mark}#")
 
 
 def _documented(kind: type) -> dict[str, str]:
@@ -63,6 +70,11 @@ def _allowed(key: Field[Any], annotation: Any) -> str:
     """Say what the key takes, in the words of the fault that anything else gets."""
     if get_origin(annotation) is Literal:
         return f"One of {', '.join(f'`{value}`' for value in get_args(annotation))}."
+    if get_origin(annotation) is Mapping:
+        part = get_args(annotation)[1]
+        if is_dataclass(part):
+            return "Tables, each with the keys below."
+        return f"A table with values of {', '.join(f'`{value}`' for value in get_args(part))}."
     many = get_origin(annotation) is tuple
     kind = "List of texts" if many else _KINDS[annotation].capitalize()
     check = key.metadata.get("check")

@@ -1,7 +1,8 @@
 """The log of decisions: one SQLite file a day, so that retention is deleting a file.
 
 It is disposable: a file that SQLite can't read is set aside and a new one begun; policy is never touched by it.
-A record's id is its day (ordinal) times 10^9 plus its row, so that ids grow over all files.
+A record's id is its day (ordinal) times 10^9 plus its row, so that ids grow over all files. Who asked and what was decided
+are rows of their own that many entries share; the view ``decision`` joins them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import errno
 import logging
 import shutil
 import sqlite3
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,35 +21,38 @@ from datetime import date, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Final
 
-from sqlite_utils import Database
-
 from gate_core.desk import ActivityFilter
-from gate_core.events import Event, Source
+from gate_core.events import ALLOW, BLOCK, Batch, Event, Source, batches
 
 _log = logging.getLogger(__name__)
 
 RESERVE_OCTETS: Final = 64 << 20
 """Free space that the log leaves to the policy; a fifth of a disk that is smaller than five times that."""
 
-_TABLE: Final = "decision"
+CHECKPOINT_S: Final = 5.0
+"""How often what was written is made durable: what a power cut may cost."""
+
 _DAY: Final = 1_000_000_000
-_COLUMNS: Final = {
-    "at_ms": int,
-    "source": str,
-    "address": str,
-    "mac": str,
-    "device": str,
-    "grp": str,
-    "name": str,
-    "kind": str,
-    "action": str,
-    "reason": str,
-    "rule_id": str,
-    "categories": int,
-    "version": int,
-    "count": int,
-    "person": str,
-}
+_MAX_SHARED: Final = 50_000
+
+_FORM: Final = 1
+"""Of the file, in its ``user_version``; ``_CREATE`` sets it."""
+
+_CREATE: Final = """
+begin;
+create table who (id integer primary key, address text, mac text, device text, grp text, person text);
+create table outcome (id integer primary key, source text, kind text, action text, reason text, rule_id text,
+    categories integer, version integer, upstream text);
+create table entry (id integer primary key, at_ms integer, who integer, outcome integer, name text, count integer,
+    took_us integer);
+create view decision as
+    select entry.id, at_ms, source, address, mac, device, grp, name, kind, action, reason, rule_id, categories, version,
+        count, person, took_us, upstream
+    -- In this order whatever is asked for: the newest entries are to be looked at first.
+    from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who;
+pragma user_version = 1;
+commit;
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,17 @@ class Totals:
     devices: int
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What one device did in a span of time."""
+
+    device: str
+    names: int
+    """How many names it asked for."""
+    flows: int
+    """How many events tell of connections."""
+
+
 class ActivityLog:
     """The files of ``directory``; one writer (the recorder), any number of readers."""
 
@@ -72,9 +90,17 @@ class ActivityLog:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._zone = zone
+        self._open: _Day | None = None
+        self._writing = threading.Lock()
+        self._counted: _Counted | None = None
+        self._counting = threading.Lock()
 
     def append(self, events: Iterable[Event]) -> None:
-        """Write ``events`` to the files of their days; a file that can't be written is set aside once.
+        """Write ``events``, as ``append_batches`` does."""
+        self.append_batches(batches(events))
+
+    def append_batches(self, them: Iterable[Batch]) -> None:
+        """Write events to the files of their days; a file that can't be written is set aside once.
 
         Raises:
             OSError: The disk is nearly full: the log stops before policy can't be changed any more.
@@ -85,21 +111,18 @@ class ActivityLog:
             raise OSError(
                 errno.ENOSPC, "the disk is nearly full; what is left is kept for the policy"
             )
-        days: dict[date, list[Event]] = {}
-        for event in events:
-            days.setdefault(self._day(event.at_ms), []).append(event)
-        for day, its_events in days.items():
-            path = self._path(day)
-            try:
-                self._write(path, its_events)
-            except sqlite3.DatabaseError as e:
-                if isinstance(e, sqlite3.OperationalError):
-                    raise
-                _log.error(
-                    "action=append file=%s fault=%s; set aside", path.name, e
-                )  # the message says it all
-                path.replace(path.with_suffix(".damaged"))
-                self._write(path, its_events)
+        days: dict[date, list[Batch]] = {}
+        for batch in them:
+            for day, its in self._by_day(batch):
+                days.setdefault(day, []).append(its)
+        with self._writing:
+            for day, its_batches in days.items():
+                self._write(self._path(day), its_batches)
+
+    def close(self) -> None:
+        """Free the file that is written to."""
+        with self._writing:
+            self._end()
 
     def search(self, wanted: ActivityFilter) -> Iterator[Record]:
         """Yield at most ``wanted.limit`` records that fit, newest first."""
@@ -109,25 +132,65 @@ class ActivityLog:
             if wanted.before and base >= wanted.before:
                 continue
             where, values = _where(wanted, base)
-            query = f"select rowid, * from {{table}} {where} order by rowid desc limit ?"  # noqa: S608  # built from constants
+            query = f"select * from decision {where} order by id desc limit ?"  # noqa: S608  # built from constants
             for row in self._read(day, query, [*values, left]):
-                yield Record(base + row["rowid"], _event(row))
+                yield Record(base + row["id"], _event(row))
                 left -= 1
             if left <= 0:
                 return
 
     def totals(self, day: date) -> Totals:
-        """Return the counts of ``day``."""
-        query = "select action, sum(count) as n from {table} group by action"
-        counts = {row["action"]: row["n"] for row in self._read(day, query, [])}
-        devices = "select count(distinct coalesce(nullif(mac, ''), address)) as n from {table}"
-        seen = sum(row["n"] for row in self._read(day, devices, []))
-        return Totals(counts.get("allow", 0), counts.get("block", 0), seen)
+        """Return the counts of ``day``; what was counted before is not read again."""
+        query = """
+            select max(entry.id) as last, action, coalesce(nullif(mac, ''), address) as device, sum(count) as n
+            from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who
+            where entry.id > ? group by entry.outcome, entry.who"""
+        with self._counting:
+            counted = self._counted
+            if counted is None or counted.day != day or not self._reaches(day, counted.last):
+                counted = self._counted = _Counted(day)
+            for row in self._read(day, query, [counted.last]):
+                counted.last = max(counted.last, row["last"])
+                counted.actions[row["action"]] += row["n"]
+                counted.devices.add(row["device"])
+            actions = counted.actions
+            return Totals(actions[ALLOW], actions[BLOCK], len(counted.devices))
+
+    def uses(self, since_ms: int, now_ms: int) -> dict[str, Use]:
+        """Return what each device did of late, by its MAC address or, where that is unknown, by its address.
+
+        Args:
+            since_ms: Milliseconds since 1970: less than a day ago.
+            now_ms: The same of this moment.
+        """
+        query = """
+            select coalesce(nullif(mac, ''), address) as key, max(device) as device,
+                count(distinct case when source = ? then name end) as names, sum(source = ?) as flows
+            from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who
+            where entry.id > coalesce((select id from entry where at_ms < ? order by id desc limit 1), 0)
+            group by key"""
+        values = [Source.DNS.value, Source.FIREWALL.value, since_ms]
+        found: dict[str, Use] = {}
+        for day in sorted({self._day(since_ms), self._day(now_ms)}):
+            for row in self._read(day, query, values):
+                before = found.get(row["key"], Use("", 0, 0))
+                found[row["key"]] = Use(
+                    row["device"], before.names + row["names"], before.flows + row["flows"]
+                )
+        return found
 
     def days(self) -> list[date]:
         """Return the days that have a file, oldest first."""
         names = (p.stem.removeprefix("activity-") for p in self._directory.glob("activity-*.db"))
         return sorted(date.fromisoformat(name) for name in names)
+
+    def _by_day(self, batch: Batch) -> Iterator[tuple[date, Batch]]:
+        first, last = self._day(min(batch.at_ms)), self._day(max(batch.at_ms))
+        if first == last:
+            yield first, batch
+            return
+        for place, at_ms in enumerate(batch.at_ms):
+            yield self._day(at_ms), batch.part(place, place + 1)
 
     def _day(self, at_ms: int) -> date:
         return datetime.fromtimestamp(at_ms / 1000, self._zone).date()
@@ -135,21 +198,41 @@ class ActivityLog:
     def _path(self, day: date) -> Path:
         return self._directory / f"activity-{day.isoformat()}.db"
 
-    def _write(self, path: Path, events: list[Event]) -> None:
-        # The log may lose its last second in a power cut: NORMAL spares the card an fsync a batch.
-        with closing(sqlite3.connect(path, timeout=5)) as connection:
-            connection.execute("pragma journal_mode=wal")
-            connection.execute("pragma synchronous=normal")
-            table = Database(connection).table(_TABLE)
-            if not table.exists():
-                table.create(_COLUMNS)
-            elif "person" not in table.columns_dict:
-                table.add_column("person", str, not_null_default="")
-            table.insert_all(map(_row, events), batch_size=1000)
-            connection.commit()
+    def _write(self, path: Path, them: list[Batch]) -> None:
+        try:
+            self._put(path, them)
+        except sqlite3.DatabaseError as e:
+            if isinstance(e, sqlite3.OperationalError):
+                raise
+            _log.error(
+                "action=append file=%s fault=%s; set aside", path.name, e
+            )  # the message says it all
+            path.replace(path.with_suffix(".damaged"))
+            self._put(path, them)
+
+    def _put(self, path: Path, them: list[Batch]) -> None:
+        if self._open is None or not self._open.is_at(path):
+            self._end()
+            self._open = _Day(path)
+        try:
+            self._open.append(them)
+        except BaseException:
+            # What it knows of the file may not be there.
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        if self._open:
+            self._open.close()
+            self._open = None
+
+    def _reaches(self, day: date, last: int) -> bool:
+        return any(
+            row["last"] == last
+            for row in self._read(day, "select max(id) as last from entry where id <= ?", [last])
+        )
 
     def _read(self, day: date, query: str, values: list[Any]) -> list[sqlite3.Row]:
-        """Return what ``query`` selects from ``{table}``, a stand-in for the day's decisions."""
         path = self._path(day)
         if not path.exists():
             return []
@@ -158,17 +241,125 @@ class ActivityLog:
                 sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)
             ) as connection:
                 connection.row_factory = sqlite3.Row
-                table = _readable(connection)
-                return connection.execute(query.format(table=table), values).fetchall()
+                return connection.execute(query, values).fetchall()
         except sqlite3.DatabaseError as e:
             _log.warning("action=search file=%s fault=%s", path.name, e)
             return []
 
 
-def _readable(connection: sqlite3.Connection) -> str:
-    """Return the table to read from, with all columns; a file from before people were named has no ``person``."""
-    columns = {row["name"] for row in connection.execute(f"pragma table_info({_TABLE})")}
-    return _TABLE if "person" in columns else f"(select rowid, *, '' as person from {_TABLE})"  # noqa: S608  # a constant
+class _Counted:
+    """What ``totals`` has counted of a day."""
+
+    def __init__(self, day: date) -> None:
+        self.day = day
+        self.last = 0
+        self.actions: Counter[str] = Counter()
+        self.devices: set[str] = set()
+
+
+class _Day:
+    """The file of a day, open for writing."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or begin it.
+
+        Raises:
+            sqlite3.DatabaseError: It is none of this form.
+        """
+        self._path = path
+        # Any thread may close it; one at a time uses it.
+        self._connection = sqlite3.connect(
+            path, timeout=5, isolation_level=None, check_same_thread=False
+        )
+        self._durable_at = time.monotonic()
+        try:
+            self._connection.execute("pragma journal_mode=wal")
+            # Without an fsync a batch, which would wear the card out.
+            self._connection.execute("pragma synchronous=normal")
+            self._demand_form()
+            self._inode = path.stat().st_ino
+            self._whos: dict[tuple[Any, ...], int] = self._shared("who")
+            self._outcomes: dict[tuple[Any, ...], int] = self._shared("outcome")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _demand_form(self) -> None:
+        (form,) = self._connection.execute("pragma user_version").fetchone()
+        if form == 0 and not self._connection.execute("select 1 from sqlite_schema").fetchone():
+            self._connection.executescript(_CREATE)
+        elif form != _FORM:
+            raise sqlite3.DatabaseError(f"a log of form {form}; this is form {_FORM}")
+
+    def is_at(self, path: Path) -> bool:
+        """Tell whether this is the file at ``path``, which somebody may have deleted or replaced."""
+        try:
+            return path == self._path and path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    def append(self, them: Iterable[Batch]) -> None:
+        """Write all of ``them``, or nothing."""
+        connection = self._connection
+        connection.execute("begin immediate")
+        try:
+            for batch in them:
+                whos = self._ids("who", self._whos, batch.whos)
+                source = batch.source.value
+                outcomes = self._ids(
+                    "outcome", self._outcomes, [(source, *o) for o in batch.outcomes]
+                )
+                connection.executemany(
+                    "insert into entry (at_ms, who, outcome, name, count, took_us) values (?, ?, ?, ?, ?, ?)",
+                    zip(
+                        batch.at_ms,
+                        map(whos.__getitem__, batch.who),
+                        map(outcomes.__getitem__, batch.outcome),
+                        batch.names,
+                        batch.counts,
+                        batch.took_us,
+                        strict=True,
+                    ),
+                )
+            connection.execute("commit")
+        except BaseException:
+            # A full disk ends it by itself.
+            if connection.in_transaction:
+                connection.execute("rollback")
+            raise
+        now = time.monotonic()
+        if now - self._durable_at >= CHECKPOINT_S:
+            connection.execute("pragma wal_checkpoint(passive)")
+            self._durable_at = now
+
+    def close(self) -> None:
+        """Make durable what was written, and free the file."""
+        self._connection.close()
+
+    def _shared(self, table: str) -> dict[tuple[Any, ...], int]:
+        query = f"select * from {table} order by id desc limit {_MAX_SHARED}"  # noqa: S608  # constants
+        return {tuple(row): id_ for id_, *row in self._connection.execute(query)}
+
+    def _ids(
+        self, table: str, known: dict[tuple[Any, ...], int], rows: Iterable[tuple[Any, ...]]
+    ) -> list[int]:
+        """Return the id of each of ``rows``; those that are not there yet are written."""
+        if len(known) > _MAX_SHARED:
+            # Two rows may then say the same, which harms nobody.
+            known.clear()
+        found = []
+        for row in rows:
+            id_ = known.get(row)
+            if id_ is None:
+                marks = ", ".join("?" * (len(row) + 1))
+                # "table" is one of two constants.
+                cursor = self._connection.execute(
+                    f"insert into {table} values ({marks})",  # noqa: S608
+                    (None, *row),
+                )
+                id_ = known[row] = cursor.lastrowid or 0
+            found.append(id_)
+        return found
 
 
 def _where(wanted: ActivityFilter, base: int) -> tuple[str, list[Any]]:
@@ -188,25 +379,11 @@ def _where(wanted: ActivityFilter, base: int) -> tuple[str, list[Any]]:
         tests.append("(instr(name, ?) or instr(lower(device), ?))")
         values += [wanted.text.lower()] * 2
     if wanted.before:
-        tests.append("rowid < ?")
+        tests.append("id < ?")
         values.append(wanted.before - base)
     return ("where " + " and ".join(tests) if tests else ""), values
 
 
-def _row(e: Event) -> dict[str, Any]:
-    return dict(
-        zip(
-            _COLUMNS,
-            (
-                e.at_ms, e.source.value, e.address, e.mac, e.device, e.group, e.name, e.kind,
-                e.action, e.reason, e.rule_id, e.categories, e.version, e.count, e.person,
-            ),
-            strict=True,
-        )
-    )  # fmt: skip
-
-
 def _event(row: sqlite3.Row) -> Event:
-    values = [row[column] for column in _COLUMNS]
-    values[1] = Source(values[1])
-    return Event(*values)
+    _, at_ms, source, address, mac, device, group, *rest = row
+    return Event(at_ms, Source(source), address, mac, device, group, *rest)

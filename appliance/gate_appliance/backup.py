@@ -78,13 +78,16 @@ _MANIFEST: Final = "manifest.json"
 _POLICY: Final = "policy.db"
 _CONFIGURATION: Final = "configuration-in-backup.toml"
 _KNOWN: Final = re.compile(
-    r"policy\.db|signing-key|sightings\.json|configuration-in-backup\.toml|web/(certificate\.pem|secret)"
+    r"policy\.db|signing-key|sightings\.json|sources\.json|source-keys\.json|configuration-in-backup\.toml|web/(certificate\.pem|secret)"
     r"|lists/(\.kept/)?[a-z0-9-]{1,40}/[a-z0-9][a-z0-9-]{0,39}|activity/activity-[0-9]{4}-[0-9]{2}-[0-9]{2}\.db"
 )
 """Every file that a backup may hold, by its place below the state directory."""
 
 _LISTS: Final = "lists"
-_PUT_BACK: Final = ("activity", "web", "sightings.json", "signing-key", _CONFIGURATION)
+_PUT_BACK: Final = (
+    *("activity", "web", "sightings.json", "signing-key"),
+    *("sources.json", "source-keys.json", _CONFIGURATION),
+)
 """What a restored state has instead of the old, besides the policy and the lists."""
 
 _GONE: Final = (
@@ -92,6 +95,8 @@ _GONE: Final = (
     "policy.db.damaged",
     "policy.db-wal.damaged",
     "policy.db-shm.damaged",
+    # What servers said of lists that are newer than those of the backup.
+    "sources-looked-at.json",
 )
 """What goes with the old state and has no successor."""
 
@@ -426,6 +431,8 @@ def _plain_files(places: Places, config_path: Path) -> Iterator[tuple[str, Path]
         (
             places.signing_key,
             places.sightings,
+            places.sources,
+            places.source_keys,
             *places.web.glob("*"),
             *places.lists.glob("*/*"),
             *places.lists.glob(f"{KEPT}/*/*"),

@@ -61,8 +61,12 @@ _NOTES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         'on_fault: "closed" or "open", what everything is while nothing can be judged.',
         "teacher_minutes: for how long a teacher may open a site, 0 to 240.",
         "times: the group's own certain times; none: those of the school.",
+        "safe_search: whether search engines give safe results only; engines that can't are then of the category"
+        " unsafe-search.",
+        'youtube: "off" for all of it, or its restricted mode: "moderate" or "strict".',
         "number: 1 to 63, each of one group only.",
-        'The group "quarantine" is that of new and unknown devices: it stays, with quic = false and on_fault = "closed".',
+        'The group "quarantine" is that of new and unknown devices: it stays, with quic = false, on_fault = "closed",'
+        ' safe_search = true and youtube = "strict".',
     ),
     ("timetable", "times"): (
         'The certain times of the school, when cells with "times" are open.',

@@ -7,7 +7,6 @@ Whoever proposes is never one of those who approve. How many have to is told by 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -42,7 +41,7 @@ from gate_core.desk import (
     TableView,
     WhatIfView,
 )
-from gate_core.edits import ConflictError, Edit, MalformedEditError, apply, differences
+from gate_core.edits import ConflictError, Edit, MalformedEditError, apply, differences, new_id
 from gate_core.effects import Draft, Effect, IllegalError, approvals, effects
 from gate_core.pasted import NotATableError, ReadRow, read_table
 from gate_core.roles import TITLES, Act, Leave, Role, holders, leave
@@ -592,7 +591,7 @@ def _take_row(draft: Plain, row: ReadRow, groups: tuple[str, ...]) -> None:
     """Write what was read of one row into ``draft``, for ``groups``."""
     if row.cell is None or row.row in ILLEGAL_ROWS or row.cell.value == "illegal":
         return
-    id_ = row.row or _row_id(draft, row.text)
+    id_ = row.row or new_id(row.text, draft["rows"])
     if id_ not in draft["rows"]:
         number = max(r["number"] for r in draft["rows"].values()) + 1
         draft["rows"][id_] = {
@@ -606,13 +605,6 @@ def _take_row(draft: Plain, row: ReadRow, groups: tuple[str, ...]) -> None:
             group["cells"][id_] = "unacceptable"
     for group in groups:
         draft["groups"][group]["cells"][id_] = row.cell.value
-
-
-def _row_id(draft: Plain, text: str) -> str:
-    slug = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:30].strip("-") or "row"
-    while slug in draft["rows"]:
-        slug += "-2"
-    return slug
 
 
 def _only_requests(edits: tuple[Edit, ...]) -> None:

@@ -17,12 +17,14 @@ from typing import Final
 from argon2 import PasswordHasher
 
 from gate_appliance.cli_files import add_file_commands
+from gate_appliance.cli_lists import add_list_commands
 from gate_appliance.cli_school import add_school_commands
 from gate_appliance.console import actor_of, complain, desk_of, load, places_of, say
 from gate_appliance.lists.formats import ListError
 from gate_core.config import ConfigError, reference
 from gate_core.desk import (
     MIN_PASSWORD_CHARACTERS,
+    ActivityFilter,
     Desk,
     RefusedError,
     Status,
@@ -31,7 +33,7 @@ from gate_core.desk import (
 
 DEFAULT_CONFIG: Final = "/etc/schoolgate/schoolgate.toml"
 
-_PART: Final = re.compile(r"(steward|firewall|webui|panel|dns(?:-[0-9]+)?)")
+_PART: Final = re.compile(r"(steward|firewall|webui|panel|unbound|zone|dns(?:-[0-9]+)?)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,13 +85,19 @@ def _parser() -> argparse.ArgumentParser:  # one statement an argument
     add(commands, "up", _up, "start every part and restart what dies, until Ctrl-C")
     run = add(commands, "run", _run, "run one part in the foreground")
     run.add_argument(
-        "part", type=_part, help="steward, firewall, dns (dns-2, dns-3...), webui or panel"
+        "part",
+        type=_part,
+        help="steward, firewall, dns (dns-2, dns-3...), unbound, zone, webui or panel",
     )
     status = add(commands, "status", _status, "say how the appliance does; exit 0 while it filters")
     status.add_argument("--json", action="store_true", help="print the whole status as JSON")
     status.add_argument(
         "--wait", type=float, default=0.0, metavar="SECONDS", help="wait so long for it to filter"
     )
+    log = add(commands, "log", _log_command, "print the newest decisions, the oldest of them first")
+    log.add_argument("text", nargs="?", default="", help="part of a name or of a device's name")
+    log.add_argument("--blocked", action="store_true", help="blocked ones only")
+    log.add_argument("--limit", type=int, default=50, help="1 to 500 (default: 50)")
     setup = add(commands, "setup", _setup, "complete the first run without a browser")
     setup.add_argument("--school", required=True)
     setup.add_argument("--username", required=True)
@@ -110,22 +118,15 @@ def _parser() -> argparse.ArgumentParser:  # one statement an argument
 
     add_school_commands(family, add)
     add_file_commands(family, add)
+    add_list_commands(family, add)
 
-    lists = family("lists", "category lists")
-    lists_check = lists.add_parser("check", help="say what of a list is understood")
-    lists_check.add_argument("file", type=Path)
-    lists_check.set_defaults(command=_lists_check, config="")
-    lists_add = add(lists, "add", _lists_add, "add a list to a category, or replace it")
-    lists_add.add_argument("name", help="what to call the list: letters, digits and '-'")
-    lists_add.add_argument("category")
-    lists_add.add_argument("file", type=Path)
     return parser
 
 
 def _part(text: str) -> str:
     if not _PART.fullmatch(text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is none of steward, firewall, dns, webui, panel"
+            f"{text!r} is none of steward, firewall, dns, unbound, webui, panel"
         )
     return text
 
@@ -177,7 +178,7 @@ def _status_text(status: Status) -> str:
     lines = [
         f"{status.school or 'Schoolgate'}: {'filtering' if status.filtering else 'NOT FILTERING'}"
         f" ({status.mode}, policy {status.version})",
-        *(f"  {c.name:<9} {c.state:<9} {c.detail}" for c in status.components),
+        *(f"  {c.name:<15} {c.state:<9} {c.detail}" for c in status.components),
     ]
     if status.pause:
         wire = "on the wire" if status.pause.on_the_wire else "not yet everywhere"
@@ -188,6 +189,18 @@ def _status_text(status: Status) -> str:
         f" {status.devices_today} devices"
     )
     return "\n".join(lines)
+
+
+def _log_command(arguments: argparse.Namespace) -> int:
+    wanted = ActivityFilter(
+        text=arguments.text, action="block" if arguments.blocked else "", limit=arguments.limit
+    )
+    for r in reversed(desk_of(arguments).activity(filter=wanted, actor=actor_of(arguments))):
+        answered = f"{r.took_us / 1000:.1f} ms" if r.took_us else "-"
+        fields = (r.at, r.action, r.device, r.group, r.name or "-", r.kind or "-", r.rule_id)
+        more = f"x{r.count}", f"policy {r.version}", r.upstream or "-", answered
+        say("  ".join((*fields, *more)))
+    return 0
 
 
 def _setup(arguments: argparse.Namespace) -> int:
@@ -215,23 +228,4 @@ def _config_check(arguments: argparse.Namespace) -> int:
 
 def _config_reference(_: argparse.Namespace) -> int:
     say(reference())
-    return 0
-
-
-def _lists_check(arguments: argparse.Namespace) -> int:
-    from gate_appliance.library import check_list
-
-    for line in check_list(arguments.file):
-        say(line)
-    return 0
-
-
-def _lists_add(arguments: argparse.Namespace) -> int:
-    names = desk_of(arguments).add_list(
-        name=arguments.name,
-        category=arguments.category,
-        path=str(arguments.file.resolve()),
-        actor=actor_of(arguments),
-    )
-    say(f"{names} names are on the lists")
     return 0

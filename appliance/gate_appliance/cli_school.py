@@ -200,6 +200,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     what = " over ".join(filter(None, (e.name, arguments.protocol)))
     say(f"{what} for {e.device} ({e.group_title}): {e.action.upper()}  [{e.rule_id}]")
     say(f"  {e.sentence}")
+    if e.safe_sentence:
+        say(f"  {e.safe_sentence}  [{e.safe_rule_id}]")
     if e.categories:
         say(f"  on the lists of: {', '.join(e.categories)}")
     for number, step in enumerate(e.steps, start=1):

@@ -11,9 +11,11 @@ from typing import Final
 from gate_appliance import words
 from gate_appliance.accounts import AccountsDesk
 from gate_appliance.acts import ActsDesk
+from gate_appliance.catalogue import CatalogueDesk
 from gate_appliance.changes import ChangesDesk
 from gate_appliance.counter import COMMAND_LINE, Who, change, text_of
 from gate_appliance.evidence import EvidenceError, check_store, render_evidence
+from gate_appliance.library import ADDED
 from gate_appliance.steward import Steward
 from gate_core.clients import Client, MalformedMacError, is_randomised, parse_mac
 from gate_core.desk import (
@@ -33,7 +35,7 @@ from gate_core.policy import Policy, explain
 from gate_core.protocols import BY_ID as PROTOCOLS
 from gate_core.protocols import of_category
 from gate_core.record import Entry, Verdict
-from gate_core.roles import Act, Leave
+from gate_core.roles import Act, Leave, leave
 from gate_core.services import in_mask as services_in
 from gate_core.written import UNKNOWN_GROUP, aware
 
@@ -41,7 +43,7 @@ LOOKED_EVERY_S: Final = 3600.0
 """How long a reason for looking at the log holds before it is asked and recorded again."""
 
 
-class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk):
+class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
     """``gate_core.desk.Desk``, on a steward."""
 
     def __init__(self, steward: Steward) -> None:
@@ -85,6 +87,8 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk):
                 group.pausable,
                 group.quic,
                 devices.count(group.id),
+                group.safe_search,
+                group.youtube.value,
             )
             for group in policy.groups.values()
         )
@@ -151,6 +155,8 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk):
                 record.event.count,
                 record.event.version,
                 "" if masked else record.event.person,
+                record.event.took_us,
+                record.event.upstream,
             )
             for record in self._steward.activity.search(filter)
         )
@@ -193,6 +199,7 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk):
                 )
             )
             decided = decided or says is not None
+        safe = None if decision.blocked else policy.safe_name(who, qname)
         return Explanation(
             who.name,
             who.group,
@@ -204,6 +211,8 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk):
             words.sentence(decision.action.value, decision.reason.value, decision.rule_id, policy),
             words.titles(decision.categories),
             tuple(steps),
+            words.safe_sentence(safe, who.group, policy) if safe else "",
+            safe.rule_id if safe else "",
         )
 
     # The record
@@ -259,9 +268,18 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk):
     def add_list(self, *, name: str, category: str, path: str, actor: str) -> int:
         """Add the list in the file at ``path`` to a category, or replace it; return how many names are listed."""
         who, _ = self._demand(actor, Act.MANAGE_LISTS)
-        note = change(who, "added a list", f"{name} to {category}", after=Path(path).name)
+        source = self._steward.sources.get(name)
+        if source and source.category == category:
+            raise RefusedError("this list comes from its source; remove that first", "name")
+        note = change(who, ADDED, f"{name} to {category}", after=Path(path).name)
         try:
-            return self._steward.add_list(name, category, Path(path), note)
+            return self._steward.add_list(
+                name,
+                category,
+                Path(path),
+                note,
+                may_shorten=leave(who.role, Act.APPROVE) is Leave.YES,
+            )
         except (ValueError, OSError) as e:  # also a path that is none
             raise RefusedError(str(e)) from e
 

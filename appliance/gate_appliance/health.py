@@ -9,10 +9,11 @@ from typing import Final
 from gate_appliance.activity import ActivityLog
 from gate_appliance.clock import SystemClock
 from gate_appliance.library import Lists
+from gate_appliance.probes import Probes
 from gate_appliance.recorder import Recorder
 from gate_core.config import Config
 from gate_core.desk import Component, PanelReport, PauseView, Status
-from gate_core.events import Source
+from gate_core.events import BLOCK, Source
 from gate_core.policy import Pause, Policy
 
 _COUNT_EVERY_S: Final = 2.0
@@ -45,9 +46,15 @@ class Health:
     """Makes the status."""
 
     def __init__(
-        self, config: Config, clock: SystemClock, recorder: Recorder, activity: ActivityLog
+        self,
+        config: Config,
+        clock: SystemClock,
+        recorder: Recorder,
+        activity: ActivityLog,
+        probes: Probes,
     ) -> None:
         self._config = config
+        self._probes = probes
         self._clock = clock
         self._recorder = recorder
         self._activity = activity
@@ -96,6 +103,7 @@ class Health:
                 ),
                 self._recorder_component(),
                 self._panel_component(facts.panel),
+                *self._probes.found(),
             ),
             pause=pause_view(pause, all(v is not None and v >= version for v in in_force.values()))
             if pause
@@ -125,8 +133,15 @@ class Health:
         fault = self._recorder.fault or self.fault
         if fault:
             return Component("recorder", "degraded", f"Nothing can be written: {fault}.")
-        if lost := self._recorder.lost():
-            return Component("recorder", "degraded", f"{lost} decisions could not be recorded.")
+        lost = self._recorder.lost()
+        if lost.total():
+            return Component(
+                "recorder",
+                "degraded",
+                f"{lost.total()} decisions could not be recorded, {lost[BLOCK]} of them blocked ones.",
+            )
+        if self._recorder.malformed:
+            return Component("recorder", "degraded", "Messages came that nobody can read.")
         return Component("recorder", "ok", "Every decision is recorded.")
 
     def _panel_component(self, panel: PanelReport | None) -> Component:

@@ -9,28 +9,27 @@ beside it and the record says which of the two is the one that was added.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from gate_appliance.durable import write_durably
+from gate_appliance.durable import copy_durably, replace_durably, write_durably
 from gate_appliance.evidence import reading
-from gate_appliance.lists.compile import Source, compile_lists, remove_others
-from gate_appliance.lists.formats import ListError, ParsedList, parse_list
+from gate_appliance.lists import work
+from gate_appliance.lists.compile import remove_others
+from gate_appliance.lists.formats import MAX_LIST_OCTETS, Format, ListError, read_names
 from gate_appliance.lists.index import open_index, path_of
+from gate_appliance.lists.jobs import compile_files, examine, unite
 from gate_core.categories import BY_ID, ILLEGAL_MASK, CategoryIndex
 from gate_core.names import NameSet
 
 _log = logging.getLogger(__name__)
-
-MAX_LIST_OCTETS: Final = 200 << 20
-"""Largest list that is read."""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _RECORD: Final = "lists.json"
@@ -42,11 +41,17 @@ KEPT: Final = ".kept"
 ADDED: Final = "added a list"
 """Action of the entries of the record that say which list was added."""
 
+ADDING: Final = "is adding a list"
+"""Action of the entries that come before, so that no power cut leaves a list in force that none speaks of."""
+
+STAGED: Final = ".staged"
+"""Directory, beside those of the categories, of lists that are not in force yet, or never will be."""
+
 ListKey = tuple[str, str]
 """Category and name of a list of the school."""
 
 # Raised when the compiled form or the meaning of a category changes, so that lists are compiled anew.
-_EDITION: Final = b"1"
+_EDITION: Final = b"2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,35 @@ class Lists:
     names: int
     faults: tuple[str, ...] = ()
     """Lists that could not be read, or that somebody has tampered with, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A list that was read and may come into force; it lies beside the others."""
+
+    category: str
+    name: str
+    path: Path
+    sha256: str
+    format: Format
+    names: int
+    not_understood: int
+    others: Mapping[str, int]
+    """Rules of a response policy zone that are not enforced: their kind and how many."""
+    lost: int
+    """How many names of the list before it would no longer be covered by this one."""
+    example: str
+    """One of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Lists that were compiled and may come into force."""
+
+    fingerprint: str
+    lists: Lists
+    unread: tuple[str, ...]
+    """Those of its faults that come of what the files hold."""
 
 
 class Library:
@@ -77,6 +111,8 @@ class Library:
         self._compiled = compiled
         self._vouched = dict(vouched or {})
         self._put_back: list[str] = []
+        self.lock = threading.RLock()
+        """Held while lists change, from reading the first to putting them in force: it may take minutes."""
         self.essential = name_set("essential")
         """What stays open during the internet pause."""
         self.canaries = name_set("canaries")
@@ -85,7 +121,7 @@ class Library:
         """Names that no rule of the school may block."""
 
     def compile(self) -> Lists:
-        """Compile all lists; where nothing changed since the last time, take what lies there.
+        """Compile all lists and put them in force; where nothing changed since the last time, take what lies there.
 
         A list of illegal content that is not the one that the record speaks of is put back from its copy first; where
         the copy is not it either, both count.
@@ -93,32 +129,64 @@ class Library:
         Raises:
             OSError: The disk is full or gone.
         """
+        with self.lock:
+            return self.take(self.make())
+
+    def make(
+        self,
+        coming: Sequence[Staged] = (),
+        going: Collection[ListKey] = (),
+        progress: work.Progress = work.silent,
+    ) -> Made:
+        """Compile all lists, with those ``coming`` and without those ``going``; nothing comes into force by it.
+
+        Raises:
+            OSError: The disk is full or gone.
+        """
         tampered = self._mend()
-        paths = self._files()
-        fingerprint = self._fingerprint(paths)
+        files = self._files(coming, going)
+        fingerprint = _fingerprint(files)
         record = self._record()
         if record.get("fingerprint") == fingerprint:
             try:
                 sha256 = str(record["sha256"])
                 index = open_index(path_of(self._compiled, sha256), sha256)
-                faults = (*tampered, *record["faults"])
-                return Lists(sha256, index, int(record["names"]), faults)
+                unread = tuple(map(str, record["faults"]))
+                lists = Lists(sha256, index, int(record["names"]), (*tampered, *unread))
+                return Made(fingerprint, lists, unread)
             except (ListError, KeyError, TypeError, ValueError) as e:
                 _log.warning("action=open_lists fault=%s; compiling anew", e)
-        sources, unread = _sources(paths)
-        made = compile_lists(sources, self._compiled)
-        before = str(record.get("sha256", made.sha256))
+        made = work.run(
+            compile_files,
+            {
+                "files": [(category, str(path), name) for (category, name, path) in files],
+                "directory": str(self._compiled),
+            },
+            sum(path.stat().st_size for _, _, path in files if path.exists()),
+            progress,
+        )
+        index = open_index(path_of(self._compiled, made["sha256"]), made["sha256"])
+        unread = tuple(made["faults"])
+        lists = Lists(made["sha256"], index, made["names"], (*tampered, *unread))
+        return Made(fingerprint, lists, unread)
+
+    def take(self, made: Made) -> Lists:
+        """Note that what was made is in force; what was in force before stays beside it.
+
+        Raises:
+            OSError: The disk is full or gone.
+        """
+        lists = made.lists
         # The snapshot in force, and the one before it, may still name the lists of before.
-        remove_others(self._compiled, (made.sha256, before))
+        remove_others(self._compiled, (lists.sha256, str(self._record().get("sha256", ""))))
         entry = {
-            "fingerprint": fingerprint,
-            "sha256": made.sha256,
-            "names": made.names,
-            "faults": unread,
+            "fingerprint": made.fingerprint,
+            "sha256": lists.sha256,
+            "names": lists.names,
+            "faults": made.unread,
         }
         write_durably(self._compiled / _RECORD, json.dumps(entry).encode())
-        index = open_index(made.path, made.sha256)
-        return Lists(made.sha256, index, made.names, (*tampered, *unread))
+        return lists
 
     def demand(self, name: str, category: str) -> None:
         """Check how a list is called.
@@ -134,32 +202,137 @@ class Library:
             )
 
     def add(self, name: str, category: str, path: Path) -> str:
-        """Take the list in the file at ``path`` into ``category``, in place of an older one of that ``name``.
+        """Put the list in the file at ``path`` into ``category``, in place of an older one of that ``name``.
 
         Returns:
             SHA-256 of the file.
+
+        Raises:
+            ListError, OSError: See ``stage``.
+        """
+        with self.lock:
+            staged = self.stage(name, category, path)
+            self.put(staged)
+            return staged.sha256
+
+    def staging(self, category: str, name: str) -> Path:
+        """Return where a list is put before it is read; what lay there is gone.
+
+        Raises:
+            ListError: Wrong name or category.
+        """
+        self.demand(name, category)
+        path = self._school / STAGED / category / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        return path
+
+    def stage(
+        self,
+        name: str,
+        category: str,
+        path: Path | None = None,
+        progress: work.Progress = work.silent,
+    ) -> Staged:
+        """Read a list that is to come into ``category``, in place of an older one of that ``name``.
+
+        Args:
+            name: What it is called.
+            category: Id of ``gate_core.categories``.
+            path: The file; None where it lies at its place of ``staging``. A copy is read, and kept: what was read, what
+                comes into force and what the record names are the same octets.
+            progress: Is told how far it is.
 
         Raises:
             ListError: Wrong name or category, the file is no list, or it would shrink one of illegal content; nothing has
                 changed.
             OSError: The file can't be read or written.
         """
-        self.demand(name, category)
-        _demand_size(path)
-        # Read once: what is checked, what is stored and what the record names are the same octets.
-        octets = path.read_bytes()
-        parsed = parse_list(io.BytesIO(octets))
-        sha256 = hashlib.sha256(octets).hexdigest()
-        listed, copy = list_files(self._school, (category, name))
-        if is_illegal(category):
-            for old in (listed, copy):
-                if old.exists():
-                    _demand_all_of(read_list(old), parsed)
-        _write(listed, octets)
-        if is_illegal(category):
-            _write(copy, octets)
-            self._vouched[category, name] = sha256
-        return sha256
+        if path is None:
+            staged = self._school / STAGED / category / name
+        else:
+            self.demand(name, category)
+            _demand_size(path)
+            staged = self.staging(category, name)
+            _copy(path, staged)
+        try:
+            _demand_size(staged)
+            found = self._examine(staged, (category, name), progress)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+        return Staged(
+            category,
+            name,
+            staged,
+            found["sha256"],
+            Format(found["format"]),
+            found["names"],
+            found["not_understood"],
+            found["others"],
+            found["lost"],
+            found["example"],
+        )
+
+    def _examine(self, staged: Path, key: ListKey, progress: work.Progress) -> dict[str, Any]:
+        listed, copy = list_files(self._school, key)
+        olds = [listed] if listed.exists() else []
+        if copy.exists() and sha256_of(copy) != sha256_of(listed):
+            olds.append(copy)
+        octets = sum(path.stat().st_size for path in (staged, *olds))
+        arguments = {"path": str(staged), "olds": [str(old) for old in olds]}
+        found = work.run(examine, arguments, octets, progress)
+        if not is_illegal(key[0]):
+            return found
+        if found["unread"]:
+            raise ListError(f"the list before it can't be read: {found['unread']}")
+        if found["lost"]:
+            raise ListError(
+                f"a list of illegal content can only grow: {found['lost']} names of the one before are missing, such as"
+                f" {found['example']!r}"
+            )
+        return found
+
+    def unite(self, name: str, category: str, progress: work.Progress = work.silent) -> None:
+        """Let a list at its place of staging list also what the one in force does, as one of illegal content has to.
+
+        Raises:
+            ListError: One of them is no list.
+            OSError: It can't be read or written.
+        """
+        staged, listed = self._school / STAGED / category / name, self.file((category, name))
+        arguments = {"path": str(staged), "old": str(listed)}
+        octets = sum(path.stat().st_size for path in (staged, listed) if path.exists())
+        work.run(unite, arguments, octets, progress)
+
+    def file(self, key: ListKey) -> Path:
+        """Return where a list of the school lies."""
+        return list_files(self._school, key)[0]
+
+    def put(self, staged: Staged) -> None:
+        """Put a list that was read at its place.
+
+        Raises:
+            OSError: The disk is full or gone.
+        """
+        listed, copy = list_files(self._school, (staged.category, staged.name))
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        replace_durably(staged.path, listed)
+        if is_illegal(staged.category):
+            _copy(listed, copy)
+            self._vouched[staged.category, staged.name] = staged.sha256
+
+    def remove(self, key: ListKey) -> None:
+        """Take a list of the school away; one of illegal content stays for good.
+
+        Raises:
+            ListError: It is of illegal content.
+            OSError: The disk refuses.
+        """
+        if is_illegal(key[0]):
+            raise ListError("a list of illegal content stays")
+        listed, _ = list_files(self._school, key)
+        listed.unlink(missing_ok=True)
 
     def _mend(self) -> list[str]:
         """Put back the lists of illegal content that somebody has changed; return what there is to tell."""
@@ -168,9 +341,9 @@ class Library:
             listed, copy = list_files(self._school, (category, name))
             listed_right, copy_right = (sha256_of(path) == sha256 for path in (listed, copy))
             if listed_right and not copy_right:
-                _write(copy, listed.read_bytes())
+                _copy(listed, copy)
             elif copy_right and not listed_right:
-                _write(listed, copy.read_bytes())
+                _copy(copy, listed)
                 self._put_back.append(
                     f"The list “{name}” of illegal content was changed or removed in the box's files;"
                     " it has been put back."
@@ -184,27 +357,27 @@ class Library:
         # Those stay to be seen until the next start, whatever is added meanwhile.
         return [*self._put_back, *faults]
 
-    def _files(self) -> list[Path]:
+    def _files(
+        self, coming: Sequence[Staged], going: Collection[ListKey]
+    ) -> list[tuple[str, str, Path]]:
+        """Return category, name and file of each list, with the starter lists."""
         copies = (
             copy
             for copy in self._school.glob(f"{KEPT}/*/*")
             if sha256_of(copy) != sha256_of(self._school / copy.parent.name / copy.name)
         )
-        return sorted(
-            path
+        found = {
+            path: (path.parent.name, path.name, path)
             for path in (*self._school.glob("*/*"), *copies)
-            if path.parent.name in BY_ID and _NAME.fullmatch(path.name)
-        )
-
-    def _fingerprint(self, paths: Iterable[Path]) -> str:
-        digest = hashlib.sha256(_EDITION)
-        for category, lines in _starter():
-            digest.update(category.encode() + b"\0" + b"\n".join(lines) + b"\0")
-        for path in paths:
-            digest.update(f"{path.parent.name}/{path.name}\0".encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+            if path.parent.name in BY_ID
+            and _NAME.fullmatch(path.name)
+            and (path.parent.name, path.name) not in going
+        }
+        for staged in coming:
+            listed, copy = list_files(self._school, (staged.category, staged.name))
+            found[listed] = (staged.category, staged.name, staged.path)
+            found.pop(copy, None)
+        return [*_starter(), *(found[path] for path in sorted(found))]
 
     def _record(self) -> dict[str, Any]:
         try:
@@ -258,30 +431,21 @@ def vouching(file: str, sha256: str) -> str:
     return f"{file}, SHA-256 {sha256}"
 
 
-def read_list(path: Path) -> ParsedList:
-    """Return the list in the file at ``path``.
-
-    Raises:
-        ListError: It is no list, or larger than ``MAX_LIST_OCTETS``.
-        OSError: It can't be read.
-    """
-    _demand_size(path)
-    with path.open("rb") as lines:
-        return parse_list(lines)
-
-
 def check_list(path: Path) -> Iterator[str]:
     """Yield, line by line, what was understood of the list at ``path`` and what was not.
 
     Raises:
         ListError: It is no list.
     """
-    parsed = read_list(path)
-    report = parsed.report
+    _demand_size(path)
+    with path.open("rb") as lines:
+        form, report = read_names(lines, _ignore, _ignore)
     yield (
-        f"{path.name}: {parsed.format.value}, {report.names} names, {report.exclusions} exclusions,"
+        f"{path.name}: {form.value}, {report.names} names, {report.exclusions} exclusions,"
         f" {report.addresses} addresses left out, {report.not_understood} of {report.lines} lines not understood"
     )
+    for kind, count in report.others:
+        yield f"  {count} rules of the kind {kind} are not enforced"
     for line in report.unread:
         yield f"  line {line.number}: {line.text!r}: {line.reason}"
     if report.not_understood > len(report.unread):
@@ -300,40 +464,25 @@ def _demand_size(path: Path) -> None:
         raise ListError(f"larger than the {MAX_LIST_OCTETS >> 20} MiB that are read")
 
 
-def _write(path: Path, octets: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, octets)
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as octets:
+        copy_durably(octets, target)
 
 
-def _sources(paths: Iterable[Path]) -> tuple[list[Source], list[str]]:
-    sources = []
-    faults = []
-    for category, lines in _starter():
-        parsed = parse_list(lines)
-        sources.append(Source(category, parsed.names, parsed.exclusions))
-    for path in paths:
-        try:
-            parsed = read_list(path)
-        except (ListError, OSError) as e:
-            faults.append(f"The list “{path.name}” can't be used: {e}.")
-            continue
-        sources.append(Source(path.parent.name, parsed.names, parsed.exclusions))
-    return sources, faults
+def _ignore(_: str) -> None:
+    """Keep nothing: where only the report is wanted."""
 
 
-def _demand_all_of(old: ParsedList, new: ParsedList) -> None:
-    """Refuse a list that names less than the one before it: nobody in the school makes the illegal tier smaller."""
-    missing = set(old.names) - set(new.names)
-    excluded = set(new.exclusions) - set(old.exclusions)
-    if lost := sorted(missing | excluded):
-        raise ListError(
-            f"a list of illegal content can only grow: {len(lost)} names of the one before are missing, such as"
-            f" {lost[0]!r}"
-        )
+def _fingerprint(files: Iterable[tuple[str, str, Path]]) -> str:
+    """Return what tells whether lists have to be compiled anew: of each its category, its name and its content."""
+    digest = hashlib.sha256(_EDITION)
+    for category, name, path in files:
+        digest.update(f"{category}/{name}\0{sha256_of(path)}\0".encode())
+    return digest.hexdigest()
 
 
-def _starter() -> Iterator[tuple[str, list[bytes]]]:
-    folder = files("gate_appliance.lists").joinpath("starter")
-    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
-        if entry.name.endswith(".txt"):
-            yield entry.name.removesuffix(".txt"), entry.read_bytes().splitlines()
+def _starter() -> Iterator[tuple[str, str, Path]]:
+    folder = Path(str(files("gate_appliance.lists").joinpath("starter")))
+    for path in sorted(folder.glob("*.txt")):
+        yield path.stem, f"{path.stem} (starter)", path

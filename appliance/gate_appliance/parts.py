@@ -7,22 +7,31 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from ipaddress import ip_address, ip_interface
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gate_appliance.clock import SystemClock
 from gate_appliance.control import ANSWER_TIMEOUT_S, ControlServer, control_client
 from gate_appliance.neighbours import KernelNeighbours
 from gate_appliance.outbox import Outbox
+from gate_appliance.pins import PinPost
 from gate_appliance.places import Places
 from gate_appliance.publication import SnapshotSource
 from gate_core.clients import Address
 from gate_core.config import Config
 from gate_core.desk import Desk, PanelButtons
+from gate_core.upstreams import parse_upstream
+
+if TYPE_CHECKING:
+    from gate_appliance.steward import Steward
 
 _log = logging.getLogger(__name__)
 
 _WAIT_FOR_SNAPSHOT_S: Final = 0.05
+
+_BEYOND_THE_LIMIT: Final = 4
+"""How many times the sinkhole's limit the kernel lets through: the sinkhole counts, and tells who asks too much."""
 
 
 def run_part(name: str, config: Config) -> None:
@@ -35,6 +44,10 @@ def run_part(name: str, config: Config) -> None:
             _steward(config, places)
         case "dns":
             _dns(config, places, name, int(number or "1"))
+        case "unbound":
+            _unbound(config, places)
+        case "zone":
+            _zone(config, places)
         case "firewall":
             _firewall(config, places)
         case "webui":
@@ -55,11 +68,24 @@ def _steward(config: Config, places: Places) -> None:
     try:
         steward.start()
         server.start()
-        signal.pause()
+        with _metrics(config, steward):
+            signal.pause()
     finally:
         server.close()
         desk.close()
         steward.close()
+
+
+@contextmanager
+def _metrics(config: Config, steward: Steward) -> Iterator[None]:
+    if not config.metrics.port:
+        yield
+        return
+    from gate_appliance.metrics import MetricsServer
+
+    status = partial(steward.status, since=-1, wait_s=0.0)
+    with closing(MetricsServer(config.metrics, steward.recorder, status)):
+        yield
 
 
 @contextmanager
@@ -101,22 +127,47 @@ def _dns(config: Config, places: Places, name: str, worker: int) -> None:
     from gate_dns.server import serve
     from gate_dns.settings import DnsPorts, DnsSettings
 
-    with _data_plane(config, places, name) as (policies, neighbours, clock, events):
-        ports = DnsPorts(policies, neighbours, clock, events)
-        serve(DnsSettings.of(config.dns, own_addresses(config)), ports, worker)
+    with (
+        _data_plane(config, places, name) as (policies, neighbours, clock, events),
+        closing(PinPost(places.pins)) as pins,
+    ):
+        ports = DnsPorts(policies, neighbours, clock, events, pins)
+        settings = DnsSettings.of(config.dns, own_addresses(config), unlimited(config))
+        serve(settings, ports, worker)
+
+
+def _unbound(config: Config, places: Places) -> None:
+    from gate_appliance.validator import Validator
+
+    Validator(config.dns, places, SystemClock(config.appliance.timezone, places.state)).run()
+
+
+def _zone(config: Config, places: Places) -> None:
+    from gate_appliance.served_zone import KeyFileError, serve
+
+    try:
+        serve(config.served_zone, places)
+    except KeyFileError as e:
+        raise SystemExit(f"the zone can't be served: {e}") from e
 
 
 def _firewall(config: Config, places: Places) -> None:
+    from gate_firewall.pins import PinSocket
     from gate_firewall.service import FirewallPorts, FirewallSettings, run
 
-    with _data_plane(config, places, "firewall") as (policies, neighbours, clock, events):
+    with (
+        _data_plane(config, places, "firewall") as (policies, neighbours, clock, events),
+        closing(PinSocket(places.pins)) as pins,
+    ):
         settings = FirewallSettings(
             config.bridge,
             config.firewall,
             config.dns.port,
             (config.web.block_page_port, config.web.port),
+            config.dns.rate_limit * _BEYOND_THE_LIMIT,
+            tuple(map(str, unlimited(config))),
         )
-        run(settings, FirewallPorts(clock, policies, neighbours, events))
+        run(settings, FirewallPorts(clock, policies, neighbours, events, pins))
 
 
 def _webui(config: Config, places: Places) -> None:
@@ -151,6 +202,15 @@ def _panel(config: Config, places: Places) -> None:
 
 def _desk(places: Places, timeout_s: float = ANSWER_TIMEOUT_S) -> Desk:
     return control_client(Desk, places.desk, timeout_s)  # type: ignore[type-abstract]  # a protocol is wanted
+
+
+def unlimited(config: Config) -> tuple[Address, ...]:
+    """Return who asks for others: the router, the servers of the school's zones, and whom the configuration names."""
+    servers = (
+        parse_upstream(s).address for zone in config.dns.zones.values() for s in zone.servers
+    )
+    named = (*config.dns.unlimited, *config.bridge.gateways)
+    return tuple(dict.fromkeys((*map(ip_address, named), *servers, *own_addresses(config))))
 
 
 def own_addresses(config: Config) -> tuple[Address, ...]:

@@ -47,6 +47,21 @@ class Places:
         return self.state / "lists"
 
     @property
+    def sources(self) -> Path:
+        """The sources of the school's lists."""
+        return self.state / "sources.json"
+
+    @property
+    def outcomes(self) -> Path:
+        """What came of looking at the sources."""
+        return self.state / "sources-looked-at.json"
+
+    @property
+    def source_keys(self) -> Path:
+        """The keys of sources that are transferred as zones; secret."""
+        return self.state / "source-keys.json"
+
+    @property
     def snapshots(self) -> Path:
         """Directory of the snapshot in force and its compiled lists."""
         return self.state / "snapshot"
@@ -85,6 +100,11 @@ class Places:
     def events(self) -> Path:
         """The recorder's socket."""
         return self.run / "events.sock"
+
+    @property
+    def pins(self) -> Path:
+        """The firewall's socket for the addresses of safe versions."""
+        return self.run / "pins.sock"
 
     def pid(self, part: str) -> Path:
         """The file with the process id of a part that ``gate up`` started."""

@@ -7,25 +7,30 @@ import socket
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from gate_appliance.activity import ActivityLog
+from gate_appliance.backlog import Backlog
 from gate_core.events import (
-    Event,
+    ALLOW,
+    BLOCK,
+    Batch,
+    Counters,
     InForce,
-    MalformedBatchError,
+    MalformedDatagramError,
     Message,
     Source,
     Tagged,
-    parse_batch,
+    parse_datagram,
 )
 
 _log = logging.getLogger(__name__)
 
 CAPACITY: Final = 100_000
-"""Events held while the disk is slow or full; what is more is dropped and counted."""
+"""Events held while the disk is slow or full."""
 
 WRITE_EVERY_S: Final = 0.5
 
@@ -59,13 +64,13 @@ class Recorder:
         self._log = log
         self._on_in_force = on_in_force
         self._on_tagged = on_tagged
-        self._held: list[Event] = []
+        self._held = Backlog(CAPACITY)
         self._lock = threading.Lock()
         self._heard: dict[tuple[Source, int], tuple[InForce, float]] = {}
-        self.dropped = 0
-        """Events lost here: the disk took none and there was no room."""
+        self._counters: dict[tuple[Source, int], Counters] = {}
+        self._decisions: Counter[tuple[Source, str, str]] = Counter()
         self.malformed = 0
-        """Datagrams that were no batch."""
+        """Datagrams that held no message."""
         self.fault = ""
         """Why the log can't be written; "" while it can."""
         self._closing = threading.Event()
@@ -81,20 +86,37 @@ class Recorder:
 
     def in_force(self, source: Source) -> int | None:
         """Return the lowest policy version that the workers of ``source`` act on; None where none is alive."""
+        return min((m.version for m in self.alive() if m.source is source), default=None)
+
+    def alive(self) -> list[InForce]:
+        """Return what each worker that is alive said last."""
         now = time.monotonic()
         with self._lock:
-            alive = [
-                message.version
-                for (its_source, _), (message, at) in self._heard.items()
-                if its_source is source and now - at <= HEARTBEAT_S
-            ]
-        return min(alive, default=None)
+            return [message for message, at in self._heard.values() if now - at <= HEARTBEAT_S]
 
-    def lost(self) -> int:
-        """Return how many events were lost on the way, by the workers' own count and here."""
+    def lost(self) -> Counter[str]:
+        """Return how many decisions were lost on the way, by the workers' own count and here, by action."""
         with self._lock:
-            senders = sum(message.dropped for message, _ in self._heard.values())
-            return self.dropped + self.malformed + senders
+            lost = self._held.dropped.copy()
+            for message, _ in self._heard.values():
+                lost[ALLOW] += message.dropped
+                lost[BLOCK] += message.blocked_dropped
+            return lost
+
+    def waiting(self) -> int:
+        """Return how many events have not been written yet."""
+        with self._lock:
+            return len(self._held)
+
+    def decisions(self) -> Counter[tuple[Source, str, str]]:
+        """Return how many decisions were heard of since the start, by source, action and reason."""
+        with self._lock:
+            return self._decisions.copy()
+
+    def counters(self) -> list[Counters]:
+        """Return what each worker has counted, as it said last."""
+        with self._lock:
+            return list(self._counters.values())
 
     def close(self) -> None:
         """Write what is held and stop."""
@@ -103,6 +125,7 @@ class Recorder:
             if thread.is_alive():
                 thread.join(timeout=5)
         self._socket.close()
+        self._log.close()
 
     def _receive(self) -> None:
         self._socket.settimeout(0.2)
@@ -112,32 +135,33 @@ class Recorder:
             except TimeoutError:
                 continue
             try:
-                messages = parse_batch(datagram)
-            except MalformedBatchError:
+                message = parse_datagram(datagram)
+            except MalformedDatagramError:
                 self.malformed += 1
                 continue
-            self._take(messages)
+            self._take(message)
 
-    def _take(self, messages: list[Message]) -> None:
-        news = False
-        tagged: list[Tagged] = []
-        with self._lock:
-            for message in messages:
-                if isinstance(message, InForce):
-                    key = (message.source, message.worker)
+    def _take(self, message: Message) -> None:
+        match message:
+            case Batch():
+                with self._lock:
+                    self._held.put(message)
+                    for outcome, count in message.by_outcome():
+                        self._decisions[message.source, outcome.action, outcome.reason] += count
+            case InForce():
+                key = (message.source, message.worker)
+                with self._lock:
                     before = self._heard.get(key)
-                    news |= before is None or before[0].version != message.version
                     self._heard[key] = (message, time.monotonic())
-                elif isinstance(message, Tagged):
-                    tagged.append(message)
-                elif len(self._held) < CAPACITY:
-                    self._held.append(message)
-                else:
-                    self.dropped += message.count
-        if news:
-            self._on_in_force()
-        for each in tagged:
-            self._on_tagged(each.mac, each.vlan)
+                if before is None or before[0].version != message.version:
+                    self._on_in_force()
+            case Counters():
+                with self._lock:
+                    self._counters[message.source, message.worker] = message
+            case Tagged():
+                self._on_tagged(message.mac, message.vlan)
+            case _:
+                assert_never(message)
 
     def _write(self) -> None:
         while not self._closing.wait(WRITE_EVERY_S):
@@ -146,19 +170,18 @@ class Recorder:
 
     def _write_held(self) -> None:
         with self._lock:
-            events, self._held = self._held, []
-        if not events:
+            held = list(iter(self._held.take, None))
+        if not held:
             return
         try:
-            self._log.append(events)
+            self._log.append_batches(held)
             self.fault = ""
         except (sqlite3.Error, OSError) as e:
             if str(e) != self.fault:
                 _log.error(
-                    "action=record events=%d fault=%s", len(events), e
+                    "action=record events=%d fault=%s", sum(map(len, held)), e
                 )  # the message says it all
             self.fault = str(e)
             with self._lock:
-                room = CAPACITY - len(self._held)
-                self._held = events[:room] + self._held
-                self.dropped += sum(e.count for e in events[room:])
+                for batch in reversed(held):
+                    self._held.put_back(batch)

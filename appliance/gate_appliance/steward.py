@@ -12,7 +12,7 @@ import secrets
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -26,12 +26,24 @@ from gate_appliance.clock import SystemClock
 from gate_appliance.devices import Sightings
 from gate_appliance.durable import write_durably
 from gate_appliance.health import Facts, Health
-from gate_appliance.library import Library, vouched_lists, vouching
+from gate_appliance.library import (
+    ADDING,
+    Library,
+    ListKey,
+    Made,
+    Staged,
+    vouched_lists,
+    vouching,
+)
+from gate_appliance.lists.formats import ListError
 from gate_appliance.neighbours import KernelNeighbours
 from gate_appliance.places import Places
+from gate_appliance.probes import Probes
 from gate_appliance.publication import Publisher
 from gate_appliance.recorder import Recorder
+from gate_appliance.sources import Sources
 from gate_appliance.store import RESTORED, Change, Edition, Store, end_proposal, proposal_name
+from gate_appliance.updates import Updater
 from gate_core.clients import Address
 from gate_core.compile import Surroundings, compile_policy
 from gate_core.config import Config
@@ -39,6 +51,7 @@ from gate_core.desk import PanelReport, RefusedError, Status
 from gate_core.edits import digest
 from gate_core.policy import Policy
 from gate_core.snapshot import render_snapshot
+from gate_core.upstreams import parse_upstream
 from gate_core.written import Plain, PolicyError, WrittenPolicy, aware, parse, plain, shipped
 
 _log = logging.getLogger(__name__)
@@ -69,38 +82,27 @@ class Steward:
         self.lock = threading.RLock()
         """Held while policy changes: one change after the other, from reading to publishing."""
         self._publisher = Publisher(self.places.snapshots, self.places.announce)
-        self._library = Library(
+        self.library = Library(
             self.places.lists, self.places.snapshots, vouched_lists(self.places.policy)
         )
-        self._lists = self._library.compile()
+        self._lists = self.library.compile()
         self._recorder = Recorder(self.places.events, self.activity, self.look, self._tagged)
-        self._health = Health(config, self.clock, self._recorder, self.activity)
-        self._gateways = frozenset((*config.bridge.gateways, *config.dns.upstreams))
+        self._probes = Probes(config, self.activity, self.look)
+        self._health = Health(config, self.clock, self._recorder, self.activity, self._probes)
+        self._gateways = frozenset(
+            (
+                *config.bridge.gateways,
+                *(str(parse_upstream(u).address) for u in config.dns.upstreams),
+            )
+        )
         self._neighbours = KernelNeighbours()
         self._neighbours_lock = threading.Lock()
         self._panel: PanelReport | None = None
-        published = self._publisher.published_version()
-        highest = max(published, self.store.newest)
-        if highest > self.store.version:
-            # The store was lost or an older one put in its place: nobody may take its policy for an old one.
-            _log.warning("action=start highest=%d store=%d", highest, self.store.version)
-        last = self.store.entries(limit=1)
-        older = published > self.store.version and not (last and last[0].action == RESTORED)
-        if published or highest > self.store.version:
-            # Also where it is the same store: time has gone by, and what is published now may say something else.
-            self.store.raise_version(above=highest)
-        damaged = self.places.policy.with_name(f"{self.places.policy.name}.damaged")
+        self._moves = self._moves_followed = 0
+        """How many devices came into another VLAN since the start, and how many of those the policy knows of."""
         self.policy_fault = ""
-        if damaged.exists() and not self.store.accounts():
-            self.policy_fault = (
-                "The store of the policy was damaged and has been set aside; restore a backup"
-            )
-        elif older:
-            self.policy_fault = (
-                f"Policy {published} was in force, and the store knows of policy {self.store.version} only: an older"
-                " store, or none, has been put in its place; compare the record with what governors signed"
-            )
         """What is wrong with the policy in the store, and what is in force instead; "" where nothing is."""
+        self._check_version()
         self.document, self.written = self._read_written()
         self._check_state()
         self.store.policy = digest(self.document)
@@ -110,6 +112,8 @@ class Steward:
         if now is not None:
             self._clear(now)
         self._publish()
+        self.sources = Sources(self.places.sources, self.places.outcomes, self.places.source_keys)
+        self.updates = Updater(self.sources, self.library, self.clock, self.put_lists)
         self._changed = threading.Condition()
         self._status = self._health.status(self._facts())
         self._closing = threading.Event()
@@ -125,15 +129,19 @@ class Steward:
     def start(self) -> None:
         """Begin to record, to follow the timetable and to look for devices."""
         self._recorder.start()
+        self._probes.start()
+        self.updates.start()
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
         """Stop, with everything written."""
         self._closing.set()
+        self.updates.close()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=5)
+        self._probes.close()
         self._recorder.close()
         self._publisher.close()
         self._neighbours.close()
@@ -191,15 +199,20 @@ class Steward:
         self.look()
 
     @property
+    def recorder(self) -> Recorder:
+        """Where decisions and counters arrive."""
+        return self._recorder
+
+    @property
     def around(self) -> Surroundings:
         """What the appliance knows besides the policy."""
         vlans = {s.mac: s.vlan for s in self.sightings.all().values() if s.vlan}
         return Surroundings(
             self._lists.index,
             self.clock.zone,
-            self._library.essential,
-            self._library.canaries,
-            self._library.protected,
+            self.library.essential,
+            self.library.canaries,
+            self.library.protected,
             vlans,
         )
 
@@ -208,22 +221,54 @@ class Steward:
         """SHA-256 of the compiled lists in force."""
         return self._lists.sha256
 
-    def add_list(self, name: str, category: str, path: Path, change: Change) -> int:
+    def add_list(
+        self, name: str, category: str, path: Path, change: Change, *, may_shorten: bool
+    ) -> int:
         """Take a list into a category; return how many names are listed then.
 
         Raises:
-            ListError: It is no list; nothing has changed.
+            ListError: It is no list, or ``may_shorten`` does not allow what it would open; nothing has changed.
         """
-        self._library.demand(name, category)
-        with self.lock:
-            # Before the list is there: a power cut must not leave one in force that no entry speaks of.
-            with self.store.noting(replace(change, action="is adding a list"), self.clock.now()):
-                pass
-            sha256 = self._library.add(name, category, path)
-            self._lists = self._library.compile()
-            with self.changing(replace(change, after=vouching(change.after, sha256))):
-                pass
+        with self.library.lock:
+            staged = self.library.stage(name, category, path)
+            if staged.lost and not may_shorten:
+                staged.path.unlink()
+                raise ListError(
+                    f"{staged.lost} names of the list before it are missing, such as {staged.example!r}; who may approve"
+                    " a change has to add it"
+                )
+            self.put_lists(self.library.make([staged]), [(staged, change)])
             return self._lists.names
+
+    def put_lists(
+        self,
+        made: Made,
+        coming: Sequence[tuple[Staged, Change]],
+        going: Sequence[tuple[ListKey, Change]] = (),
+    ) -> None:
+        """Put lists in force that have been compiled; nobody waits for longer than a change of policy takes.
+
+        The library's lock is held since the first of them was staged.
+        """
+        with self.lock:
+            # Before a list is there: a power cut must not leave one in force that no entry speaks of.
+            for _, change in coming:
+                with self.store.noting(replace(change, action=ADDING), self.clock.now()):
+                    pass
+            for staged, _ in coming:
+                self.library.put(staged)
+            for key, _ in going:
+                self.library.remove(key)
+            self._lists = self.library.take(made)
+            changes = [
+                *(replace(c, after=vouching(c.after, staged.sha256)) for staged, c in coming),
+                *(change for _, change in going),
+            ]
+            for change in changes[:-1]:
+                with self.store.noting(change, self.clock.now()):
+                    pass
+            with self.changing(changes[-1]):
+                pass
 
     def policy_at(self, at: datetime | None) -> Policy:
         """Return the policy as it is, was or will be in force at a time."""
@@ -242,6 +287,29 @@ class Steward:
         # From the time it was compiled for, so that no edge is lost between that and now.
         self._edge = policy.next_edge(at)
 
+    def _check_version(self) -> None:
+        """Go on above every version that there was; tell of a store that was set aside, or is an older one."""
+        published = self._publisher.published_version()
+        stored = self.store.version
+        highest = max(published, self.store.newest)
+        if highest > stored:
+            # The store was lost or an older one put in its place: nobody may take its policy for an old one.
+            _log.warning("action=start highest=%d store=%d", highest, stored)
+        if published or highest > stored:
+            # Also where it is the same store: time has gone by, and what is published now may say something else.
+            self.store.raise_version(above=highest)
+        damaged = self.places.policy.with_name(f"{self.places.policy.name}.damaged")
+        last = self.store.entries(limit=1)
+        if damaged.exists() and not self.store.accounts():
+            self._add_fault(
+                "the store of the policy was damaged and has been set aside; restore a backup"
+            )
+        elif published > stored and not (last and last[0].action == RESTORED):
+            self._add_fault(
+                f"policy {published} was in force, and the store knows of policy {stored} only: an older store, or none,"
+                " has been put in its place; compare the record with what governors signed"
+            )
+
     def _read_written(self) -> tuple[Plain, WrittenPolicy]:
         """Return the newest written policy that the record vouches for and that can be compiled."""
         faults = []
@@ -253,11 +321,11 @@ class Steward:
                 continue
             if not faults and (fault := self._gone(edition)):
                 faults.append(fault)
-            self._tell(faults, f"policy {edition.version} is in force instead")
+            if faults:
+                self._add_fault(f"{faults[0]}; policy {edition.version} is in force instead")
             return edition.document, written
-        self._tell(
-            [*faults, "no edition is left"], "the strict policy of a new appliance is in force"
-        )
+        faults.append("no edition is left")
+        self._add_fault(f"{faults[0]}; the strict policy of a new appliance is in force")
         return plain(shipped()), shipped()
 
     def _gone(self, edition: Edition) -> str:
@@ -283,17 +351,16 @@ class Steward:
             raise PolicyError(("the record speaks of another text",))
         return written
 
-    def _tell(self, faults: list[str], instead: str) -> None:
-        if faults:
-            self.policy_fault = f"{faults[0][:1].upper()}{faults[0][1:]}; {instead}"
-            _log.error("action=read_policy fault=%s", self.policy_fault)  # the message says it all
+    def _add_fault(self, fault: str) -> None:
+        """Tell of one thing more that is wrong with the policy in the store."""
+        before = f"{self.policy_fault}. " if self.policy_fault else ""
+        self.policy_fault = f"{before}{fault[:1].upper()}{fault[1:]}"
+        _log.error("action=read_policy fault=%s", fault)  # the message says it all
 
     def _check_state(self) -> None:
         """Tell of accounts, holds or proposals that the record does not speak of; they stay as they are."""
         if fault := self.store.state_fault():
-            before = f"{self.policy_fault}. " if self.policy_fault else ""
-            self.policy_fault = f"{before}{fault[:1].upper()}{fault[1:]}"
-            _log.error("action=read_state fault=%s", fault)  # the message says it all
+            self._add_fault(fault)
             # The next entry would vouch for what was found: so it is the one that says so.
             change = Change(_SELF, "", "found a change without an entry", "", after=fault)
             with self.store.noting(change, self.clock.now()):
@@ -301,20 +368,26 @@ class Steward:
 
     def _tagged(self, mac: str, vlan: int) -> None:
         # Taken into the policy by ``_watch``, and no oftener than it looks: anybody may send frames with any tag.
-        self.sightings.tagged(mac, vlan)
+        if self.sightings.tagged(mac, vlan):
+            self._moves += 1
 
     def _follow_vlans(self) -> None:
+        moves = self._moves
+        if moves == self._moves_followed:
+            return
         with self.lock:
-            if not self.written.vlans:
-                return
-            if self.policy_at(self.clock.now()).members != self.policy.members:
+            if self.written.vlans and (
+                self.policy_at(self.clock.now()).members != self.policy.members
+            ):
                 self.store.raise_version()
                 self._publish()
+        # At the end: where the disk refuses, they are looked at again.
+        self._moves_followed = moves
 
     def _facts(self) -> Facts:
         return Facts(
             self.policy,
-            self._lists,
+            replace(self._lists, faults=(*self._lists.faults, *self.updates.faults())),
             self.written.school,
             self._panel,
             self.policy_fault,

@@ -25,6 +25,7 @@ from gate_core.edits import digest
 from gate_core.names import NameSet
 from gate_core.policy import Lesson, LessonMode, Pause
 from gate_core.record import NO_HASH, Entry, seal
+from gate_core.roles import Role
 from gate_core.timetable import Span
 from gate_core.written import Plain, plain, shipped
 
@@ -45,6 +46,9 @@ _STATE: Final = {
     " order by proposal, username",
 }
 """What an entry's ``state`` is made of: what is over decides nothing any more, and only grows."""
+
+_KINDS: Final = {"TEXT": str, "INTEGER": int}
+"""What Python makes of a cell in a column of that type."""
 
 _NO_STATE: Final = hashlib.sha256(b"{}").hexdigest()
 """Digest of a state of which nothing is there yet."""
@@ -209,6 +213,8 @@ class Store:
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._lock = threading.RLock()
         self._db = Database(self._connection)
+        # What is no UTF-8 is no reason to fail wherever it is read: as another text, it breaks the seal of the record.
+        self._connection.text_factory = lambda octets: octets.decode("utf-8", "backslashreplace")
         try:
             path.chmod(0o600)
             self._connection.execute("pragma journal_mode=wal")
@@ -216,6 +222,7 @@ class Store:
             self._connection.execute("pragma synchronous=full")
             self._connection.execute("pragma foreign_keys=on")
             self._migrate()
+            self._read_all()
             newest = self._rows("select digest from edition order by version desc limit 1")
             self.policy = str(newest[0]["digest"]) if newest else ""
             """SHA-256 of the written policy in force, which each entry names: the steward says which one that is."""
@@ -227,19 +234,39 @@ class Store:
         """Read what is acted upon, once.
 
         Raises:
-            sqlite3.DatabaseError: There are rows that no program of ours writes.
+            sqlite3.OperationalError: The store is locked, or the disk refuses.
+            sqlite3.DatabaseError: It has a table, a column or a row less or other than any program of ours writes.
         """
         try:
             _ = self.version
-            self.acts()
             self.entries(limit=1)
-            for row in self.proposals(0, 500, waiting=True, username=""):
-                json.loads(row["edits"])
+            self._demand_kinds()
+            self.acts()
+            for row in self.accounts():
+                Role(row["role"])
+                datetime.fromisoformat(row["until"] or "2000-01-01")
+            for row in self.proposals(0, -1, waiting=True, username=""):
+                for column in ("edits", "sentences"):
+                    list(json.loads(row[column]))
+                datetime.fromisoformat(row["lapses"])
         except sqlite3.OperationalError as e:
-            # A table or column is gone.
-            raise sqlite3.DatabaseError(str(e)) from e
-        except (IndexError, KeyError, ValueError, TypeError, OverflowError) as e:
+            if e.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise
+            raise sqlite3.DatabaseError(str(e)) from e  # a table or column is gone
+        except (LookupError, ValueError, TypeError, OverflowError, RecursionError) as e:
             raise sqlite3.DatabaseError(f"it holds what no program of ours writes: {e}") from e
+
+    def _demand_kinds(self) -> None:
+        """Raise ``TypeError`` for a cell that is not of its column's kind: SQLite takes any."""
+        columns = self._connection.execute(
+            "select m.name, c.name, c.type from sqlite_master as m, pragma_table_info(m.name) as c"
+        )
+        kinds = {(table, column): kind for table, column, kind in columns}
+        for table, query in _STATE.items():
+            for row in self._rows(query):
+                for column, value in row.items():
+                    if not isinstance(value, _KINDS[kinds[table, column]]):
+                        raise TypeError(f"{table}.{column}: is {value!r:.60}")
 
     def close(self) -> None:
         """Close the file."""
@@ -333,7 +360,7 @@ class Store:
                 for r in self._rows("select * from lesson order by id")
             ),
             isolations=tuple(
-                Isolation(r["mac"], datetime.fromisoformat(r["since"]), r["by"], r["why"])
+                Isolation(r["mac"], _time(r["since"]), r["by"], r["why"])
                 for r in self._rows("select * from isolation order by since")
             ),
             suspensions=tuple(
@@ -436,7 +463,7 @@ class Store:
 
     def _enter(self, change: Change, at: datetime | None) -> None:
         last = self._rows("select number, hash from record order by number desc limit 1")
-        number, previous = (last[0]["number"], last[0]["hash"]) if last else (0, NO_HASH)
+        number, previous = (last[0]["number"], str(last[0]["hash"])) if last else (0, NO_HASH)
         entry = Entry(
             number=number + 1,
             # Without a known time the entry says so, and its number still gives the order.
@@ -551,4 +578,12 @@ def _add_edition(db: Database, version: int, at: str, document: Plain) -> str:
 
 
 def _span(row: Mapping[str, Any]) -> Span:
-    return Span(datetime.fromisoformat(row["since"]), datetime.fromisoformat(row["until"]))
+    return Span(_time(row["since"]), _time(row["until"]))
+
+
+def _time(text: str) -> datetime:
+    """Return a time with its offset; one without could be compared with no other."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"{text} has no offset")
+    return time

@@ -51,7 +51,10 @@ def part_names(config: Config) -> list[str]:
     # The firewall first: enforcing before the bridge forwards its first frame.
     first = ["firewall"] if config.appliance.mode == "inline" else []
     dns = ["dns", *(f"dns-{n}" for n in range(2, config.dns.workers + 1))]
-    return [*first, "steward", *dns, "webui", "panel"]
+    # Before those who forward to it.
+    validator = ["unbound"] if config.dns.dnssec == "validate" else []
+    zone = ["zone"] if config.served_zone.name else []
+    return [*first, "steward", *validator, *dns, *zone, "webui", "panel"]
 
 
 def up(config: Config, config_path: Path) -> None:
@@ -124,13 +127,14 @@ def _tend(part: _Part, places: Places) -> None:
         stdin=subprocess.DEVNULL,
         # In a group of its own: Ctrl-C reaches the supervisor alone, which then stops them in order.
         process_group=0,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509  # the supervisor has one thread
+        preexec_fn=die_with_parent,  # noqa: PLW1509  # the supervisor has one thread
     )
     part.started_at = now
     places.pid(part.name).write_text(f"{part.process.pid}\n")
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have this process told to end when its parent has ended; to be called in it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

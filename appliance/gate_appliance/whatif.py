@@ -33,6 +33,7 @@ from gate_core.categories import CategoryIndex
 from gate_core.clients import Client
 from gate_core.compile import Acts, Surroundings, compile_policy
 from gate_core.desk import RefusedError, WhatIfChange, WhatIfView
+from gate_core.events import MANY
 from gate_core.names import NameSet
 from gate_core.policy import Policy, Reason, decide
 from gate_core.timetable import earliest
@@ -213,8 +214,8 @@ class _Log:
 
     def rows(self) -> Iterator[tuple[int, str, str, str, str, str, int, str]]:
         """Yield time, MAC address, address, group, name, reason, count and person, in the order of writing."""
-        columns = "at_ms, mac, address, grp, name, reason, count, {person}"
-        yield from self._select(columns, "order by rowid")
+        columns = "at_ms, mac, address, grp, name, reason, count, person"
+        yield from self._select(columns, "order by id")
 
     def _select(self, columns: str, order: str) -> Iterator[Any]:
         for day, path in self._files.items():
@@ -223,11 +224,7 @@ class _Log:
                 continue
             try:
                 with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-                    has = {row[1] for row in connection.execute("pragma table_info(decision)")}
-                    selected = columns.format(person="person" if "person" in has else "''")
-                    query = (
-                        f"select {selected} from decision where at_ms >= ? and at_ms < ? {order}"  # noqa: S608  # constants
-                    )
+                    query = f"select {columns} from decision where at_ms >= ? and at_ms < ? {order}"  # noqa: S608  # constants
                     yield from connection.execute(query, self._span)
             except sqlite3.DatabaseError:
                 if day.isoformat() not in self.passed_over:
@@ -253,7 +250,7 @@ class _Replay:
             if done - told >= _TELL_EVERY:
                 told = done
                 tell(done, log.total)
-            if not name or reason not in _BY_POLICY:
+            if name in {"", MANY} or reason not in _BY_POLICY:
                 continue
             if not begin <= at_ms < end:
                 number = bisect_right(self._starts, at_ms) - 1

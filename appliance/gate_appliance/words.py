@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from gate_core.categories import in_mask
 from gate_core.policy import Action, Policy, Reason
+from gate_core.safesearch import SafeName
 
-# What the classifier says where no name could be decided upon.
+# What the data plane says where no name could be decided upon.
 _FLOWS = {
+    "flood": "Left unanswered: the device asked for more names at once than a device has need of.",
     "unknown-flow": "Cut once: the connection is older than the filter's last start. The device opens it again.",
     "unreadable": "Blocked because the connection hides or contradicts the name it is for.",
     "not-web": "Blocked because it uses a port for web pages for something else.",
@@ -21,7 +23,7 @@ def titles(mask: int) -> tuple[str, ...]:
     return tuple(category.title for category in in_mask(mask))
 
 
-def sentence(action: str, reason: str, rule_id: str, policy: Policy) -> str:  # noqa: C901, PLR0911  # one line a reason
+def sentence(action: str, reason: str, rule_id: str, policy: Policy) -> str:  # noqa: C901, PLR0911, PLR0912  # one line a reason
     """Return why something was allowed or blocked, as one sentence for a person without training."""
     if reason in _FLOWS:
         return _FLOWS[reason]
@@ -52,11 +54,24 @@ def sentence(action: str, reason: str, rule_id: str, policy: Policy) -> str:  # 
                 f"{verb.capitalize()} by the acceptable-use table: “{_row(row, policy)}” for"
                 f" {_title(group, policy)}."
             )
+        case Reason.TUNNEL:
+            return (
+                f"Blocked because this device's look-ups below {detail} look like other traffic hidden in site names (a"
+                " DNS tunnel)."
+            )
         case Reason.DEFAULT:
             state = "open" if action == Action.ALLOW.value else "closed"
             return (
                 f"{verb.capitalize()}: sites on no list are {state} for {_title(detail, policy)}."
             )
+
+
+def safe_sentence(safe: SafeName, group: str, policy: Policy) -> str:
+    """Return what answers in place of a search engine or of YouTube, as one sentence."""
+    return (
+        f"Answered by the safe version of {safe.engine}, {safe.target}, as the policy has it for"
+        f" {_title(group, policy)}."
+    )
 
 
 def _title(group: str, policy: Policy) -> str:

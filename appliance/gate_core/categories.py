@@ -70,6 +70,8 @@ _TABLE: Final = (
     ("anonymous-chat", "Chat with strangers", "messaging", "contact"),
     ("ai-chat", "AI chat and companions", "messaging", "contact"),
     ("video", "Video sharing", "video", "content"),
+    # With what offends, not with getting round the filter: to type into the wrong search box is no such try.
+    ("unsafe-search", "Search engines without safe search", "ethos", "content"),
 )
 
 CATEGORIES: Final = tuple(
@@ -81,6 +83,9 @@ BY_ID: Final = {category.id: category for category in CATEGORIES}
 
 ILLEGAL_MASK: Final = 0b1111
 """The illegal tier. A constant of the program, so that no policy, import or edit can make it smaller."""
+
+UNSAFE_SEARCH_MASK: Final = BY_ID["unsafe-search"].mask
+"""Counts only for groups with safe search: for the others these are sites like any."""
 
 SUPERSEDED: Final = {"games-educational": BY_ID["games"].mask}
 """What a category takes away from a name's mask: an educational game is no game (row 15 before row 16)."""

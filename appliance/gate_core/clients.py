@@ -9,6 +9,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from gate_core.acceptable_use import Cell
+from gate_core.safesearch import YouTube
 from gate_core.timetable import Span, WeeklySpan
 
 Address = IPv4Address | IPv6Address
@@ -51,6 +52,10 @@ class Group:
     """The group's own certain times; None for the school's."""
     teacher_minutes: int = 0
     """How long a teacher may open a site for a lesson without anybody's approval; 0: not at all."""
+    safe_search: bool = True
+    """Whether search engines answer by their safe versions, and those that have none are a category."""
+    youtube: YouTube = YouTube.STRICT
+    """How much of YouTube, where the table opens it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from gate_core.categories import CategoryIndex, mask_of
 from gate_core.clients import DefaultAction, Device, Group, Membership, OnFault
 from gate_core.names import NameSet
 from gate_core.policy import Action, DatedException, Lesson, Pause, Policy, Scope
+from gate_core.safesearch import YouTube
 from gate_core.services import mask_of as services_mask
 from gate_core.timetable import Span
 from gate_core.written import (
@@ -168,6 +169,8 @@ def _group(id_: str, g: GroupText) -> Group:
         OnFault(g.on_fault),
         weekly(g.times) or None,
         g.teacher_minutes,
+        g.safe_search,
+        YouTube(g.youtube),
     )
 
 

@@ -6,12 +6,15 @@ It says where the appliance stands in the network. What the school wants filtere
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Address, ip_address, ip_interface
 from typing import Any, Final, Literal, cast
 
-from gate_core.tables import key, read, text, whole
+from gate_core.categories import BY_ID, ILLEGAL_MASK
+from gate_core.names import parse_name
+from gate_core.tables import key, raises, read, text, whole
+from gate_core.upstreams import Upstream, parse_upstream
 
 
 class ConfigError(ValueError):
@@ -44,6 +47,45 @@ def _own_address(value: str) -> str | None:
         return "is not an IPv4 or IPv6 address with its prefix length, such as 192.0.2.2/24"
     return None if "/" in value else "lacks its prefix length, such as 192.0.2.2/24"
 
+
+def _upstream(value: str) -> str | None:
+    try:
+        parse_upstream(value)
+    except ValueError as e:
+        return str(e)
+    return None
+
+
+_zone: Final = raises(parse_name)
+
+
+def _optional_zone(value: str) -> str | None:
+    return _zone(value) if value else None
+
+
+def _served_category(value: str) -> str | None:
+    if wrong := _category(value):
+        return wrong
+    if BY_ID[value].mask & ILLEGAL_MASK:
+        return "is illegal content, whose names must not be published"
+    return None
+
+
+def _filtered(value: str) -> str | None:
+    if value in {"nxdomain", "nodata", "refused"}:
+        return None
+    try:
+        IPv4Address(value)
+    except ValueError:
+        return "is none of nxdomain, nodata, refused, and no IPv4 address"
+    return None
+
+
+def _category(value: str) -> str | None:
+    return None if value in BY_ID else f"is no category; allowed are {', '.join(sorted(BY_ID))}"
+
+
+BlockAnswer = Literal["block-page", "nxdomain", "nodata", "null-address"]
 
 _TEXT: Final = text(200)
 _PORT: Final = whole(1, 65535, "port")
@@ -80,6 +122,14 @@ class BridgeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ZoneConfig:
+    """Names of the school itself."""
+
+    servers: tuple[str, ...] = key((), _upstream)
+    """Who answers for them, best first, as in ``dns.upstreams``; empty: the upstreams."""
+
+
+@dataclass(frozen=True, slots=True)
 class DnsConfig:
     """The sinkhole."""
 
@@ -89,16 +139,40 @@ class DnsConfig:
     """UDP and TCP port."""
     workers: int = key(1, whole(1, 16, "number of processes"))
     """Processes that share the port."""
-    upstreams: tuple[str, ...] = key((), _address)
-    """Resolvers to forward to, best first. Needed: the school's own resolver keeps what its ISP filters."""
-    upstream_port: int = key(53, _PORT)
-    """Port of the upstreams."""
-    block_answer: Literal["block-page", "nxdomain", "nodata", "null-address"] = key("block-page")
-    """What a blocked A or AAAA query gets; canaries always get NXDOMAIN."""
+    upstreams: tuple[str, ...] = key((), _upstream)
+    """Resolvers to forward to, best first: ``192.0.2.1``, ``192.0.2.1:5353``, ``[2001:db8::1]:5353``, or over TLS, with
+    the name in its certificate, ``tls://192.0.2.1#dns.example.net``. Empty: those that the network hands out, which
+    keep what the school's ISP filters."""
+    tls_authorities: str = key("", text(200, 0))
+    """File of the certificates by which resolvers over TLS are known, in PEM form; empty: the system's."""
+    zones: Mapping[str, ZoneConfig] = key({}, _zone)
+    """The school's own names, a table each, such as ``[dns.zones."ad.school.example"]`` with ``servers =
+    ["192.0.2.10"]``; for reverse look-ups ``[dns.zones."2.0.192.in-addr.arpa"]``. Their answers may hold private
+    addresses. Names of private addresses and of no network (RFC 6303, RFC 6761) go nowhere unless they are here."""
+    dnssec: Literal["pass", "validate"] = key("pass")
+    """``pass``: signatures go through to clients that ask for them. ``validate``: an Unbound of our own between us and
+    the upstreams checks them, which then must be all over TLS or none; the school's own zones are not checked. What an
+    ISP puts in place of a signed name's answer then fails, too. It needs Debian's packages unbound and dns-root-data."""
+    validator_port: int = key(5335, _PORT)
+    """Port on 127.0.0.1 of that Unbound."""
+    block_answer: BlockAnswer = key("block-page")
+    """What a blocked name gets: the block page's address, NXDOMAIN, no data, or 0.0.0.0 and ::. Canaries always get
+    NXDOMAIN."""
+    block_answers: Mapping[str, BlockAnswer] = key({}, _category)
+    """The same for the names of a category, such as ``advertising = "null-address"``, where nobody looks at the page."""
     block_page_addresses: tuple[str, ...] = key((), _address)
     """Address of the block page, one a family; empty: those of the bridge."""
     block_ttl_s: int = key(1, whole(0, 86400, "number of seconds"))
     """TTL of blocked answers: how long a changed policy may stay unseen by a client's cache."""
+    rate_limit: int = key(300, whole(0, 100_000, "number of queries a second"))
+    """Queries a second that one device may ask for long; those beyond it stay unanswered. 0: no limit."""
+    rate_burst: int = key(1500, whole(1, 1_000_000, "number of queries"))
+    """Queries that one device may ask at once after a rest."""
+    unlimited: tuple[str, ...] = key((), _address)
+    """Who asks for others, and so has no limit, such as a resolver of the school; the router and the servers of
+    ``zones`` are."""
+    dnstap: str = key("", text(100, 0))
+    """Path of the unix socket at which somebody reads each query and response as dnstap; empty: nobody does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +210,50 @@ class PanelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IllegalFilterConfig:
+    """Who filters illegal content (IWF, CTIRU): the school's internet provider or trust, tested every five minutes."""
+
+    resolvers: tuple[str, ...] = key((), _upstream)
+    """Those that filter it, written as in ``dns.upstreams``. Empty: nobody is known to, which the pages say."""
+    names: tuple[str, ...] = key((), _zone)
+    """Names to test that with, as whoever runs the resolvers gives them."""
+    answers: tuple[str, ...] = key(("nxdomain",), _filtered)
+    """What a filtered name gets: ``nxdomain``, ``nodata``, ``refused``, or IPv4 addresses of a page that says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Counters for Prometheus, at ``/metrics``. They name no device and no site."""
+
+    port: int = key(0, whole(0, 65535, "port"))
+    """HTTP port; 0: off."""
+    listen: str = key("127.0.0.1", _address)
+    """Address to listen on. Whoever reaches it reads the counters: there is no password."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedZoneConfig:
+    """The school's own lists as a response policy zone (RPZ), for other resolvers of the school or its trust."""
+
+    name: str = key("", _optional_zone)
+    """What the zone is called, such as rpz.school.example. Empty: none is served."""
+    listen: tuple[str, ...] = key(("127.0.0.1",), _address)
+    """Addresses to listen on."""
+    port: int = key(5300, _PORT)
+    """UDP and TCP port."""
+    categories: tuple[str, ...] = key(("school-blocked",), _served_category)
+    """Categories whose lists of the school are served; never those of illegal content."""
+    secondaries: tuple[str, ...] = key((), _address)
+    """Who may transfer the zone; nobody else gets an answer."""
+    key_name: str = key("schoolgate", _zone)
+    """Name of the TSIG key, which each request has to be signed with."""
+    key_algorithm: Literal["hmac-sha256", "hmac-sha384", "hmac-sha512"] = key("hmac-sha256")
+    """Its algorithm."""
+    key_file: str = key("/etc/schoolgate/zone-key", _TEXT)
+    """File of the key in base64, which only its owner may read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file."""
 
@@ -145,6 +263,9 @@ class Config:
     firewall: FirewallConfig = field(default_factory=FirewallConfig)
     web: WebConfig = field(default_factory=WebConfig)
     panel: PanelConfig = field(default_factory=PanelConfig)
+    illegal_filter: IllegalFilterConfig = field(default_factory=IllegalFilterConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    served_zone: ServedZoneConfig = field(default_factory=ServedZoneConfig)
 
 
 def parse(text: str, zone_fault: Callable[[str], str | None] = lambda _: None) -> Config:
@@ -184,9 +305,23 @@ def parse(text: str, zone_fault: Callable[[str], str | None] = lambda _: None) -
 def _together(config: Config) -> list[str]:
     """Return faults that no single key shows."""
     faults = []
-    if not config.dns.upstreams:
+    faults += [
+        f"dns.upstreams: {text!r} is where the sinkhole itself listens; forward to another address or port"
+        for text in config.dns.upstreams
+        if _is_ourselves(parse_upstream(text), config)
+    ]
+    encrypted = {bool(parse_upstream(text).tls_name) for text in config.dns.upstreams}
+    if config.dns.dnssec == "validate" and len(encrypted) > 1:
         faults.append(
-            "dns.upstreams: [] names no resolver; give the address of the school's router or resolver"
+            "dns.upstreams: some over TLS and some not; with dns.dnssec = 'validate' it is all or none"
+        )
+    if bool(config.illegal_filter.resolvers) != bool(config.illegal_filter.names):
+        faults.append(
+            "illegal_filter: resolvers and names belong together: who filters, and what to test that with"
+        )
+    if not config.illegal_filter.answers:
+        faults.append(
+            "illegal_filter.answers: [] is no answer; allowed are nxdomain, nodata, refused and IPv4 addresses"
         )
     if config.bridge.router_port == config.bridge.switch_port:
         faults.append(
@@ -195,6 +330,14 @@ def _together(config: Config) -> list[str]:
     if len(config.appliance.run_directory) > 60:
         faults.append("appliance.run_directory: longer than 60 characters")
     return faults
+
+
+def _is_ourselves(upstream: Upstream, config: Config) -> bool:
+    listening = {ip_address(a) for a in config.dns.listen}
+    own = {ip_interface(a).ip for a in config.bridge.addresses}
+    everywhere = any(a.is_unspecified for a in listening)
+    ours = everywhere and (upstream.address.is_loopback or upstream.address in own)
+    return upstream.port == config.dns.port and (ours or upstream.address in listening)
 
 
 def reference() -> str:
@@ -213,4 +356,6 @@ def reference() -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{}"
     return f'"{value}"' if isinstance(value, str) else str(value).lower()

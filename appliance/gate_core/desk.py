@@ -13,6 +13,7 @@ from typing import Final, Literal, Protocol
 
 from gate_core.edits import Edit
 from gate_core.record import Entry, Verdict
+from gate_core.sources import ListSource, SourcesView
 from gate_core.written import WrittenPolicy
 
 
@@ -44,7 +45,7 @@ class Component:
     """One part of the appliance, and how it does."""
 
     name: str
-    """``dns``, ``firewall``, ``lists``, ``clock``, ``panel``, ``recorder``."""
+    """``dns``, ``firewall``, ``lists``, ``clock``, ``panel``, ``recorder``, ``illegal-content``, ``identity``..."""
     state: ComponentState
     detail: str
     """One sentence for the e-safety coordinator."""
@@ -184,6 +185,8 @@ class GroupView:
     pausable: bool
     quic: bool
     devices: int
+    safe_search: bool
+    youtube: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +248,10 @@ class ActivityRecord:
     version: int
     person: str = ""
     """Who used the device; "" where nobody is known."""
+    took_us: int = 0
+    """Microseconds from a query to its response; the longest where there are several, 0 where it was kept."""
+    upstream: str = ""
+    """Who answered a query; "" where the appliance did itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +280,9 @@ class Explanation:
     sentence: str
     categories: tuple[str, ...]
     steps: tuple[TraceStep, ...]
+    safe_sentence: str = ""
+    """Which safe version answers in place of a name that is allowed; "" where the site itself does."""
+    safe_rule_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -691,6 +701,21 @@ class Desk(Protocol):
 
     def add_list(self, *, name: str, category: str, path: str, actor: str) -> int:
         """Add the list in the file at ``path`` to a category, or replace it; return how many names are listed."""
+
+    def sources(self) -> SourcesView:
+        """Return the sources of lists, what came of them, and how far an update is."""
+
+    def add_source(self, *, source: ListSource, secret: str = "", actor: str) -> None:
+        """Add a source of lists; it is looked at at once."""
+
+    def remove_source(self, *, id: str, reason: str, actor: str) -> None:  # noqa: A002
+        """Remove a source, and its list with it; the names of one of illegal content stay listed."""
+
+    def update_lists(self, *, ids: tuple[str, ...] = (), actor: str) -> None:
+        """Look at sources now, none named: at all of them; ``sources`` tells how far it is."""
+
+    def accept_list(self, *, id: str, reason: str, actor: str) -> None:  # noqa: A002
+        """Let a list in that was refused for the names it lacks, or a zone whose serial went back; once."""
 
     def report_panel(self, *, report: PanelReport) -> None:
         """Take what the panel shows."""

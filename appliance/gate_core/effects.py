@@ -16,6 +16,7 @@ from gate_core.acceptable_use import STRICTNESS, Cell
 from gate_core.categories import ILLEGAL_MASK, CategoryIndex, effective, mask_of
 from gate_core.edits import Edit
 from gate_core.names import parse_rule, suffixes
+from gate_core.safesearch import YOUTUBE_STRICTNESS
 from gate_core.services import BY_ID as SERVICES_BY_ID
 from gate_core.services import SERVICES, categories_of
 from gate_core.services import mask_of as services_mask
@@ -33,6 +34,12 @@ CELL_WORDS: Final = {
     Cell.NOMINATED: "acceptable for nominated users",
     Cell.UNACCEPTABLE: "unacceptable",
     Cell.ILLEGAL: "unacceptable and illegal",
+}
+
+YOUTUBE_WORDS: Final = {
+    "off": "all of YouTube",
+    "moderate": "YouTube in restricted mode, moderate",
+    "strict": "YouTube in restricted mode, strict",
 }
 
 
@@ -157,7 +164,7 @@ def _row(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:
             return Effect(f"Row “{row.title}” {' and '.join(words)}", 2, opens=True)
 
 
-def _of_group(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:  # noqa: PLR0911  # one a key
+def _of_group(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:  # noqa: C901, PLR0911  # one a key
     before, after = edit.values()
     title = _group(draft, rest[0])
     if len(rest) == 1:
@@ -202,6 +209,22 @@ def _of_group(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:  
             return Effect(
                 f"{title}: a teacher may open a site for {after} minutes, before {before}",
                 int(opens),
+                opens,
+            )
+        case "safe_search":
+            # Engines without a safe version are then a matter of their row, where the default may have closed them.
+            opens = not after or draft.before.groups[rest[0]].default == "block"
+            words = (
+                "search engines give safe results only; those that can't are as the table says"
+                if after
+                else "search engines give all results, and those without safe ones are like any other site"
+            )
+            return Effect(f"{title}: {words}", 2 if opens else 0, opens)
+        case "youtube":
+            opens = YOUTUBE_STRICTNESS[after] < YOUTUBE_STRICTNESS[before]
+            return Effect(
+                f"{title}: {YOUTUBE_WORDS[after]}, before {YOUTUBE_WORDS[before]}",
+                (2 if after == "off" else 1) if opens else 0,
                 opens,
             )
         case "times":
@@ -307,6 +330,8 @@ def _within(draft: Draft, inner: str, outer: str) -> bool:
         any(_looser(draft.after, *cell) for cell in cells)
         or (new.default == "allow" and old.default == "block")
         or (new.quic and not old.quic)
+        or YOUTUBE_STRICTNESS[new.youtube] < YOUTUBE_STRICTNESS[old.youtube]
+        or (new.safe_search != old.safe_search and (old.safe_search or old.default == "block"))
         or (new.on_fault == "open" and old.on_fault == "closed")
         or (old.pausable and not new.pausable)
         or (new.times != old.times and any(i is o is Cell.TIMES for _, i, o in cells))

@@ -1,19 +1,35 @@
-"""What the data plane tells the recorder, and the form in which it travels: one JSON array a datagram."""
+"""What the data plane tells the recorder, and the form in which it travels: JSON datagrams.
+
+Events travel and are stored by the thousand, so a batch holds them in columns, and what many of them share once.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Final
+from itertools import compress
+from typing import Any, Final, NamedTuple
 
-MAX_BATCH_OCTETS: Final = 60_000
+MAX_DATAGRAM_OCTETS: Final = 60_000
 """Longest datagram: below the kernel's default send buffer of a unix socket."""
 
+ALLOW: Final = "allow"
+BLOCK: Final = "block"
 
-class MalformedBatchError(ValueError):
-    """A datagram that is no batch of events."""
+MANY: Final = "*"
+"""Name of an event that stands for so many names that they were counted only."""
+
+_MOST: Final = 1 << 62
+"""Every number is lower: SQLite has 64 bits with a sign."""
+_LATEST_MS: Final = 1 << 43
+"""Every time is before it, in the year 2248: there are days that no calendar here knows."""
+
+
+class MalformedDatagramError(ValueError):
+    """A datagram that holds no message."""
 
 
 class Source(Enum):
@@ -28,7 +44,7 @@ class Event:
     """One decision, or several equal ones within a moment."""
 
     at_ms: int
-    """Milliseconds since 1970, UTC; of the first where there are several."""
+    """Milliseconds since 1970, UTC; of the first where there are several, or up to half a second before it."""
     source: Source
     address: str
     mac: str
@@ -36,7 +52,7 @@ class Event:
     device: str
     group: str
     name: str
-    """Name in question; "" where none was seen."""
+    """Name in question; "" where none was seen, ``MANY`` where there was no room for each."""
     kind: str
     """Query type (``A``, ``HTTPS``) or protocol (``tls``, ``http``, ``udp/443``)."""
     action: str
@@ -49,6 +65,91 @@ class Event:
     count: int = 1
     person: str = ""
     """Who used the device; "" where nobody is known."""
+    took_us: int = 0
+    """Microseconds from a query to its response; the longest where there are several, 0 where it was kept."""
+    upstream: str = ""
+    """Short name of the upstream that a response came from; "" where none was asked."""
+
+
+class Who(NamedTuple):
+    """The part of an event that tells who asked."""
+
+    address: str
+    mac: str
+    device: str
+    group: str
+    person: str
+
+
+class Outcome(NamedTuple):
+    """The part of an event that tells what was decided, and by what."""
+
+    kind: str
+    action: str
+    reason: str
+    rule_id: str
+    categories: int
+    version: int
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events of one source, in columns of equal length."""
+
+    source: Source
+    whos: Sequence[Who]
+    outcomes: Sequence[Outcome]
+    at_ms: Sequence[int]
+    who: Sequence[int]
+    """Places in ``whos``."""
+    outcome: Sequence[int]
+    """Places in ``outcomes``."""
+    names: Sequence[str]
+    counts: Sequence[int]
+    took_us: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events, each by itself."""
+        for at_ms, who, outcome, name, count, took_us in zip(*self._columns(), strict=True):
+            by, says = self.whos[who], self.outcomes[outcome]
+            yield Event(
+                at_ms, self.source, by.address, by.mac, by.device, by.group, name, says.kind,
+                says.action, says.reason, says.rule_id, says.categories, says.version, count,
+                by.person, took_us, says.upstream,
+            )  # fmt: skip
+
+    def part(self, begin: int, end: int) -> Batch:
+        """Return the events from place ``begin`` to before ``end``."""
+        return Batch(
+            self.source, self.whos, self.outcomes, *(c[begin:end] for c in self._columns())
+        )
+
+    def of_action(self, action: str) -> Batch:
+        """Return the events of one action."""
+        wanted = [self.outcomes[place].action == action for place in self.outcome]
+        kept = (list(compress(column, wanted)) for column in self._columns())
+        return Batch(self.source, self.whos, self.outcomes, *kept)
+
+    def by_outcome(self) -> Iterator[tuple[Outcome, int]]:
+        """Yield each outcome with how many decisions the events stand for."""
+        sums = [0] * len(self.outcomes)
+        for place, count in zip(self.outcome, self.counts, strict=True):
+            sums[place] += count
+        return zip(self.outcomes, sums, strict=True)
+
+    def by_action(self) -> Counter[str]:
+        """Return how many decisions the events stand for, by action."""
+        found: Counter[str] = Counter()
+        for outcome, count in self.by_outcome():
+            found[outcome.action] += count
+        return found
+
+    def _columns(self) -> tuple[Any, ...]:
+        return self.at_ms, self.who, self.outcome, self.names, self.counts, self.took_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +160,19 @@ class InForce:
     worker: int
     version: int
     dropped: int = 0
-    """Events that this worker could not send since it started."""
+    """Allowed decisions that this worker could not send since it started."""
+    blocked_dropped: int = 0
+    """The same of blocked ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a data-plane process has counted since it started."""
+
+    source: Source
+    worker: int
+    counts: Mapping[str, Mapping[str, int]]
+    """By what is counted (``cache``) and kind (``hit``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,70 +185,145 @@ class Tagged:
     """VLAN identifier, 1 to 4094 (IEEE 802.1Q, section 9.6); 0 where its frames have no tag."""
 
 
-Message = Event | InForce | Tagged
+Message = Batch | InForce | Counters | Tagged
 
 
-def render_batches(messages: Iterable[Message]) -> Iterator[tuple[bytes, int]]:
-    """Yield ``messages`` as datagrams of at most ``MAX_BATCH_OCTETS``, each with how many it holds."""
-    parts: list[str] = []
-    size = 2
-    for message in messages:
-        part = json.dumps(_row(message), separators=(",", ":"))
-        # json.dumps writes ASCII, so that characters are octets.
-        if parts and size + len(part) + 1 > MAX_BATCH_OCTETS:
-            yield _batch(parts)
-            parts, size = [], 2
-        parts.append(part)
-        size += len(part) + 1
-    if parts:
-        yield _batch(parts)
+def batches(events: Iterable[Event]) -> Iterator[Batch]:
+    """Yield ``events`` as batches, one a run of the same source."""
+    gathered: list[Event] = []
+    for event in events:
+        if gathered and gathered[0].source is not event.source:
+            yield _batch(gathered)
+            gathered = []
+        gathered.append(event)
+    if gathered:
+        yield _batch(gathered)
 
 
-def _batch(parts: list[str]) -> tuple[bytes, int]:
-    return ("[" + ",".join(parts) + "]").encode(), len(parts)
+def _batch(events: list[Event]) -> Batch:
+    whos: dict[Who, int] = {}
+    outcomes: dict[Outcome, int] = {}
+    who, outcome = [], []
+    for e in events:
+        by = Who(e.address, e.mac, e.device, e.group, e.person)
+        says = Outcome(e.kind, e.action, e.reason, e.rule_id, e.categories, e.version, e.upstream)
+        who.append(whos.setdefault(by, len(whos)))
+        outcome.append(outcomes.setdefault(says, len(outcomes)))
+    return Batch(
+        events[0].source,
+        tuple(whos),
+        tuple(outcomes),
+        [e.at_ms for e in events],
+        who,
+        outcome,
+        [e.name for e in events],
+        [e.count for e in events],
+        [e.took_us for e in events],
+    )
 
 
-def parse_batch(datagram: bytes) -> list[Message]:
-    """Return the messages of a datagram.
+def render_datagram(message: Message) -> bytes:
+    """Return ``message`` as a datagram; that of a batch may be longer than ``MAX_DATAGRAM_OCTETS``."""
+    values = [getattr(message, f.name) for f in fields(message)]
+    row = [_TAGS[type(message)], *(v.value if isinstance(v, Source) else v for v in values)]
+    return json.dumps(row, separators=(",", ":")).encode()
+
+
+def parse_datagram(datagram: bytes) -> Message:
+    """Return the message of a datagram.
 
     Raises:
-        MalformedBatchError: It is no batch as ``render_batches`` makes them.
+        MalformedDatagramError: It is none as ``render_datagram`` makes them.
     """
     try:
-        rows = json.loads(datagram)
-        return [_message(row) for row in _list(rows)]
+        tag, *values = json.loads(datagram)
+        message: Message = _READERS[tag](*values)
     except (ValueError, TypeError, KeyError, RecursionError) as e:
-        raise MalformedBatchError(f"parsing {len(datagram)} octets: {datagram[:32].hex()}") from e
+        raise MalformedDatagramError(
+            f"parsing {len(datagram)} octets: {datagram[:32].hex()}"
+        ) from e
+    return message
 
 
-def _row(message: Message) -> list[object]:
-    values = [v.value if isinstance(v, Enum) else v for v in astuple(message)]
-    return [_TAGS[type(message)], *values]
+def _read_batch(source: object, whos: object, outcomes: object, *columns: object) -> Batch:
+    at_ms, who, outcome, names, counts, took_us = columns
+    batch = Batch(
+        Source(source),
+        [Who(*_typed(row, (str,) * 5)) for row in _list(whos)],
+        [Outcome(*_typed(row, (str, str, str, str, int, int, str))) for row in _list(outcomes)],
+        _numbers(at_ms),
+        _numbers(who),
+        _numbers(outcome),
+        _texts(names),
+        _numbers(counts),
+        _numbers(took_us),
+    )
+    if len({len(column) for column in batch._columns()}) != 1:
+        raise ValueError("columns of other lengths")
+    if not batch.names:
+        raise ValueError("no events")
+    if max(batch.at_ms) >= _LATEST_MS:
+        raise ValueError("a time that will not come")
+    if max(batch.who) >= len(batch.whos) or max(batch.outcome) >= len(batch.outcomes):
+        raise ValueError("a place that there is not")
+    return batch
 
 
-def _list(value: object) -> list[list[object]]:
+def _read_in_force(*values: object) -> InForce:
+    source, *numbers = _typed(list(values), (str, int, int, int, int))
+    return InForce(Source(source), *numbers)
+
+
+def _read_counters(source: object, worker: object, counts: object) -> Counters:
+    (number,) = _numbers([worker])
+    if not isinstance(counts, dict):
+        raise TypeError("counts are no object")
+    for kinds in counts.values():
+        _texts([*counts, *kinds])
+        _numbers([0, *kinds.values()])
+    return Counters(Source(source), number, counts)
+
+
+def _read_tagged(*values: object) -> Tagged:
+    return Tagged(*_typed(list(values), (str, int)))
+
+
+_TAGS: Final = {Batch: "b", InForce: "v", Counters: "c", Tagged: "t"}
+_READERS: Final[Mapping[str, Any]] = {
+    "b": _read_batch,
+    "v": _read_in_force,
+    "c": _read_counters,
+    "t": _read_tagged,
+}
+
+
+def _typed(row: object, types: Sequence[type]) -> list[Any]:
+    values = _list(row)
+    if [type(v) for v in values] != [*types]:
+        raise TypeError("a message with other fields")
+    _texts([v for v in values if type(v) is str] or [""])
+    _numbers([v for v in values if type(v) is int] or [0])
+    return values
+
+
+def _list(value: object) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError("a batch is a list")
+        raise TypeError("not a list")
     return value
 
 
-_TAGS: Final = {Event: "e", InForce: "v", Tagged: "t"}
-_EVENT_TYPES: Final = (int, str, str, str, str, str, str, str, str, str, str, int, int, int, str)
-_IN_FORCE_TYPES: Final = (str, int, int, int)
-_TAGGED_TYPES: Final = (str, int)
+# Whole columns at a time: a look at each value in turn would cost more than reading them did.
 
 
-def _message(row: list[object]) -> Message:
-    tag, *values = row
-    types = {"e": _EVENT_TYPES, "v": _IN_FORCE_TYPES, "t": _TAGGED_TYPES}[str(tag)]
-    if len(values) != len(types) or any(
-        type(v) is not t for v, t in zip(values, types, strict=True)
-    ):
-        raise TypeError("a message with other fields")
-    if tag == "e":
-        values[1] = Source(values[1])
-        return Event(*values)  # type: ignore[arg-type]  # checked against _EVENT_TYPES above
-    if tag == "t":
-        return Tagged(*values)  # type: ignore[arg-type]  # checked against _TAGGED_TYPES above
-    values[0] = Source(values[0])
-    return InForce(*values)  # type: ignore[arg-type]  # checked against _IN_FORCE_TYPES above
+def _numbers(value: object) -> list[int]:
+    column = _list(value)
+    if set(map(type, column)) != {int} or min(column) < 0 or max(column) >= _MOST:
+        raise ValueError("a number that is none, or out of bounds")
+    return column
+
+
+def _texts(value: object) -> list[str]:
+    column = _list(value)
+    # Halves of characters, which JSON can hold and UTF-8 can't, raise UnicodeEncodeError.
+    "".join(column).encode()
+    return column

@@ -18,7 +18,13 @@ from typing import Final
 
 from gate_core.acceptable_use import STRICTNESS, Cell, Row
 from gate_core.categories import BY_ID as CATEGORIES_BY_ID
-from gate_core.categories import ILLEGAL_MASK, CategoryIndex, effective, in_mask
+from gate_core.categories import (
+    ILLEGAL_MASK,
+    UNSAFE_SEARCH_MASK,
+    CategoryIndex,
+    effective,
+    in_mask,
+)
 from gate_core.clients import (
     Address,
     Client,
@@ -31,6 +37,7 @@ from gate_core.clients import (
 )
 from gate_core.names import NameSet, canonical, suffixes
 from gate_core.protocols import BY_ID as PROTOCOLS_BY_ID
+from gate_core.safesearch import SafeName, safe_names
 from gate_core.services import INDEX as SERVICE_INDEX
 from gate_core.services import SERVICES, categories_of, of_protocol
 from gate_core.services import in_mask as in_services
@@ -57,6 +64,8 @@ class Reason(Enum):
     EXCEPTION = "exception"
     LESSON = "lesson"
     MATRIX = "matrix"
+    TUNNEL = "tunnel"
+    """The table closes VPN services, and the client's look-ups look like one (``decide_tunnel``)."""
     DEFAULT = "default"
 
 
@@ -216,6 +225,20 @@ class Policy:
         ):
             return _alone(client)
         return f"{client.group}/{client.room}" if client.room in self._rooms else client.group
+
+    def safe_name(self, client: Client, name: str) -> SafeName | None:
+        """Return what answers ``client`` in place of a canonical ``name`` that it is allowed; None for the name itself."""
+        safe = self._safe
+        group = client.group if client.group in safe else self.unknown_group
+        return safe[group].get(name)
+
+    @cached_property
+    def _safe(self) -> Mapping[str, Mapping[str, SafeName]]:
+        """Group to the names that are answered by another one."""
+        return {
+            id_: safe_names(safe_search=g.safe_search, youtube=g.youtube)
+            for id_, g in self.groups.items()
+        }
 
     @cached_property
     def _singled_out(self) -> frozenset[str]:
@@ -633,16 +656,20 @@ def _question(
     at: datetime | None,
     stretch: _Stretch,
 ) -> Question:
+    group = policy.groups.get(client.group, policy.groups[policy.unknown_group])
+    categories = effective(mask)
+    if not group.safe_search:
+        categories &= ~UNSAFE_SEARCH_MASK
     return Question(
         policy,
         client,
         name,
-        effective(mask),
+        categories,
         # No rule of a service covers a name that none of the policy covers: theirs are among them.
         SERVICE_INDEX.mask(name) if covering else 0,
         at,
         covering,
-        policy.groups.get(client.group, policy.groups[policy.unknown_group]),
+        group,
         stretch,
     )
 
@@ -665,14 +692,52 @@ def decide_protocol(
     return next(decision for decision in answers if decision)
 
 
+def decide_tunnel(
+    policy: Policy, client: Client, name: str, parent: str, at: datetime | None
+) -> Decision:
+    """Return what ``client`` gets for ``name``, where its look-ups below ``parent`` look like data in disguise.
+
+    It is decided as a name of the category of VPN services, unless somebody has allowed it by name: whoever knows that
+    it is no tunnel makes an exception. The decision is about this client alone, not about all of its view.
+
+    Args:
+        policy: The policy in force.
+        client: Who asks.
+        name: As for ``decide``.
+        parent: Canonical; ``name`` is below it.
+        at: As for ``decide``.
+    """
+    decision = decide(policy, client, name, at)
+    if decision.blocked or decision.reason not in (Reason.MATRIX, Reason.DEFAULT):
+        return decision
+    name = canonical(name)
+    mask = policy.index.mask(name) | CATEGORIES_BY_ID["vpn"].mask
+    q = _question(
+        policy,
+        client,
+        name,
+        mask,
+        _covering(policy, name),
+        at,
+        policy._stretch(at),  # of this module
+    )
+    outcome = _matrix(q)
+    if outcome is None or outcome[0] is Action.ALLOW:
+        return decision
+    return Decision(Action.BLOCK, Reason.TUNNEL, f"tunnel:{parent}", q.categories, decision.until)
+
+
+def _covering(policy: Policy, name: str) -> tuple[str, ...]:
+    """Return the name rules of the policy that cover a canonical ``name``, narrowest first."""
+    rules = policy._rules  # of this module
+    return tuple(rule for rule in ("=" + name, *suffixes(name)) if rule in rules)
+
+
 def unacceptable_row(policy: Policy, group: str, name: str, services: int = 0) -> Row | None:
     """Return a row by which a canonical ``name``, or one of ``services``, is unacceptable or illegal for a group."""
     nobody = Client(_NO_ADDRESS, None, group, "")
-    rules = policy._rules  # of this module
-    covering = tuple(rule for rule in ("=" + name, *suffixes(name)) if rule in rules)
-    q = _question(
-        policy, nobody, name, policy.index.mask(name), covering, None, policy._stretch(None)
-    )
+    mask, covering = policy.index.mask(name), _covering(policy, name)
+    q = _question(policy, nobody, name, mask, covering, None, policy._stretch(None))
     q.services |= services
     q.categories |= categories_of(services)
     closed = (Cell.UNACCEPTABLE, Cell.ILLEGAL)
@@ -694,8 +759,7 @@ def explain(
     behind it tell what would hold without it.
     """
     name = canonical(name)
-    rules = policy._rules  # of this module
-    covering = tuple(rule for rule in ("=" + name, *suffixes(name)) if rule in rules)
+    covering = _covering(policy, name)
     stretch = policy._stretch(at)
     mask = policy.index.mask(name)
     if protocol:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 from gate_core.clients import Address
-from gate_core.events import Message
+from gate_core.events import Event, Message
 from gate_core.policy import Policy
 
 
@@ -37,11 +38,21 @@ class NeighbourTable(Protocol):
         """Return the canonical MAC address of ``address``; None where the kernel knows none."""
 
 
+class PinSink(Protocol):
+    """Where the sinkhole says which addresses the safe versions of search engines have."""
+
+    def put(self, target: str, addresses: Sequence[bytes], lasts_s: float) -> None:
+        """Take the ``addresses`` (4 or 16 octets) of a safe ``target``; never waits and never raises."""
+
+    def renew(self) -> None:
+        """Say again what still holds, about once a second; never waits and never raises."""
+
+
 class EventSink(Protocol):
     """Where the data plane puts what it decided."""
 
-    def put(self, event: Message) -> None:
-        """Take ``event``; never waits and never raises: what has no room is dropped and counted."""
+    def put(self, message: Message | Event) -> None:
+        """Take ``message``; never waits and never raises: what has no room is dropped and counted."""
 
     def flush(self) -> None:
         """Send what is held; never waits and never raises."""

@@ -55,7 +55,6 @@ class Act(Enum):
     SUSPEND = "suspend access"
     GRANT = "grant an account"
     MANAGE_LISTS = "manage lists"
-    BACK_UP = "make a backup"
 
 
 class Leave(Enum):
@@ -93,7 +92,6 @@ _TABLE: Final = {
     Act.SUSPEND:         (_YES, _YES, _YES, _NO,     _NO,  _NO,  _NO,  _NO),
     Act.GRANT:           (_NO,  _NO,  _YES, _YES,    _NO,  _NO,  _NO,  _NO),
     Act.MANAGE_LISTS:    (_NO,  _NO,  _YES, _YES,    _NO,  _NO,  _NO,  _NO),
-    Act.BACK_UP:         (_NO,  _NO,  _YES, _YES,    _NO,  _NO,  _NO,  _NO),
 }  # fmt: skip
 
 

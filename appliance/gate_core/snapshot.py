@@ -1,6 +1,6 @@
 """The snapshot: a policy as one immutable text that the data plane maps.
 
-Form: a line ``schoolgate-snapshot 2 VERSION OCTETS SHA256``, then a JSON object of that many octets. The compiled
+Form: a line ``schoolgate-snapshot 3 VERSION OCTETS SHA256``, then a JSON object of that many octets. The compiled
 lists lie in a file beside it, named by their own SHA-256 in the key ``lists``.
 """
 
@@ -19,9 +19,10 @@ from gate_core.categories import ILLEGAL_MASK, CategoryIndex
 from gate_core.clients import DefaultAction, Device, Group, Membership, OnFault
 from gate_core.names import NameSet
 from gate_core.policy import Action, DatedException, Lesson, LessonMode, Pause, Policy, Scope
+from gate_core.safesearch import YouTube
 from gate_core.timetable import OneOffDay, Span, Term, Timetable, WeeklySpan
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _MAGIC: Final = b"schoolgate-snapshot"
 
 
@@ -259,6 +260,8 @@ def _group_row(g: Group) -> list[object]:
         g.on_fault.value,
         None if g.times is None else _weekly_rows(g.times),
         g.teacher_minutes,
+        g.safe_search,
+        g.youtube.value,
     ]
 
 
@@ -278,7 +281,7 @@ def _group(
     default: str,
     *rest: Any,
 ) -> Group:
-    pausable, quic, on_fault, times, teacher_minutes = rest
+    pausable, quic, on_fault, times, teacher_minutes, safe_search, youtube = rest
     return Group(
         id_,
         title,
@@ -290,6 +293,8 @@ def _group(
         OnFault(on_fault),
         None if times is None else _weekly(times),
         teacher_minutes,
+        bool(safe_search),
+        YouTube(youtube),
     )
 
 

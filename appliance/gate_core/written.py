@@ -41,6 +41,7 @@ MAX_EXCEPTION_DAYS: Final = 366
 """Longest life of an exception: what nobody asks for again within a year ends."""
 
 CellWord = Literal["acceptable", "times", "nominated", "unacceptable", "illegal"]
+YouTubeWord = Literal["off", "moderate", "strict"]
 
 _ID_MOST: Final = 40
 
@@ -165,6 +166,10 @@ class GroupText:
     teacher_minutes: int = key(0, whole(0, 240, "number of minutes"))
     times: Mapping[str, TimesText] = key({}, _id)
     """Its own certain times; none: those of the school."""
+    safe_search: bool = key(True)
+    """Whether search engines give safe results only, and those that can't are a category of their own."""
+    youtube: YouTubeWord = key("strict")
+    """How much of YouTube, where the table opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,6 +461,8 @@ def _strictest(w: WrittenPolicy) -> Iterator[str]:
     unknown = w.groups.get(UNKNOWN_GROUP)
     if unknown and (unknown.quic or unknown.on_fault == "open"):
         yield f"groups.{UNKNOWN_GROUP}: quic and on_fault stay false and 'closed': nobody knows these devices"
+    if unknown and not (unknown.safe_search and unknown.youtube == "strict"):
+        yield f"groups.{UNKNOWN_GROUP}: safe_search and youtube stay true and 'strict': nobody knows these devices"
 
 
 def _timetable(w: WrittenPolicy, _zone: tzinfo) -> Iterator[str]:
@@ -583,6 +590,9 @@ def shipped() -> WrittenPolicy:
                 quic=quic,
                 on_fault=on_fault,  # type: ignore[arg-type]  # one of its words
                 teacher_minutes=minutes,
+                # A teacher's screen is the class's board: searches are safe there too. Strict would hide many a film for
+                # lessons, and the talk under it.
+                youtube="moderate" if id_ in ("staff", "investigation") else "strict",
                 # Nobody has said what these devices are for: what is on no list stays closed too.
                 default="block" if id_ == UNKNOWN_GROUP else "allow",
             )

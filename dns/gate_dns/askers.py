@@ -1,17 +1,22 @@
-"""Who asks: addresses to clients, kept for moments.
+"""Who asks: addresses to clients, kept for moments, and how much each device may ask.
 
 A client is kept for seconds only: its address may pass to another device, and its MAC address may become known.
+
+Each device has a bucket of tokens, a token a query. Who has none left is answered nothing until there are some again: a
+client repeats what stays unanswered, and a flood costs no answers. The addresses of one device share its bucket.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 from typing import Final
 
-from gate_core.clients import Client
+from gate_core.clients import Address, Client
 from gate_core.policy import Policy
 from gate_core.ports import NeighbourTable
-from gate_dns.cache import AnswerCache, Entry
+from gate_dns.cache import Entries, Room
 from gate_dns.wire import Transport
 
 KNOWN_S: Final = 30.0
@@ -22,55 +27,155 @@ MAX_ASKERS: Final = 4096
 """More addresses than a school has: forged sources must not fill the memory."""
 
 
-class Asker:
-    """A client and where its answers are kept; compared by identity, so that counting by it is cheap."""
+class Bucket:
+    """What a device may still ask."""
 
-    __slots__ = ("answers", "client", "until", "view")
+    __slots__ = ("flights", "refilled", "refused", "tokens")
+
+    def __init__(self, tokens: float, now: float) -> None:
+        self.tokens = tokens
+        self.refilled = now
+        """Monotonic time in seconds."""
+        self.flights = 0
+        """Its questions that wait for an upstream."""
+        self.refused = 0
+        """Queries left unanswered; whoever reads it clears it."""
+
+
+class Asker:
+    """A client and where its responses are kept; compared by identity, so that counting by it is cheap."""
+
+    __slots__ = ("bucket", "client", "exact", "folded", "rooms", "until")
 
     def __init__(
-        self, client: Client, view: str, answers: dict[bytes, Entry], until: float
+        self, client: Client, rooms: tuple[Room, Room], bucket: Bucket, until: float
     ) -> None:
         self.client = client
-        self.view = view
-        """``Policy.view`` of the client."""
-        self.answers = answers
-        """Kept answers over UDP."""
+        self.rooms = rooms
+        """Responses of the client's view, over UDP and over TCP."""
+        self.exact = rooms[0].exact
+        self.folded = rooms[0].folded
+        """Those over UDP, for the batch loop."""
+        self.bucket = bucket
         self.until = until
         """Monotonic time in seconds at which it is to be identified anew."""
+
+    def room(self, transport: Transport) -> Room:
+        """Return where responses over ``transport`` are kept."""
+        return self.rooms[transport is Transport.TCP]
+
+
+class Limits:
+    """How much a device may ask."""
+
+    __slots__ = ("burst", "rate", "unlimited")
+
+    def __init__(self, rate: float, burst: float, unlimited: Collection[Address] = ()) -> None:
+        self.rate = rate
+        """Queries a second; 0 for no limit."""
+        self.burst = burst
+        """Queries at once after a rest."""
+        self.unlimited = frozenset(unlimited)
+        """Who asks for others: the router, a resolver of the school, the appliance itself."""
 
 
 class Askers:
     """All that asked of late, under one policy."""
 
-    def __init__(self, policy: Policy, neighbours: NeighbourTable, cache: AnswerCache) -> None:
+    def __init__(
+        self, policy: Policy, neighbours: NeighbourTable, entries: Entries, limits: Limits
+    ) -> None:
         self._policy = policy
         self._neighbours = neighbours
-        self._cache = cache
+        self._entries = entries
+        self._limits = limits
+        self._all: dict[bytes, Asker] = {}
+        self._spent: set[bytes] = set()
+        self._buckets: dict[str, Bucket] = {}
+        """By MAC address; by IP address where that is unknown."""
         self.by_address: dict[bytes, Asker] = {}
-        """By the 4 or 16 octets of the address; always the same dictionary."""
+        """Those whose queries the batch loop may answer, by the 4 or 16 octets of the address; always the same dictionary."""
 
     def find(self, source: bytes, now: float) -> Asker:
         """Return who asks from the address ``source`` at the monotonic time ``now``."""
-        asker = self.by_address.get(source)
+        asker = self._all.get(source)
         if asker is None or asker.until <= now:
             address = ip_address(source)
             mac = self._neighbours.mac(address)
             client = self._policy.client(address, mac)
+            until = now + (KNOWN_S if mac else UNKNOWN_S)
+            bucket = self._bucket(address, mac, now)
             view = self._policy.view(client)
-            answers = self._cache.answers((view, Transport.UDP))
-            asker = Asker(client, view, answers, now + (KNOWN_S if mac else UNKNOWN_S))
-            if len(self.by_address) >= MAX_ASKERS:
+            rooms = (
+                self._entries.room((view, Transport.UDP)),
+                self._entries.room((view, Transport.TCP)),
+            )
+            asker = Asker(client, rooms, bucket, until)
+            if len(self._all) >= MAX_ASKERS:
+                self._all.clear()
                 self.by_address.clear()
-            self.by_address[source] = asker
+            self._all[source] = asker
+            if bucket.tokens > 0:
+                self.by_address[source] = asker
         return asker
+
+    def _bucket(self, address: Address, mac: str | None, now: float) -> Bucket:
+        limits = self._limits
+        if not limits.rate or address.is_loopback or address in limits.unlimited:
+            return Bucket(float("inf"), now)
+        key = mac or str(address)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= MAX_ASKERS:
+                self._buckets.clear()
+            bucket = self._buckets[key] = Bucket(limits.burst, now)
+        return bucket
+
+    def spend(self, sources: Iterable[bytes]) -> None:
+        """Take a token for each of the ``sources`` of queries; who has none left is not in ``by_address`` any more."""
+        for source, count in Counter(sources).items():
+            asker = self._all.get(source)
+            if asker is not None:
+                asker.bucket.tokens -= count
+                if asker.bucket.tokens <= 0:
+                    self.by_address.pop(source, None)
+                    self._spent.add(source)
+
+    def refill(self, now: float) -> None:
+        """Give all buckets what has come since the last time; to be called some times a second."""
+        limits = self._limits
+        used = {id(asker.bucket) for asker in self._all.values()}
+        for key, bucket in list(self._buckets.items()):
+            # It does not sink below zero: a flood that has ended is over.
+            tokens = max(bucket.tokens, 0.0) + (now - bucket.refilled) * limits.rate
+            bucket.tokens, bucket.refilled = min(tokens, limits.burst), now
+            if bucket.tokens >= limits.burst and id(bucket) not in used:
+                del self._buckets[key]
+        for source in tuple(self._spent):
+            asker = self._all.get(source)
+            if asker is not None and asker.bucket.tokens > 0:
+                self.by_address[source] = asker
+            if asker is None or asker.bucket.tokens > 0:
+                self._spent.discard(source)
+
+    def take_refused(self) -> list[tuple[Asker, int]]:
+        """Return who was left without answers since the last time, and how often."""
+        found = []
+        for asker in self._all.values():
+            if asker.bucket.refused:
+                found.append((asker, asker.bucket.refused))
+                asker.bucket.refused = 0
+        return found
 
     def sweep(self, now: float) -> None:
         """Forget those whose time is over, so that the batch loop need not look at each query's."""
-        over = [source for source, asker in self.by_address.items() if asker.until <= now]
+        over = [source for source, asker in self._all.items() if asker.until <= now]
         for source in over:
-            del self.by_address[source]
+            del self._all[source]
+            self.by_address.pop(source, None)
 
     def begin(self, policy: Policy) -> None:
-        """Forget all, and identify by ``policy`` from here on."""
+        """Forget all but the buckets, and identify by ``policy`` from here on."""
         self._policy = policy
+        self._all.clear()
         self.by_address.clear()

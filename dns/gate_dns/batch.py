@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import socket
 import struct
-import sys
-from collections.abc import Mapping
-from typing import Any, Final
-
-from cffi import FFI
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from gate_dns.askers import Asker
-from gate_dns.journal import Seen, Tally
+from gate_dns.cache import Note
+from gate_dns.journal import Hits
+from gate_dns.mmsg import BATCH, Vector
 from gate_dns.sinkhole import Reply, Take
+from gate_dns.tap import Tap
 from gate_dns.wire import MAX_UDP_OCTETS
 
-BATCH: Final = 64
-"""Datagrams a call: beyond it the cost of a call is no longer felt, and each batch delays a new policy."""
 QUERY_OCTETS: Final = 4096
 """Longest query read: no honest one has more than some hundred octets; a longer one arrives cut short."""
 RECEIVE_BUFFER_OCTETS: Final = 4 << 20
@@ -36,12 +35,11 @@ _CONTROL_OCTETS: Final = {
     socket.AF_INET6: socket.CMSG_SPACE(20),
 }
 """Of struct in_pktinfo and struct in6_pktinfo. Exactly, as the kernel then leaves the length of the buffer as it was."""
-_SIZE_OCTETS: Final = struct.calcsize("N")
-"""Of size_t, the length at the head of a control message."""
-_NAME_OCTETS: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
-"""Of struct sockaddr_in and struct sockaddr_in6."""
-_ADDRESS: Final = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
-"""Where they hold the address."""
+_SOURCES: Final = {
+    socket.AF_INET: struct.Struct("4x4s8x"),
+    socket.AF_INET6: struct.Struct("8x16s4x"),
+}
+"""struct sockaddr_in and struct sockaddr_in6, and where they hold the address."""
 
 
 def open_socket(address: str, port: int, family: socket.AddressFamily) -> socket.socket:
@@ -65,153 +63,132 @@ def open_socket(address: str, port: int, family: socket.AddressFamily) -> socket
 class DatagramBatch:
     """One UDP socket with the buffers of its batches."""
 
-    def __init__(self, bound: socket.socket, miss: Take) -> None:
-        self._socket = bound
+    def __init__(self, bound: socket.socket, miss: Take, tap: Tap | None = None) -> None:
+        """Answer what comes to ``bound``.
+
+        Args:
+            bound: As ``open_socket`` makes it.
+            miss: Takes the messages that are not answered here.
+            tap: Gets a copy of those that are.
+        """
         self._descriptor = bound.fileno()
         self._miss = miss
+        self._tap = tap
         self.unsent = 0
         """Answers that the kernel did not take."""
         family = socket.AddressFamily(bound.family)
-        name_octets, control_octets = _NAME_OCTETS[family], _CONTROL_OCTETS[family]
-        ffi = FFI()
-        ffi.cdef(
-            """
-            struct iovec { void *iov_base; size_t iov_len; };
-            struct msghdr { void *msg_name; unsigned int msg_namelen; struct iovec *msg_iov; size_t msg_iovlen;
-                            void *msg_control; size_t msg_controllen; int msg_flags; };
-            struct mmsghdr { struct msghdr msg_hdr; unsigned int msg_len; };
-            int recvmmsg(int fd, struct mmsghdr *vector, unsigned int count, int flags, void *timeout);
-            int sendmmsg(int fd, struct mmsghdr *vector, unsigned int count, int flags);
-            """
-        )
-        # dlopen(None) is the C library of this process: no compiler is needed where the appliance is installed.
-        library: Any = ffi.dlopen(None)
-        self._ffi: Any = ffi
-        self._receive = library.recvmmsg
-        self._send = library.sendmmsg
-        queries = ffi.new("char[]", BATCH * QUERY_OCTETS)
-        answers = ffi.new("char[]", BATCH * MAX_UDP_OCTETS)
-        names = ffi.new("char[]", BATCH * name_octets)
-        controls = ffi.new("char[]", BATCH * control_octets)
-        self._queries = memoryview(ffi.buffer(queries))
-        self._answers = memoryview(ffi.buffer(answers))
-        self._names = memoryview(ffi.buffer(names))
-        self._controls = memoryview(ffi.buffer(controls))
-        self._received: Any = ffi.new("struct mmsghdr[]", BATCH)
-        self._sent: Any = ffi.new("struct mmsghdr[]", BATCH)
-        received_parts = ffi.new("struct iovec[]", BATCH)
-        sent_parts = ffi.new("struct iovec[]", BATCH)
-        for place in range(BATCH):
-            received_parts[place].iov_base = queries + place * QUERY_OCTETS
-            received_parts[place].iov_len = QUERY_OCTETS
-            sent_parts[place].iov_base = answers + place * MAX_UDP_OCTETS
-            for vector, part in ((self._received, received_parts), (self._sent, sent_parts)):
-                # Both share name and control message: an answer goes back the way its query came.
-                header = vector[place].msg_hdr
-                header.msg_name = names + place * name_octets
-                header.msg_namelen = name_octets
-                header.msg_control = controls + place * control_octets
-                header.msg_controllen = control_octets
-                header.msg_iov = part + place
-                header.msg_iovlen = 1
-        # cffi frees what nothing refers to, and a pointer to it is no reference.
-        self._kept = (queries, answers, names, controls, received_parts, sent_parts)
-        # What is looked up once need not be looked up for each query.
-        self._slots = tuple(
-            (
-                place * QUERY_OCTETS,
-                place * MAX_UDP_OCTETS,
-                slice(
-                    place * name_octets + _ADDRESS[family].start,
-                    place * name_octets + _ADDRESS[family].stop,
-                ),
-                self._received[place],
-                sent_parts[place],
-            )
-            for place in range(BATCH)
-        )
+        sizes = (_SOURCES[family].size, _CONTROL_OCTETS[family])
+        self._addresses = _SOURCES[family].iter_unpack
+        self._received = Vector(QUERY_OCTETS, *sizes)
+        # An answer at once goes back the way its query came: by the name and control message of its slot.
+        self._at_once = Vector(MAX_UDP_OCTETS, *sizes)
+        self._names = array("Q", self._received.name_pointers.tolist())
+        self._controls = array("Q", self._received.control_pointers.tolist())
+        self._at_once.name_pointers[:] = self._names
+        self._at_once.control_pointers[:] = self._controls
+        self._in_order = True
+        """Whether the answers' slots are still those of the queries."""
+        self._later = Vector(MAX_UDP_OCTETS, *sizes)
+        self._waiting: list[tuple[bytes, bytes, bytes]] = []
+        """Answers of misses: name, control message, octets."""
 
-    def answer(self, askers: Mapping[bytes, Asker], tally: Tally, now: float) -> None:
+    def answer(  # noqa: C901  # every query comes by here: what nearly all of them need is written out
+        self, askers: Mapping[bytes, Asker], hits: Hits, now: float
+    ) -> Sequence[bytes]:
         """Answer one batch of what has come.
 
         Args:
             askers: Who is known, by address.
-            tally: Takes each query answered here.
+            hits: Takes each query answered here.
             now: Monotonic time in seconds.
+
+        Returns:
+            The address that each datagram came from.
         """
-        count = self._receive(
-            self._descriptor, self._received, BATCH, socket.MSG_DONTWAIT, self._ffi.NULL
-        )
-        # -1 is mostly "nothing there"; ICMP faults of earlier answers are reported here too, and concern nobody.
-        queries, answers, names = self._queries, self._answers, self._names
-        first = 0
-        for place, (begin, out, address, received, part) in enumerate(self._slots[: max(count, 0)]):
-            message = bytes(queries[begin : begin + received.msg_len])
-            source = bytes(names[address])
-            asker = askers.get(source)
+        received = self._received
+        try:
+            messages = received.receive(self._descriptor)
+        except OSError:
+            # Mostly "nothing there"; ICMP faults of earlier answers are told here too, and concern nobody.
+            return ()
+        names = received.names[: len(messages) * received.name_octets]
+        sources = [source for (source,) in self._addresses(names)]
+        texts: list[bytes] = []
+        answered: list[tuple[Asker, Note]] = []
+        places: list[int] = []
+        missed: list[int] = []
+        for place, message in enumerate(messages):
+            asker = askers.get(sources[place])
             if asker is not None:
-                entry = asker.answers.get(message[2:].lower())
+                entry = asker.exact.get(message[2:])
+                if entry is not None and (entry.fresh_until > now or entry.refresh(now)):
+                    texts.append(message[:2] + entry.response)
+                    answered.append((asker, entry.note))
+                    places.append(place)
+                    continue
+                entry = asker.folded.get(message[2:].lower())
                 # The rest of the message is compared as it is: see Query.key.
                 if (
                     entry is not None
                     and message.endswith(entry.rest)
                     and (entry.fresh_until > now or entry.refresh(now))
                 ):
-                    answer = (
-                        message[:2] + entry.head + message[12 : entry.question_end] + entry.tail
-                    )
-                    length = len(answer)
-                    answers[out : out + length] = answer
-                    part.iov_len = length
-                    pair = (asker, entry.note)
-                    seen = tally.get(pair)
-                    if seen is None:
-                        tally[pair] = Seen(now)
-                    else:
-                        seen.count += 1
+                    texts.append(entry.answer(message[:2], message[12 : entry.question_end]))
+                    answered.append((asker, entry.note))
+                    places.append(place)
                     continue
-            # Answers before it leave first: the slot of a miss has none.
-            self._send_run(first, place)
-            first = place + 1
-            self._miss(message, source, self._way_back(place))
-        self._send_run(first, max(count, 0))
+            missed.append(place)
+        if texts:
+            self._send_at_once(texts, places)
+            hits.update(answered)
+            if self._tap is not None:
+                for place, (_, note), text in zip(places, answered, texts, strict=True):
+                    self._tap.put(messages[place], sources[place], text, now, note.decision)
+        for place in missed:
+            self._miss(messages[place], sources[place], self._way_back(place))
+        if self._waiting:
+            self.flush()
+        return sources
 
-    def _send_run(self, first: int, end: int) -> None:
-        while first < end:
-            sent = self._send(
-                self._descriptor, self._sent + first, end - first, socket.MSG_DONTWAIT
-            )
-            if sent < 0:
-                # The first of them can't be sent (no route back, a forged source, buffer full): the others can.
-                self.unsent += 1
-                sent = 1
-            first += sent
+    def _send_at_once(self, texts: list[bytes], places: list[int]) -> None:
+        vector = self._at_once
+        count = len(texts)
+        if places[-1] != count - 1:
+            vector.name_pointers[:count] = array("Q", [self._names[p] for p in places])
+            vector.control_pointers[:count] = array("Q", [self._controls[p] for p in places])
+            self._in_order = False
+        elif not self._in_order:
+            vector.name_pointers[:] = self._names
+            vector.control_pointers[:] = self._controls
+            self._in_order = True
+        self._send(vector, texts)
+
+    def _send(self, vector: Vector, texts: Sequence[bytes]) -> None:
+        vector.put(texts)
+        # No route back, a forged source, buffer full.
+        self.unsent += sum(1 for _ in vector.send(self._descriptor, len(texts)))
 
     def _way_back(self, place: int) -> Reply:
         """Return the way back to whoever sent the query in that slot; the slot may be used again before it is taken."""
-        v4 = self._socket.family == socket.AF_INET
-        name_octets = _NAME_OCTETS[self._socket.family]
-        name = bytes(self._names[place * name_octets :][:name_octets])
-        port = int.from_bytes(name[2:4], "big")
-        to: tuple[str, int] | tuple[str, int, int, int]
-        if v4:
-            to = (socket.inet_ntop(socket.AF_INET, name[4:8]), port)
-            level, kind = socket.IPPROTO_IP, _IP_PKTINFO
-        else:
-            scope = int.from_bytes(name[24:28], sys.byteorder)
-            to = (socket.inet_ntop(socket.AF_INET6, name[8:24]), port, 0, scope)
-            level, kind = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO
-        control_octets = _CONTROL_OCTETS[self._socket.family]
-        control = bytes(self._controls[place * control_octets :][:control_octets])
-        packet_info = control[
-            socket.CMSG_LEN(0) : int.from_bytes(control[:_SIZE_OCTETS], sys.byteorder)
-        ]
+        received = self._received
+        names, controls = received.name_octets, received.control_octets
+        name = bytes(received.names[place * names : (place + 1) * names])
+        control = bytes(received.controls[place * controls : (place + 1) * controls])
 
         def reply(response: bytes | None) -> None:
             if response is not None:
-                try:
-                    self._socket.sendmsg([response], [(level, kind, packet_info)], 0, to)
-                except OSError:
-                    self.unsent += 1
+                self._waiting.append((name, control, response))
 
         return reply
+
+    def flush(self) -> None:
+        """Send the answers of misses that have come in."""
+        vector = self._later
+        while self._waiting:
+            some, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            names, controls, texts = zip(*some, strict=True)
+            octets = b"".join(names)
+            vector.names[: len(octets)] = octets
+            octets = b"".join(controls)
+            vector.controls[: len(octets)] = octets
+            self._send(vector, texts)

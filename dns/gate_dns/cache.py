@@ -1,7 +1,14 @@
-"""Answers kept for the batch loop: a view of the policy and the octets of a plain query to the octets of its answer.
+"""Answers that are kept, in two rooms.
 
-An entry gives what the readable path would give, with younger TTLs; it ends when the TTL or the decision does. All
-entries end with the policy version.
+``Answers`` holds what upstreams said, by question: it knows no policy and outlives one, and keeps what has ended for a
+while, as an old answer is better than none (RFC 8767).
+
+``Entries`` holds responses as they go to a client, for the batch loop: a view of the policy and the octets of a plain query
+to the octets of its response. An entry gives what the readable path would give, with younger TTLs; it ends when the TTL or
+the decision does. All entries end with the policy version.
+
+Both are bounded by generations: when the young one is full it becomes the old one, whoever is asked for in the old one is
+young again, and the old one before it goes, a part at a time, since freeing thousands of objects at once would hold up answers.
 """
 
 from __future__ import annotations
@@ -9,14 +16,26 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from gate_core.events import Outcome
 from gate_core.policy import Decision
-from gate_dns.wire import HEADER_OCTETS, Query, Rendered, Transport, with_ttls
+from gate_dns.answer import Answer, with_ttls
+from gate_dns.render import Rendered
+from gate_dns.wire import HEADER_OCTETS, Query, Transport
 
-CAPACITY: Final = 16_384
-"""Entries of a generation; two are held, about 25 MB when full."""
+MAX_ENTRIES: Final = 24_576
+"""Entries of a generation; two are held."""
+MAX_ANSWERS: Final = 8192
+"""Answers of upstreams of a generation; two are held."""
+STALE_S: Final = 86_400.0
+"""How long an answer is kept after its end: RFC 8767, section 5, suggests one to three days."""
 
 _SLACK: Final = 16
 """The octets of an entry are used for a sixteenth of what is left of its life before their TTLs are written anew."""
+_PREFETCH: Final = 8
+"""What is asked for in the last eighth of its life is fetched anew before it ends..."""
+_PREFETCH_FROM_S: Final = 16.0
+"""... where it lives this long: a shorter life is the choice of whoever owns the name."""
+_FREE_AT_ONCE: Final = 500
 
 View = tuple[str, Transport]
 """``Policy.view`` of the client, and what carried the query: over TCP nothing is truncated."""
@@ -25,55 +44,149 @@ View = tuple[str, Transport]
 class Note:
     """What is recorded of a query, whoever asks; compared by identity."""
 
-    __slots__ = ("decision", "kind", "qname", "version")
+    __slots__ = ("decision", "kind", "outcome", "qname", "upstream", "version")
 
-    def __init__(self, qname: str, kind: str, decision: Decision, version: int) -> None:
+    def __init__(
+        self, qname: str, kind: str, decision: Decision, version: int, upstream: str = ""
+    ) -> None:
         self.qname = qname
         self.kind = kind
         self.decision = decision
         self.version = version
+        self.upstream = upstream
+        """Who answered; "" where we did ourselves."""
+        self.outcome: Outcome | None = None
+        """The same as the journal puts it out; made at the first time."""
 
 
-class Entry:
-    """A kept answer: all of it but the ID and the question, which are the client's own."""
+class Kept:
+    """What an upstream said, and when."""
 
     __slots__ = (
-        "_expires",
-        "_offsets",
-        "_original",
-        "_stored",
-        "fresh_until",
-        "head",
-        "note",
-        "question_end",
-        "rest",
-        "tail",
+        "_answers",
+        "answer",
+        "ends",
+        "query",
+        "stale_until",
+        "stored",
+        "upstream",
+        "wanted",
     )
 
     def __init__(
-        self, query: Query, rendered: Rendered, note: Note, now: float, lasts_s: float
+        self, answers: Answers, query: Query, answer: Answer, upstream: str, now: float
     ) -> None:
-        """Keep an answer.
+        self._answers = answers
+        self.query = query
+        """Who asked first; for asking again."""
+        self.answer = answer
+        self.upstream = upstream
+        self.stored = now
+        """Monotonic time in seconds."""
+        self.ends = now + answer.ttl_s
+        self.stale_until = self.ends + STALE_S
+        self.wanted = False
+        """Whether it is to be fetched anew."""
+
+    def asked_for(self, now: float) -> None:
+        """Take note that it is asked for: near its end it is fetched anew."""
+        life = self.ends - self.stored
+        if not self.wanted and life >= _PREFETCH_FROM_S and self.ends - now < life / _PREFETCH:
+            self.wanted = True
+            self._answers.wanted.append(self)
+
+
+class Answers:
+    """What upstreams said, by the question as they see it."""
+
+    def __init__(self, capacity: int = MAX_ANSWERS) -> None:
+        self._capacity = capacity
+        self._young: dict[bytes, Kept] = {}
+        self._old: dict[bytes, Kept] = {}
+        self._ended: list[dict[bytes, Kept]] = []
+        self.wanted: list[Kept] = []
+        """To be fetched anew; whoever does removes them."""
+
+    def find(self, question: bytes) -> Kept | None:
+        """Return what is kept for ``question``, whether or not it has ended."""
+        kept = self._young.get(question)
+        if kept is None and (kept := self._old.get(question)) is not None:
+            self._put(question, kept)
+        return kept
+
+    def store(
+        self, question: bytes, query: Query, answer: Answer, upstream: str, now: float
+    ) -> Kept:
+        """Keep what ``upstream`` said at the monotonic time ``now``, if it may be kept; return it as kept."""
+        kept = Kept(self, query, answer, upstream, now)
+        if answer.ttl_s:
+            self._put(question, kept)
+        return kept
+
+    def _put(self, question: bytes, kept: Kept) -> None:
+        if len(self._young) >= self._capacity:
+            self._ended.append(self._old)
+            self._old, self._young = self._young, {}
+        self._young[question] = kept
+
+    def free(self) -> None:
+        """Free a part of what has ended."""
+        _free_some(self._ended)
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+
+class Entry:
+    """A response as it is kept: all of it but the ID, and the question's letters, which are the client's own."""
+
+    __slots__ = (
+        "_expires",
+        "_kept",
+        "_offsets",
+        "_stored",
+        "fresh_until",
+        "note",
+        "question_end",
+        "response",
+        "rest",
+    )
+
+    def __init__(
+        self,
+        query: Query,
+        rendered: Rendered,
+        note: Note,
+        now: float,
+        lasts_s: float,
+        kept: Kept | None = None,
+    ) -> None:
+        """Keep a response.
 
         Args:
             query: What was asked.
-            rendered: The answer to it.
+            rendered: The response to it, with the TTLs of the time ``now``.
             note: What is recorded of each query that it answers.
             now: Monotonic time in seconds.
             lasts_s: How long it may be given: no longer than the least of its TTLs that run down.
+            kept: The answer of an upstream that it was made from.
         """
         message = rendered.message
         self.question_end = HEADER_OCTETS + len(query.question)
-        self.head = message[2:HEADER_OCTETS]
+        # In lower case, as most clients ask. The header before it and the type and class behind it stay as they are.
+        self.response = (
+            message[2:HEADER_OCTETS]
+            + query.question[:-4].lower()
+            + message[self.question_end - 4 :]
+        )
         self.rest = query.rest
         self.note = note
-        self._original = message[self.question_end :]
         self._offsets = rendered.ttl_offsets
         self._stored = now
         self._expires = now + lasts_s
-        self.tail = self._original
-        self.fresh_until = self._expires
-        self.refresh(now)
+        self._kept = kept
+        # TTLs that run down are written at the first use: many names are asked for once.
+        self.fresh_until = now if rendered.ttl_offsets else self._expires
 
     def refresh(self, now: float) -> bool:
         """Write the TTLs for the time from ``now`` to ``fresh_until``; False where the entry has ended.
@@ -83,62 +196,101 @@ class Entry:
         left = self._expires - now
         if left <= 0:
             return False
+        if self._kept is not None:
+            self._kept.asked_for(now)
         if self._offsets:
             self.fresh_until = min(self._expires, now + max(1.0, left / _SLACK))
             age = math.ceil(self.fresh_until - self._stored)
-            self.tail = with_ttls(self._original, self._offsets, lambda ttl: max(0, ttl - age))
+            self._stored += age
+            begin = self.question_end - 2
+            tail = with_ttls(self.response[begin:], self._offsets, lambda ttl: max(0, ttl - age))
+            self.response = self.response[:begin] + tail
         return True
 
-    def answer(self, query: Query) -> bytes:
-        """Return the answer for ``query``, which has the key and the rest of this entry."""
-        return query.id.to_bytes(2, "big") + self.head + query.question + self.tail
+    def answer(self, message_id: bytes, question: bytes) -> bytes:
+        """Return the response for a query that has the key and the rest of this entry."""
+        response = self.response
+        return message_id + response[:10] + question + response[self.question_end - 2 :]
 
 
-class AnswerCache:
-    """The entries of all views, bounded: when a generation is full the one before it goes, and who is used stays."""
+class Room:
+    """The entries of one view."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    __slots__ = ("exact", "folded", "old")
+
+    def __init__(self) -> None:
+        self.exact: dict[bytes, Entry] = {}
+        """By the octets of a plain query behind its ID, the name in lower case; always the same dictionary."""
+        self.folded: dict[bytes, Entry] = {}
+        """By ``Query.key``; the rest has to be compared. Always the same dictionary."""
+        self.old: dict[bytes, Entry] = {}
+        """Those of the generation before, as ``folded``."""
+
+
+class Entries:
+    """The entries of all views."""
+
+    def __init__(self, capacity: int = MAX_ENTRIES) -> None:
         self._capacity = capacity
-        self._young: dict[View, dict[bytes, Entry]] = {}
-        self._old: dict[View, dict[bytes, Entry]] = {}
+        self._rooms: dict[View, Room] = {}
+        self._ended: list[dict[bytes, Entry]] = []
         self._count = 0
 
-    def answers(self, view: View) -> dict[bytes, Entry]:
-        """Return the young entries of ``view`` by ``Query.key``: always the same dictionary until ``clear``."""
-        return self._young.setdefault(view, {})
+    def room(self, view: View) -> Room:
+        """Return the room of ``view``: always the same until ``clear``."""
+        return self._rooms.setdefault(view, Room())
 
-    def find(self, view: View, query: Query, now: float) -> Entry | None:
+    def find(self, room: Room, query: Query, now: float) -> Entry | None:
         """Return the entry that answers ``query`` at ``now``, for reading at once."""
         key = query.key
-        entry = self.answers(view).get(key)
+        entry = room.folded.get(key)
         young = entry is not None
         if entry is None:
-            entry = self._old.get(view, {}).get(key)
+            entry = room.old.get(key)
         if entry is None or entry.rest != query.rest:
             return None
         if entry.fresh_until <= now and not entry.refresh(now):
             return None
         if not young:
-            self.store(view, query, entry)
+            self.store(room, query, entry)
         return entry
 
-    def store(self, view: View, query: Query, entry: Entry) -> None:
+    def store(self, room: Room, query: Query, entry: Entry) -> None:
         """Keep ``entry`` for ``query``."""
         if self._count >= self._capacity:
-            self._old = {v: answers.copy() for v, answers in self._young.items()}
-            for answers in self._young.values():
-                answers.clear()
-            self._count = 0
-        answers = self.answers(view)
-        key = query.key
-        self._count += key not in answers
-        answers[key] = entry
+            self._age()
+        self._count += 1
+        key, rest = query.key, entry.rest
+        room.folded[key] = entry
+        room.exact[key if key.endswith(rest) else key[: -len(rest)] + rest] = entry
 
-    def clear(self) -> None:
-        """Forget all entries; dictionaries handed out before are to be forgotten too."""
-        self._young = {}
-        self._old = {}
+    def _age(self) -> None:
+        for room in self._rooms.values():
+            self._ended.append(room.old)
+            # The batch loop knows the young ones only, so that one key is enough for the old ones.
+            room.old = room.folded.copy()
+            room.folded.clear()
+            room.exact.clear()
         self._count = 0
 
+    def clear(self) -> None:
+        """Forget all entries; rooms handed out before are to be forgotten too."""
+        for room in self._rooms.values():
+            self._ended += (room.exact, room.folded, room.old)
+        self._rooms = {}
+        self._count = 0
+
+    def free(self) -> None:
+        """Free a part of what has ended."""
+        _free_some(self._ended)
+
     def __len__(self) -> int:
-        return sum(len(a) for views in (self._young, self._old) for a in views.values())
+        return sum(len(room.folded) + len(room.old) for room in self._rooms.values())
+
+
+def _free_some(ended: list[dict[bytes, Entry]] | list[dict[bytes, Kept]]) -> None:
+    while ended and not ended[-1]:
+        ended.pop()
+    if ended:
+        for _ in range(min(_FREE_AT_ONCE, len(ended[-1]))):
+            ended[-1].popitem()

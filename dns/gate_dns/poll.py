@@ -42,8 +42,10 @@ class Poll:
     def wait(self, timeout_s: float) -> None:
         """Wait until something is ready, and call for all that is."""
         events = self._epoll.poll(timeout_s)
-        if len(events) > 1:
-            events.sort(key=lambda event: event[0] != self._urgent)
+        for place, (descriptor, _) in enumerate(events):
+            if descriptor == self._urgent:
+                events.insert(0, events.pop(place))
+                break
         for descriptor, mask in events:
             # A call before this one may have closed it.
             if ready := self._ready.get(descriptor):

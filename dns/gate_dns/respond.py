@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, assert_never
 
 from gate_core.clients import Address, Client
 from gate_core.policy import Decision, Policy, Reason, decide
+from gate_dns.answer import Answer
+from gate_dns.codes import Ede, Qclass, Qtype, Rcode
+from gate_dns.render import Response
 from gate_dns.settings import BlockAnswer, DnsSettings
-from gate_dns.wire import Ede, Qclass, Qtype, Query, Rcode, Response
+from gate_dns.wire import Query
+
+ANY_TTL_S: Final = 3600
+"""Of the answer to a query for all types, which says nothing that may change."""
+_BEHIND_CANARIES: Final = frozenset(
+    (Reason.EXCEPTION, Reason.LESSON, Reason.MATRIX, Reason.DEFAULT)
+)
+_META: Final = frozenset((0, Qtype.OPT, *range(128, 256))) - {Qtype.ANY}
+"""Types that no record has (RFC 6895, section 3.1): zone transfers, keys of transactions, and the unassigned ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(Enum):
     """The query goes to an upstream."""
 
-    query: Query
+    FORWARD = "forward"
 
 
 def respond(
@@ -28,12 +37,17 @@ def respond(
     # What we do not speak comes first: it says nothing about the name.
     if query.edns and query.edns.version:
         return Response(Rcode.BADVERS)
-    if query.qclass != Qclass.IN or query.qtype in (Qtype.AXFR, Qtype.IXFR):
+    if query.qclass != Qclass.IN or query.qtype in _META:
         return Response(Rcode.REFUSED)
-    # Whatever place decided: also where a pause would stop a canary by an address, or its essential list let it through.
-    if not decision.blocked and not policy.canaries.match(query.qname):
-        return Forward(query)
-    return block(query, decision, policy, settings)
+    # Also where a pause's essential list lets a canary through. What decides behind the canaries is about none of them.
+    if decision.blocked or (
+        decision.reason not in _BEHIND_CANARIES and policy.canaries.match(query.qname)
+    ):
+        return block(query, decision, policy, settings)
+    if query.qtype == Qtype.ANY:
+        # RFC 8482, section 4.2: whoever forges a source gets no long answers sent there.
+        return Response(Rcode.NOERROR, ttl_s=ANY_TTL_S, minimal_any=True)
+    return Forward.FORWARD
 
 
 def block(query: Query, decision: Decision, policy: Policy, settings: DnsSettings) -> Response:
@@ -41,23 +55,32 @@ def block(query: Query, decision: Decision, policy: Policy, settings: DnsSetting
     # A canary must not exist; the decision may also be about a name that the one asked for is an alias of.
     if policy.canaries.match(query.qname) or decision.reason is Reason.CANARY:
         return _negative(Rcode.NXDOMAIN, decision, policy, settings)
-    if query.qtype not in (Qtype.A, Qtype.AAAA):
-        return _negative(Rcode.NOERROR, decision, policy, settings)
-    match settings.block_answer:
+    address: Address | None = None
+    v4 = query.qtype == Qtype.A
+    kind = _answer(decision, settings)
+    match kind:
         case BlockAnswer.NXDOMAIN:
+            # For each type: a name that is not there has none of them (RFC 8020).
             return _negative(Rcode.NXDOMAIN, decision, policy, settings)
         case BlockAnswer.NODATA:
-            return _negative(Rcode.NOERROR, decision, policy, settings)
+            pass
         case BlockAnswer.BLOCK_PAGE:
-            v4 = query.qtype == Qtype.A
             address = settings.block_page_ipv4 if v4 else settings.block_page_ipv6
         case BlockAnswer.NULL_ADDRESS:
-            address = IPv4Address(0) if query.qtype == Qtype.A else IPv6Address(0)
+            address = IPv4Address(0) if v4 else IPv6Address(0)
         case _:
-            assert_never(settings.block_answer)
-    if address is None:
+            assert_never(kind)
+    # The other types have none: an HTTPS or SVCB record would lead past the address.
+    if address is None or query.qtype not in (Qtype.A, Qtype.AAAA):
         return _negative(Rcode.NOERROR, decision, policy, settings)
     return _forged(address, decision, settings)
+
+
+def _answer(decision: Decision, settings: DnsSettings) -> BlockAnswer:
+    for mask, kind in settings.block_answers:
+        if decision.categories & mask:
+            return kind
+    return settings.block_answer
 
 
 def _negative(rcode: Rcode, decision: Decision, policy: Policy, settings: DnsSettings) -> Response:
@@ -80,9 +103,21 @@ def _forged(address: Address, decision: Decision, settings: DnsSettings) -> Resp
     )
 
 
+_ASKED_FOR: Final = frozenset((Reason.PAUSED, Reason.LESSON))
+
+
 def _ede(decision: Decision) -> Ede:
-    # RFC 8914, section 4.17: Censored is "imposed by an external requirement": the law, not the school.
-    return Ede.CENSORED if decision.reason is Reason.ILLEGAL else Ede.BLOCKED
+    """Return the INFO-CODE that fits ``decision``.
+
+    Censored is an "external requirement imposed by an entity other than the operator" (RFC 8914, section 4.17): the law.
+    Filtered is "as requested by the client" (section 4.18): whoever teaches has asked for quiet, or for these sites only,
+    on the devices of the class, for a while. All else is the "internal security policy imposed by the operator"
+    (section 4.16): what the school has put on paper, and what it did to one device. Prohibited (section 4.19) goes
+    with REFUSED, which sends clients to another resolver.
+    """
+    if decision.reason is Reason.ILLEGAL:
+        return Ede.CENSORED
+    return Ede.FILTERED if decision.blocked and decision.reason in _ASKED_FOR else Ede.BLOCKED
 
 
 def _text(decision: Decision) -> str:
@@ -93,7 +128,7 @@ def _text(decision: Decision) -> str:
 
 
 _ABOUT_THE_TARGET: Final = frozenset((Reason.CANARY, Reason.EXCEPTION, Reason.MATRIX))
-"""Reasons for which the target of a CNAME record stops an answer, as they speak of that very name. A pause, a lesson's
+"""Reasons for which the target of a CNAME, HTTPS or SVCB record stops an answer, as they speak of that very name. A pause, a lesson's
 list or a group's default speak of the names they leave out; where they allow ``www.example.org``, they mean it with
 the content network it is an alias of, which stands on no school's list."""
 
@@ -103,18 +138,20 @@ of, short of the illegal tier."""
 
 
 def recheck(
-    decision: Decision, targets: Iterable[str], policy: Policy, client: Client, at: datetime | None
+    decision: Decision, answer: Answer, policy: Policy, client: Client, at: datetime | None
 ) -> Decision | None:
     """Return the decision that stops an upstream's answer; None where it may be kept.
 
     Args:
         decision: Allows the name asked for.
-        targets: Canonical names that the answer says it is an alias of.
+        answer: What the upstream said; looked at are the names it leads to.
         policy: The policy that made ``decision``.
         client: Who asks.
         at: The time of ``decision``.
     """
-    decisions = [decide(policy, client, target, at) for target in targets]
+    if not answer.targets:
+        return None
+    decisions = [decide(policy, client, target, at) for target in answer.targets]
     blocked = [d for d in decisions if d.blocked]
     illegal = next((d for d in blocked if d.reason is Reason.ILLEGAL), None)
     if illegal or decision.reason not in _NOT_ASKED_FOR:

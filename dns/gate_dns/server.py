@@ -6,9 +6,11 @@ The loop waits for nothing but the poll set: forwarding, TCP and recording go on
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import socket
 import time
+from collections import Counter
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Final
@@ -16,9 +18,11 @@ from typing import Final
 from gate_core.clients import Address
 from gate_dns.batch import DatagramBatch, open_socket
 from gate_dns.journal import Journal
+from gate_dns.loader import PolicyLoader
 from gate_dns.poll import Poll
 from gate_dns.settings import BlockAnswer, DnsPorts, DnsSettings
 from gate_dns.sinkhole import Sinkhole
+from gate_dns.tap import Tap
 from gate_dns.tcp import StreamServer, listen
 from gate_dns.upstream import Forwarder
 
@@ -31,6 +35,7 @@ BUSY_WAIT_S: Final = 0.05
 """Longest wait while questions are in flight, whose deadlines are kept that exactly."""
 TICK_S: Final = 0.25
 HEARTBEAT_S: Final = 1.0
+_NEVER: Final = 1 << 30
 REPORT_S: Final = 60.0
 """How often counted faults are logged."""
 
@@ -49,7 +54,12 @@ def serve(settings: DnsSettings, ports: DnsPorts, worker: int = 0) -> None:
         OSError: An address can't be listened on.
     """
     with ExitStack() as stack:
-        _Worker(settings, ports, worker, stack).run()
+        made = _Worker(settings, ports, worker, stack)
+        # Looking for circles among all that is kept would hold up answers for tens of milliseconds, and there are none
+        # among what lives long; those of a moment are found among the young.
+        gc.freeze()
+        gc.set_threshold(10_000, 10, _NEVER)
+        made.run()
 
 
 class _Worker:
@@ -59,24 +69,27 @@ class _Worker:
         self, settings: DnsSettings, ports: DnsPorts, worker: int, stack: ExitStack
     ) -> None:
         self._policies = ports.policies
+        self._pins = ports.pins
         self._poll = stack.enter_context(closing(Poll()))
         self._journal = Journal(ports.events, worker, time.monotonic())
         stack.callback(lambda: self._journal.put_all(time.monotonic()))
         self._forwarder = stack.enter_context(
-            closing(
-                Forwarder(settings.upstreams, settings.upstream_port, self._poll, time.monotonic)
-            )
+            closing(Forwarder.of(settings, self._poll, time.monotonic))
         )
-        self._sinkhole = Sinkhole(settings, ports, self._forwarder, self._journal)
+        self._tap = Tap(settings.dnstap, f"schoolgate-dns-{worker}") if settings.dnstap else None
+        if self._tap:
+            stack.callback(self._tap.close)
+        self._sinkhole = Sinkhole(settings, ports, self._forwarder, self._journal, self._tap)
         self._batches: list[DatagramBatch] = []
         self._servers: list[StreamServer] = []
         for address in settings.listen:
             self._listen(address, settings.port, stack)
-        self._poll.watch(ports.policies.fileno(), self._take_policy, urgent=True)
+        stack.enter_context(closing(PolicyLoader(ports.policies, self._poll, self._take_policy)))
         self._expiry = _Every(BUSY_WAIT_S)
         self._tick = _Every(TICK_S)
         self._heartbeat = _Every(HEARTBEAT_S)
         self._report = _Every(REPORT_S)
+        self._logged: Counter[str] = Counter()
 
     def _listen(self, address: Address, port: int, stack: ExitStack) -> None:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -87,7 +100,7 @@ class _Worker:
                 raise
             _log.warning("action=listen address=%s fault=%s; going on without", address, e)
             return
-        batch = DatagramBatch(bound, self._sinkhole.take_udp)
+        batch = DatagramBatch(bound, self._sinkhole.take_udp, self._tap)
         self._poll.watch(bound.fileno(), partial(self._answer_batch, batch))
         self._batches.append(batch)
         listening = stack.enter_context(listen(str(address), port, family))
@@ -104,33 +117,55 @@ class _Worker:
                 for server in self._servers:
                     server.expire()
                 # Said again and again: it is also how the steward sees that this worker lives.
-                self._journal.in_force(self._sinkhole.policy.version)
+                self._journal.in_force(self._sinkhole.policy.version, self._counts())
+                self._pins.renew()
             if self._report.due(now):
                 self._log_faults()
             if self._expiry.due(now):
                 self._forwarder.expire()
-            self._journal.put_due(now)
-            self._poll.wait(BUSY_WAIT_S if self._forwarder.in_flight else IDLE_WAIT_S)
+                self._sinkhole.expire(now)
+            wait_s = BUSY_WAIT_S if self._forwarder.in_flight else IDLE_WAIT_S
+            if self._journal.put_due(now):
+                wait_s = 0.0
+            self._sinkhole.free()
+            self._forwarder.flush()
+            for batch in self._batches:
+                batch.flush()
+            if self._tap:
+                self._tap.flush(now)
+            self._poll.wait(wait_s)
 
     def _answer_batch(self, batch: DatagramBatch, _events: int) -> None:
-        batch.answer(self._sinkhole.askers.by_address, self._journal.tally, time.monotonic())
+        askers = self._sinkhole.askers
+        sources = batch.answer(askers.by_address, self._journal.hits, time.monotonic())
+        askers.spend(sources)
 
-    def _take_policy(self, _events: int) -> None:
-        if self._policies.refresh():
-            self._sinkhole.begin(self._policies.current())
-            self._journal.in_force(self._sinkhole.policy.version)
+    def _take_policy(self) -> None:
+        self._sinkhole.begin(self._policies.current())
+        self._journal.in_force(self._sinkhole.policy.version)
+
+    def _faults(self) -> Counter[str]:
+        """Return what strangers' octets and dead upstreams have caused since the start, by kind."""
+        unsent = Counter(unsent=sum(batch.unsent for batch in self._batches))
+        return self._sinkhole.faults + self._forwarder.faults + unsent
+
+    def _counts(self) -> dict[str, dict[str, int]]:
+        """Return what this worker has counted since its start, besides the journal."""
+        upstreams = self._forwarder.health()
+        return {
+            "faults": dict(self._faults()),
+            "cache": self._sinkhole.sizes(),
+            "upstream_answers": {u.name: u.answers for u in upstreams},
+            "upstream_failures": {u.name: u.failures for u in upstreams},
+            "upstream_us": {u.name: int(u.took_s * 1e6) for u in upstreams},
+            "tap": {"dropped": self._tap.dropped if self._tap else 0},
+        }
 
     def _log_faults(self) -> None:
-        """Log what strangers' octets and dead upstreams have caused, once for each kind."""
-        counts = self._sinkhole.faults + self._forwarder.faults
-        counts["unsent"] += sum(batch.unsent for batch in self._batches)
-        for batch in self._batches:
-            batch.unsent = 0
-        self._sinkhole.faults.clear()
-        self._forwarder.faults.clear()
-        for kind, count in counts.items():
-            if count:
-                _log.warning("fault=%s count=%d interval_s=%.0f", kind, count, REPORT_S)
+        faults = self._faults()
+        for kind, count in (faults - self._logged).items():
+            _log.warning("fault=%s count=%d interval_s=%.0f", kind, count, REPORT_S)
+        self._logged = faults
 
 
 class _Every:

@@ -1,4 +1,4 @@
-"""The path of a query, from its octets to the octets of its answer; ``Sinkhole.handle`` reads top to bottom."""
+"""The path of a query, from its octets to the octets of its response; ``Sinkhole.handle`` reads top to bottom."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
-from typing import Final, assert_never
+from functools import partial
+from typing import Final
 
-from gate_core.policy import Decision, Policy, decide
-from gate_dns.askers import Asker, Askers
-from gate_dns.cache import AnswerCache, Entry, Note
+from gate_core.policy import Decision, Policy, decide, decide_tunnel
+from gate_core.safesearch import TARGETS, SafeName
+from gate_dns.alterations import private, rewritten, stale, without_addresses, without_ech
+from gate_dns.answer import FAILURE_TTL_S, MAX_TTL_S, Answer
+from gate_dns.askers import Asker, Askers, Limits
+from gate_dns.cache import Answers, Entries, Entry, Kept, Note, Room
+from gate_dns.codes import Ede, Qtype, Rcode
+from gate_dns.cookies import ServerCookies
+from gate_dns.flight import Failure, Outcome
 from gate_dns.journal import Journal
+from gate_dns.render import Response, refuse, render
 from gate_dns.respond import Forward, block, recheck, respond
 from gate_dns.settings import DnsPorts, DnsSettings
-from gate_dns.upstream import Failure, Forwarder, Outcome
-from gate_dns.wire import (
-    FAILURE_TTL_S,
-    MAX_TTL_S,
-    Answer,
-    MalformedMessageError,
-    Query,
-    Rcode,
-    Response,
-    Transport,
-    parse_query,
-    refuse,
-    render,
-)
+from gate_dns.tap import Tap
+from gate_dns.tunnels import Tunnels
+from gate_dns.upstream import Forwarder
+from gate_dns.wire import Edns, MalformedMessageError, Query, Transport, parse_query
 
 _log = logging.getLogger(__name__)
 
@@ -38,145 +37,394 @@ Reply = Callable[[bytes | None], None]
 Take = Callable[[bytes, bytes, Reply], None]
 """Called with a message, the address it came from (4 or 16 octets), and the way back."""
 
+LATER: Final = b""
+"""Stands for a response that comes later."""
+
 CLOCK_STEP_S: Final = 2.0
 """How far the wall clock may move against the monotonic one before kept decisions are doubted."""
+CLOCK_READ_S: Final = 0.01
+"""How long a reading of the wall clock serves: reading it in the school's zone costs as much as a decision."""
+MAX_FLIGHTS_OF_DEVICE: Final = 100
+"""Questions of one device that may wait for an upstream at a time: a quarter of all."""
+STALE_AFTER_S: Final = 1.8
+"""How long a client waits where there is an old answer: RFC 8767, section 5."""
+MAX_PREFETCHES: Final = 20
+"""Answers that are fetched anew at a time."""
+TELL_S: Final = 60.0
+"""How often a fault of ours is logged whole."""
+
+_FAILED: Final = (Rcode.SERVFAIL, Rcode.REFUSED)
+"""Of an upstream: an old answer is better (RFC 8767, section 5)."""
+
+_LEADS_THERE: Final = frozenset((Qtype.A, Qtype.AAAA, Qtype.CNAME, Qtype.HTTPS, Qtype.SVCB))
+"""Types by which a browser finds a search engine; mail to it, for one, has no safe version."""
+
+
+class _Asked:
+    """A query on its way, and what is known of it."""
+
+    __slots__ = (
+        "asked_at",
+        "asker",
+        "decision",
+        "kept",
+        "key",
+        "policy",
+        "query",
+        "question",
+        "reply",
+        "room",
+        "safe",
+        "sinkhole",
+        "source",
+    )
+
+    reply: Reply | None
+    """None once it has been answered."""
+    policy: Policy
+    """Made ``decision``."""
+    decision: Decision
+    question: Query
+    """What an upstream is asked: ``query``, or the same about the ``safe`` name."""
+    key: bytes
+    """By which the answer to ``question`` is kept."""
+    safe: SafeName | None
+    kept: Kept | None
+    """An answer that has ended."""
+
+    def __init__(  # a row of values, made for each query that the batch loop does not answer
+        self,
+        sinkhole: Sinkhole,
+        query: Query,
+        asker: Asker,
+        room: Room,
+        source: bytes,
+        asked_at: float,
+    ) -> None:
+        self.sinkhole = sinkhole
+        self.query = query
+        self.asker = asker
+        self.room = room
+        """Where its response may be kept."""
+        self.source = source
+        """4 or 16 octets."""
+        self.asked_at = asked_at
+        """Monotonic time in seconds."""
+
+    def answered(self, outcome: Outcome, upstream: str) -> None:
+        """Take what came of ``question`` (``flight.Answered``)."""
+        self.asker.bucket.flights -= 1
+        self.sinkhole.answered(self, outcome, upstream)
 
 
 class Sinkhole:
     """What one worker knows, and how it answers."""
 
     def __init__(
-        self, settings: DnsSettings, ports: DnsPorts, forwarder: Forwarder, journal: Journal
+        self,
+        settings: DnsSettings,
+        ports: DnsPorts,
+        forwarder: Forwarder,
+        journal: Journal,
+        tap: Tap | None = None,
     ) -> None:
-        """Begin with the policy that is in force."""
+        """Begin with the policy that is in force; ``tap`` gets a copy of each query and its response."""
         self.policy = ports.policies.current()
         self._settings = settings
         self._ports = ports
         self._forwarder = forwarder
         self._journal = journal
-        self._cache = AnswerCache()
-        self.askers = Askers(self.policy, ports.neighbours, self._cache)
+        self._tap = tap
+        self._entries = Entries()
+        self._answers = Answers()
+        self._cookies = ServerCookies()
+        self._tunnels = Tunnels(frozenset(zone.name for zone in settings.zones))
+        limits = Limits(settings.rate_limit, settings.rate_burst, settings.unlimited)
+        self.askers = Askers(self.policy, ports.neighbours, self._entries, limits)
         self.faults: Counter[str] = Counter()
-        """What went wrong, by kind; whoever reads it clears it."""
+        """What went wrong since the start, by kind."""
+        self._impatient: list[_Asked] = []
+        """Those for whom there is an old answer."""
+        self._prefetches = 0
+        self._tell_at = -math.inf
+        self._read_at = -math.inf
+        self._at: datetime | None = None
+        self._at_s = 0.0
+        self._until: datetime | None = None
+        self._until_s = 0.0
         self._offset_s = self._clock_offset_s(time.monotonic())
 
     def take_udp(self, message: bytes, source: bytes, reply: Reply) -> None:
-        """Answer a ``message`` that came over UDP (``Take``)."""
-        self._reply(message, reply, lambda: self.handle(message, source, Transport.UDP, reply))
+        """Answer a ``message`` that came over UDP (``Take``); its token is spent by whoever reads the socket."""
+        self._take(message, source, Transport.UDP, reply)
 
     def take_tcp(self, message: bytes, source: bytes, reply: Reply) -> None:
         """Answer a ``message`` that came over TCP (``Take``)."""
-        self._reply(message, reply, lambda: self.handle(message, source, Transport.TCP, reply))
+        self._take(message, source, Transport.TCP, reply)
+        self.askers.spend((source,))
 
-    def handle(
-        self, message: bytes, source: bytes, transport: Transport, reply: Reply
-    ) -> bytes | Forward | None:
-        """Return the response to ``message``; None for silence, or a ``Forward`` whose response ``reply`` gets later."""
+    def _take(self, message: bytes, source: bytes, transport: Transport, reply: Reply) -> None:
+        now = time.monotonic()
         try:
-            query = parse_query(message, transport)
+            asker = self.askers.find(source, now)
+            if asker.bucket.tokens <= 0:
+                asker.bucket.refused += 1
+                response = None
+            else:
+                query = parse_query(message, transport)
+                asked = _Asked(self, query, asker, asker.room(transport), source, now)
+                if self._tap is not None:
+                    reply = _tapped(self._tap, asked, message, reply)
+                response = self.handle(asked, reply, now)
         except MalformedMessageError as e:
             self.faults["malformed-query"] += 1
-            return refuse(message, e)
-        asker = self.askers.find(source, time.monotonic())
-        # Below identity, as each view of the policy has answers of its own; before the decision, as they hold it.
-        if kept := self._kept(query, asker):
-            return kept
-        at = self._ports.clock.now()
-        decision = decide(self.policy, asker.client, query.qname, at)
-        response = respond(query, decision, self.policy, self._settings)
-        if isinstance(response, Forward):
-            self._forwarder.ask(
-                response.query,
-                lambda outcome: self._reply(
-                    message, reply, lambda: self.conclude(query, source, outcome)
-                ),
-            )
-            return response
-        return self._keep(query, asker, response, decision, at)
+            response = refuse(message, e, self._cookie(e.edns, source, now))
+        except Exception:  # noqa: BLE001  # a fault of ours in one query must not stop the names of a whole school
+            response = self._fault(message)
+        if response is not LATER:
+            reply(response)
 
-    def conclude(self, query: Query, source: bytes, outcome: Outcome) -> bytes:
-        """Return the response to a forwarded ``query``.
+    def _fault(self, message: bytes) -> bytes | None:
+        self.faults["fault"] += 1
+        if time.monotonic() >= self._tell_at:
+            self._tell_at = time.monotonic() + TELL_S
+            _log.exception("action=answer message=%s", message[:512].hex())
+        return refuse(message, MalformedMessageError(message, "fault", Rcode.SERVFAIL))
 
-        It is decided anew: by the policy in force when the answer leaves, not when the query came.
-        """
-        asker = self.askers.find(source, time.monotonic())
-        if kept := self._kept(query, asker):
-            return kept
-        at = self._ports.clock.now()
-        decision = decide(self.policy, asker.client, query.qname, at)
-        response: Response | Forward | Answer = respond(
-            query, decision, self.policy, self._settings
-        )
-        if isinstance(response, Forward):
-            match outcome:
-                case Failure():
-                    response = Response(Rcode.SERVFAIL, edes=(outcome.ede,))
-                case Answer():
-                    response = outcome
-                    stop = recheck(decision, outcome.targets, self.policy, asker.client, at)
-                    if stop:
-                        decision = stop
-                        response = block(query, stop, self.policy, self._settings)
-                case _:
-                    assert_never(outcome)
-        return self._keep(query, asker, response, decision, at)
-
-    def _kept(self, query: Query, asker: Asker) -> bytes | None:
-        now = time.monotonic()
-        entry = self._cache.find((asker.view, query.transport), query, now)
-        if not entry:
+    def handle(self, asked: _Asked, reply: Reply, now: float) -> bytes | None:
+        """Return the response to a query; None for silence, or ``LATER`` where ``reply`` gets it later."""
+        query = asked.query
+        # Below identity, as each view of the policy has responses of its own; before the decision, as they hold it.
+        entry = self._entries.find(asked.room, query, now)
+        if entry is not None:
+            asked.decision = entry.note.decision
+            self._journal.count(asked.asker, entry.note, now)
+            return entry.answer(query.id.to_bytes(2, "big"), query.question)
+        own = self._decide(asked, now) or self._locally(asked, now)
+        if own is not None:
+            return own
+        kept = self._answers.find(asked.key)
+        if kept is not None and kept.ends > now:
+            return self._conclude(asked, kept, now, lasting=True)
+        bucket = asked.asker.bucket
+        if bucket.flights >= MAX_FLIGHTS_OF_DEVICE and bucket.tokens < math.inf:
+            bucket.refused += 1
             return None
-        self._journal.count(asker, entry.note, now)
-        return entry.answer(query)
+        bucket.flights += 1
+        asked.reply = reply
+        asked.kept = kept
+        if kept is not None and kept.stale_until > now:
+            self._impatient.append(asked)
+        self._forwarder.ask(asked.question, asked.answered)
+        return LATER
 
-    def _keep(
-        self,
-        query: Query,
-        asker: Asker,
-        response: Response | Answer,
-        decision: Decision,
-        at: datetime | None,
-    ) -> bytes:
-        """Return ``response`` as octets, recorded, and kept for as long as it holds."""
+    def _decide(self, asked: _Asked, now: float) -> bytes | None:
+        """Decide by the policy in force; return the response if it is our own, None where an upstream is to be asked."""
+        query, client = asked.query, asked.asker.client
+        policy = asked.policy = self.policy
+        decision = asked.decision = decide(policy, client, query.qname, self._now(now))
+        response = respond(query, decision, policy, self._settings)
+        if not isinstance(response, Forward):
+            return self._own(asked, response, now)
+        leads = query.qtype in _LEADS_THERE
+        safe = asked.safe = policy.safe_name(client, query.qname) if leads else None
+        asked.question = query.about(safe.target) if safe else query
+        asked.key = asked.question.upstream_key
+        return None
+
+    def _locally(self, asked: _Asked, now: float) -> bytes | None:
+        """Return the response to an allowed query that no upstream is to hear of, as of a tunnel; None for all others."""
+        query, client = asked.query, asked.asker.client
+        if (local := self._settings.locally(query)) is not None:
+            return self._own(asked, local, now)
+        parent = self._tunnels.suspicious(query.qname, query.qtype, asked.source, now)
+        if parent is None:
+            return None
+        decision = decide_tunnel(self.policy, client, query.qname, parent, self._now(now))
+        if not decision.blocked:
+            return None
+        asked.decision = decision
+        response = block(query, decision, self.policy, self._settings)
+        # It is about this client alone, and so not for the entries of its view.
+        return self._own(asked, response, now, keep=False)
+
+    def answered(self, asked: _Asked, outcome: Outcome, upstream: str) -> None:
+        """Take what came of a question."""
         now = time.monotonic()
-        note = Note(query.qname, query.kind, decision, self.policy.version)
-        self._journal.count(asker, note, now)
-        lasts_s = _lasts_s(decision, at)
-        if isinstance(response, Answer):
-            # A client's own cache ends with the decision, too.
-            response = response.capped(math.floor(min(lasts_s, MAX_TTL_S)))
-            lasts_s = min(lasts_s, response.ttl_s)
-        elif response.rcode is Rcode.SERVFAIL:
-            lasts_s = min(lasts_s, FAILURE_TTL_S)
-        rendered = render(query, response)
-        if lasts_s > 0:
-            entry = Entry(query, rendered, note, now, lasts_s)
-            self._cache.store((asker.view, query.transport), query, entry)
+        kept = self._learn(asked.question, asked.key, asked.asked_at, outcome, upstream, now)
+        self._reply(asked, kept, outcome.ede if isinstance(outcome, Failure) else None, now)
+
+    def _learn(  # what came of which question
+        self,
+        question: Query,
+        key: bytes,
+        asked_at: float,
+        outcome: Outcome,
+        upstream: str,
+        now: float,
+    ) -> Kept | None:
+        """Keep what an upstream said; where it failed, go on with what it said before. None where there is nothing."""
+        kept = self._answers.find(key)
+        if isinstance(outcome, Failure) or outcome.rcode in _FAILED:
+            if kept is not None and kept.stale_until > now:
+                return self._stale(key, kept, now)
+            if isinstance(outcome, Failure):
+                return None
+        # Of several who waited for it the first has kept it.
+        if kept is None or kept.stored < asked_at:
+            answer = self._cleaned(question, outcome)
+            kept = self._answers.store(key, question, answer, upstream, now)
+            if question.qname in TARGETS and answer.addresses:
+                self._ports.pins.put(question.qname, answer.addresses, answer.ttl_s)
+        return kept
+
+    def _stale(self, key: bytes, kept: Kept, now: float) -> Kept:
+        """Return the old answer, to be given for some seconds, within which nobody asks again."""
+        if kept.ends > now:
+            return kept
+        again = self._answers.store(key, kept.query, stale(kept.answer), kept.upstream, now)
+        again.stale_until = kept.stale_until
+        return again
+
+    def _cleaned(self, question: Query, answer: Answer) -> Answer:
+        """Return an upstream's answer without what opens a way round: keys for hidden names, addresses inside the school."""
+        if answer.has_ech:
+            answer = without_ech(question, answer)
+        inside = private(answer.addresses)
+        if inside and self._settings.zone_of(question.qname) is None:
+            self.faults["rebinding"] += 1
+            answer = without_addresses(question, answer, inside)
+        return answer
+
+    def _reply(self, asked: _Asked, kept: Kept | None, failure: Ede | None, now: float) -> None:
+        """Answer who waits, once; by the policy in force when the response leaves, not when the query came."""
+        if asked.reply is None:
+            return
+        reply, asked.reply = asked.reply, None
+        try:
+            response = None if self._stands(asked, now) else self._decide_again(asked, now)
+            if response is None:
+                if kept is None:
+                    edes = (failure,) if failure else ()
+                    response = self._own(asked, Response(Rcode.SERVFAIL, edes=edes), now)
+                else:
+                    # Many names are asked for once: whoever asks again gets an entry.
+                    response = self._conclude(asked, kept, now, lasting=False)
+        except Exception:  # noqa: BLE001  # as in _take
+            query = asked.query
+            header = query.id.to_bytes(2, "big") + query.flags.to_bytes(2, "big") + bytes(8)
+            response = self._fault(header + query.question)
+        reply(response)
+
+    def _stands(self, asked: _Asked, now: float) -> bool:
+        """Tell whether a query would be decided alike now: the same policy, client and stretch of time."""
+        until = asked.decision.until
+        at = self._now(now)
+        return (
+            asked.policy is self.policy
+            and now < asked.asker.until
+            and (until is None or (at is not None and at < until))
+        )
+
+    def _decide_again(self, asked: _Asked, now: float) -> bytes | None:
+        """As ``_decide``; where another question is to be asked by now, SERVFAIL: the client asks again."""
+        key = asked.key
+        asked.asker = self.askers.find(asked.source, now)
+        asked.room = asked.asker.room(asked.query.transport)
+        own = self._decide(asked, now)
+        if own is None and asked.key != key:
+            own = self._own(asked, Response(Rcode.SERVFAIL), now)
+        return own
+
+    def _conclude(self, asked: _Asked, kept: Kept, now: float, *, lasting: bool) -> bytes:
+        """Return the response to a query that an upstream has answered; an entry is made of it if it is ``lasting``."""
+        query, decision, answer = asked.query, asked.decision, kept.answer
+        if answer.targets:
+            client, at = asked.asker.client, self._now(now)
+            stop = recheck(decision, answer, self.policy, client, at)
+            if stop:
+                asked.decision = stop
+                return self._own(asked, block(query, stop, self.policy, self._settings), now)
+        if asked.safe:
+            decision = replace(decision, rule_id=asked.safe.rule_id)
+            answer = rewritten(query, asked.safe.target, answer)
+        lasts_s = min(self._lasts_s(decision), kept.ends - now, MAX_TTL_S)
+        # A client's own cache ends with the decision, too.
+        answer = answer.aged(math.ceil(now - kept.stored), max(0, math.floor(lasts_s)))
+        rendered = render(query, answer, self._cookie(query.edns, asked.source, now))
+        note = Note(query.qname, query.kind, decision, self.policy.version, kept.upstream)
+        self._journal.count(asked.asker, note, now, now - asked.asked_at)
+        if lasting and lasts_s > 0:
+            self._keep(asked, Entry(query, rendered, note, now, lasts_s, kept))
         return rendered.message
 
-    def _reply(
-        self, message: bytes, reply: Reply, answer: Callable[[], bytes | Forward | None]
-    ) -> None:
-        try:
-            response = answer()
-        except Exception:  # noqa: BLE001  # a fault of ours in one query must not stop the names of a whole school
-            if not self.faults["fault"]:
-                _log.exception("action=answer message=%s", message[:512].hex())
-            self.faults["fault"] += 1
-            response = refuse(message, MalformedMessageError(message, "fault", Rcode.SERVFAIL))
-        if not isinstance(response, Forward):
-            reply(response)
+    def _own(self, asked: _Asked, response: Response, now: float, *, keep: bool = True) -> bytes:
+        """Return a ``response`` of our own making."""
+        query, decision = asked.query, asked.decision
+        rendered = render(query, response, self._cookie(query.edns, asked.source, now))
+        note = Note(query.qname, query.kind, decision, self.policy.version)
+        self._journal.count(asked.asker, note, now, now - asked.asked_at)
+        lasts_s = self._lasts_s(decision) if keep else 0.0
+        if response.rcode is Rcode.SERVFAIL:
+            lasts_s = min(lasts_s, FAILURE_TTL_S)
+        if lasts_s > 0:
+            self._keep(asked, Entry(query, rendered, note, now, lasts_s))
+        return rendered.message
+
+    def _keep(self, asked: _Asked, entry: Entry) -> None:
+        query = asked.query
+        # A cookie is another each time.
+        if not (query.edns and query.edns.cookie):
+            self._entries.store(asked.room, query, entry)
+
+    def _cookie(self, edns: Edns | None, source: bytes, now: float) -> bytes:
+        return self._cookies.of(edns.cookie, source, now) if edns and edns.cookie else b""
 
     def begin(self, policy: Policy) -> None:
         """Answer by ``policy`` from here on."""
         self.policy = policy
-        self._cache.clear()
+        self._entries.clear()
         self.askers.begin(policy)
+
+    def expire(self, now: float) -> None:
+        """Give an old answer to who has waited too long for a new one; to be called often."""
+        if not self._impatient:
+            return
+        limit = now - STALE_AFTER_S
+        due = [asked for asked in self._impatient if asked.asked_at <= limit]
+        self._impatient = [a for a in self._impatient if a.reply and a.asked_at > limit]
+        for asked in due:
+            if asked.reply and asked.kept:
+                self._reply(asked, self._stale(asked.key, asked.kept, now), None, now)
+
+    def _prefetch(self, now: float) -> None:
+        """Ask anew for what ends soon and is still asked for."""
+        wanted = self._answers.wanted
+        while wanted and self._prefetches < MAX_PREFETCHES:
+            question = wanted.pop().query
+            self._prefetches += 1
+            self._forwarder.ask(question, partial(self._prefetched, question, now))
+
+    def _prefetched(
+        self, question: Query, asked_at: float, outcome: Outcome, upstream: str
+    ) -> None:
+        self._prefetches -= 1
+        key, now = question.upstream_key, time.monotonic()
+        self._learn(question, key, asked_at, outcome, upstream, now)
+
+    def free(self) -> None:
+        """Free a part of what has ended; to be called in each round."""
+        self._entries.free()
+        self._answers.free()
+
+    def sizes(self) -> dict[str, int]:
+        """Return how much is kept, by room."""
+        return {"entries": len(self._entries), "answers": len(self._answers)}
 
     def tick(self, now: float) -> None:
         """Do what is due some times a second, at the monotonic time ``now``."""
         offset = self._clock_offset_s(now)
-        # Kept answers end by the monotonic clock; what was decided by another wall clock is void.
+        # Kept responses end by the monotonic clock; what was decided by another wall clock is void.
         if (offset is None) != (self._offset_s is None) or (
             offset is not None
             and self._offset_s is not None
@@ -185,15 +433,44 @@ class Sinkhole:
             self.begin(self.policy)
         self._offset_s = offset
         self.askers.sweep(now)
+        self.askers.refill(now)
+        for asker, count in self.askers.take_refused():
+            self._journal.refused(asker, count, now)
+        self._prefetch(now)
+
+    def _now(self, now: float) -> datetime | None:
+        """Return the wall clock's time at about the monotonic time ``now``."""
+        if not 0 <= now - self._read_at < CLOCK_READ_S:
+            self._at, self._read_at = self._ports.clock.now(), now
+            self._at_s = self._at.timestamp() if self._at else 0.0
+        return self._at
+
+    def _lasts_s(self, decision: Decision) -> float:
+        """Return the seconds for which a ``decision`` of just now holds if nothing but time passes."""
+        until = decision.until
+        if until is None or self._at is None:
+            return math.inf
+        if until is not self._until:
+            self._until, self._until_s = until, until.timestamp()
+        # As instants: two aware times of one zone would be subtracted by wall clock.
+        return self._until_s - self._at_s
 
     def _clock_offset_s(self, now: float) -> float | None:
         at = self._ports.clock.now()
         return at.timestamp() - now if at else None
 
 
-def _lasts_s(decision: Decision, at: datetime | None) -> float:
-    """Return the seconds from ``at`` for which ``decision`` holds if nothing but time passes."""
-    if decision.until is None or at is None:
-        return math.inf
-    # As instants: two aware times of one zone would be subtracted by wall clock.
-    return decision.until.timestamp() - at.timestamp()
+def _tapped(tap: Tap, asked: _Asked, message: bytes, reply: Reply) -> Reply:
+    """Return the way back past ``tap``."""
+
+    def tapped(response: bytes | None) -> None:
+        if response is not None:
+            now = time.monotonic()
+            # Where we are at fault, nothing was decided.
+            decision = getattr(asked, "decision", None)
+            tcp = asked.query.transport is Transport.TCP
+            took_s = now - asked.asked_at
+            tap.put(message, asked.source, response, now, decision, took_s, tcp=tcp)
+        reply(response)
+
+    return tapped

@@ -1,224 +1,338 @@
 """Forwarding without waiting: questions in flight to the upstreams, merged, failed over and bounded.
 
-The best upstream is asked first. One that stays silent is asked last for a while, after which a single question finds
-out whether it is back.
+The first upstream is asked that is not shunned: their order is the school's, as the first may be the one that filters.
+One that stays silent is asked last for a while; meanwhile copies of questions find out whether it is back.
 """
 
 from __future__ import annotations
 
-import secrets
+import ssl
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
-from gate_core.clients import Address
-from gate_dns.exchange import DatagramExchange, StreamExchange
+from gate_core.upstreams import Upstream
+from gate_dns.answer import parse_answer
+from gate_dns.codes import Ede, Rcode
+from gate_dns.contact import Contact
+from gate_dns.exchange import DatagramPort
+from gate_dns.flight import Answered, Failure, Flight, Outcome
+from gate_dns.handed_out import HandedOut
+from gate_dns.health import UpstreamHealth
 from gate_dns.poll import Poll
-from gate_dns.wire import (
-    Answer,
-    Ede,
-    MalformedMessageError,
-    Query,
-    Rcode,
-    parse_answer,
-    render_question,
-)
+from gate_dns.render import render_question
+from gate_dns.settings import DnsSettings
+from gate_dns.stream import tls_context
+from gate_dns.wire import MalformedMessageError, Query
+from gate_dns.zones import Zones
+
+__all__ = ["Answered", "Failure", "Forwarder", "Outcome"]
 
 DEADLINE_S: Final = 2.0
 """How long one upstream may take."""
-RESEND_S: Final = 0.7
-"""When a question is sent once more: on a school's line a lost datagram is likelier than a dead resolver."""
-SHUN_S: Final = 10.0
-"""How long a silent upstream is asked last."""
-MAX_IN_FLIGHT: Final = 400
-"""Sockets: a process may have 1024 descriptors."""
+MAX_IN_FLIGHT: Final = 1024
+"""Questions, each about a kilobyte; they share a few sockets."""
 MAX_WAITING: Final = 4096
 """Queries that wait for an answer in flight."""
+FOLLOW_S: Final = 1.0
+"""How often is looked whether the network hands out other resolvers."""
 
+_NO_ANSWERS: Final = (Rcode.SERVFAIL, Rcode.REFUSED)
+"""Of these another upstream may know better..."""
+_VERDICTS: Final = frozenset((*range(6, 13), 15, 16, 17, 18))
+"""...but not where they come with these extended errors (RFC 8914, section 4): a validator's "bogus" and its kin, and
+what a filter says. Whoever asks on until somebody answers has neither."""
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """No upstream gave an answer."""
+_NOT_UNDERSTOOD: Final = (Rcode.FORMERR, Rcode.NOTIMP)
 
-    ede: Ede
-
-
-Outcome = Answer | Failure
-Answered = Callable[[Outcome], None]
-
-
-class _Flight:
-    """One question and all who wait for its answer."""
-
-    __slots__ = (
-        "deadline",
-        "exchange",
-        "fault",
-        "last_answer",
-        "message_id",
-        "query",
-        "resend_at",
-        "untried",
-        "upstream",
-        "waiting",
-    )
-
-    def __init__(self, query: Query, upstreams: list[Address]) -> None:
-        self.query = query
-        self.untried = upstreams
-        self.waiting: list[Answered] = []
-        self.exchange: DatagramExchange | StreamExchange | None = None
-        self.upstream = upstreams[0]
-        self.message_id = 0
-        self.deadline = 0.0
-        self.resend_at: float | None = None
-        self.last_answer: Answer | None = None
-        """An upstream's own SERVFAIL or REFUSED, given where no other does better."""
-        self.fault = Ede.NETWORK_ERROR
+_Route = tuple[Contact, ...]
 
 
 class Forwarder:
     """The upstreams of a worker."""
 
     def __init__(
-        self, upstreams: tuple[Address, ...], port: int, poll: Poll, now: Callable[[], float]
+        self,
+        upstreams: tuple[Upstream, ...],
+        poll: Poll,
+        now: Callable[[], float],
+        *,
+        zones: Zones | None = None,
+        tls: ssl.SSLContext | None = None,
+        handed_out: HandedOut | None = None,
     ) -> None:
         """Ask nobody yet.
 
         Args:
-            upstreams: Best first, at least one.
-            port: Theirs.
+            upstreams: Best first; empty where they are ``handed_out``.
             poll: Where the sockets wait.
             now: Monotonic time in seconds.
+            zones: The names that have servers of their own, which are asked instead.
+            tls: What TLS is made with; needed where an upstream wants it.
+            handed_out: The resolvers of the network, where they are to be followed.
         """
-        self._upstreams = upstreams
-        self._port = port
         self._poll = poll
         self._now = now
-        self._flights: dict[bytes, _Flight] = {}
+        self._tls = tls
+        self._flights: dict[bytes, Flight] = {}
         self._waiting = 0
-        self._shunned: dict[Address, float] = {}
+        self._contacts: dict[Upstream, Contact] = {}
+        self._shunned: set[Contact] = set()
         self.faults: Counter[str] = Counter()
         """What went wrong, by kind; whoever reads it clears it."""
+        self._zones = zones or Zones()
+        self._of_zone = {z.name: self._route(z.servers) for z in self._zones if z.servers}
+        self._handed_out = handed_out
+        self._follow_at = 0.0
+        self._upstreams: _Route = ()
+        self.use((handed_out.read() if handed_out else None) or upstreams)
+
+    @classmethod
+    def of(cls, settings: DnsSettings, poll: Poll, now: Callable[[], float]) -> Forwarder:
+        """Return the forwarder that ``settings`` ask for.
+
+        Raises:
+            OSError: The certificates of authorities can't be read.
+        """
+        servers = {server for zone in settings.zones for server in zone.servers}
+        encrypted = any(upstream.tls_name for upstream in servers.union(settings.upstreams))
+        return cls(
+            settings.upstreams,
+            poll,
+            now,
+            zones=settings.zones,
+            tls=tls_context(settings.tls_authorities) if encrypted else None,
+            handed_out=None if settings.upstreams else HandedOut(),
+        )
 
     @property
     def in_flight(self) -> int:
         """How many questions are in flight."""
         return len(self._flights)
 
+    def health(self) -> tuple[UpstreamHealth, ...]:
+        """Return how each upstream does."""
+        return tuple(contact.shown() for contact in self._contacts.values())
+
+    def use(self, upstreams: tuple[Upstream, ...]) -> None:
+        """Ask ``upstreams`` from here on, best first, for all names but those of the zones."""
+        self._upstreams = self._route(upstreams)
+        used = {c for route in (self._upstreams, *self._of_zone.values()) for c in route}
+        gone = [c for c in self._contacts.values() if c not in used]
+        for flight in tuple(self._flights.values()):
+            flight.route = self._route_of(flight.query)
+            if flight.contact in gone:
+                self._drop(flight)
+                self._try_next(flight)
+        for contact in gone:
+            contact.close()
+            self._shunned.discard(contact)
+            del self._contacts[contact.upstream]
+
+    def _route(self, upstreams: tuple[Upstream, ...]) -> _Route:
+        return tuple(self._contact(upstream) for upstream in upstreams)
+
+    def _contact(self, upstream: Upstream) -> Contact:
+        if upstream not in self._contacts:
+            self._contacts[upstream] = Contact(
+                self._poll, upstream, self._tls, self, self.faults, self._now
+            )
+        return self._contacts[upstream]
+
+    def _route_of(self, query: Query) -> _Route:
+        if self._of_zone:
+            zone = self._zones.of(query.qname)
+            if zone and zone.servers:
+                # No other is asked where they are silent: it would say that the names do not exist, and learn them.
+                return self._of_zone[zone.name]
+        return self._upstreams
+
     def ask(self, query: Query, answered: Answered) -> None:
-        """Get an answer to ``query``; ``answered`` is called once, perhaps before this returns."""
-        # All that the upstream sees, so that queries with the same key are content with the same answer.
-        key = render_question(query, 0).lower() + query.question[-4:]
+        """Get an answer to ``query``, once ``flush`` is called; ``answered`` is called once, perhaps before this returns."""
+        key = query.upstream_key
         flight = self._flights.get(key)
-        full = len(self._flights) >= MAX_IN_FLIGHT and flight is None
-        if full or self._waiting >= MAX_WAITING:
+        if self._waiting >= MAX_WAITING or (flight is None and len(self._flights) >= MAX_IN_FLIGHT):
             self.faults["overload"] += 1
-            answered(Failure(Ede.NO_REACHABLE_AUTHORITY))
+            answered(Failure(Ede.NO_REACHABLE_AUTHORITY), "")
             return
         self._waiting += 1
-        if flight:
-            flight.waiting.append(answered)
-            return
-        flight = self._flights[key] = _Flight(query, self._order())
-        flight.waiting.append(answered)
-        self._try_next(key, flight)
+        if flight is None:
+            message = render_question(query, 0)
+            flight = Flight(query, message, key, answered, self._route_of(query))
+            self._flights[key] = flight
+            self._try_next(flight)
+            if self._shunned:
+                self._probe(flight)
+        elif flight.others is None:
+            flight.others = [answered]
+        else:
+            flight.others.append(answered)
 
-    def _order(self) -> list[Address]:
-        now = self._now()
-        good = [u for u in self._upstreams if self._shunned.get(u, now) <= now]
-        for upstream in good:
-            if upstream in self._shunned:
-                # This question finds out; those that follow before its answer go to the others.
-                self._shunned[upstream] = now + SHUN_S
-        return good + [u for u in self._upstreams if u not in good]
-
-    def _try_next(self, key: bytes, flight: _Flight) -> None:
-        while flight.untried:
-            flight.upstream = flight.untried.pop(0)
-            # A new ID for each, from the system's generator (RFC 5452, section 9.2).
-            flight.message_id = secrets.randbelow(1 << 16)
-            flight.deadline = self._now() + DEADLINE_S
-            flight.resend_at = self._now() + RESEND_S
+    def _try_next(self, flight: Flight) -> None:
+        """Ask the best upstream that has not been asked, or give up."""
+        while contact := self._next(flight):
+            now = self._now()
+            flight.contact = contact
+            if not contact.edns:
+                flight.message = render_question(flight.query, 0, edns=False)
+            flight.asked_at = now
+            flight.resent = False
+            datagrams = contact.datagrams
             try:
-                self._open(DatagramExchange, key, flight)
+                if datagrams is None:
+                    flight.due = now + DEADLINE_S
+                    contact.stream.send(flight)
+                else:
+                    flight.due = now + contact.health.resend_s
+                    datagrams.send(flight, now)
             except OSError as e:
-                self._shun(flight, e)
+                self._note_failure(flight, e)
             else:
                 return
-        self._finish(key, flight, flight.last_answer or Failure(flight.fault))
+        self._finish(flight, *(flight.last_answer or (Failure(flight.fault), "")))
 
-    def _open(
-        self, kind: type[DatagramExchange | StreamExchange], key: bytes, flight: _Flight
-    ) -> None:
-        def received(message: bytes) -> None:
-            self._received(key, flight, message)
+    def _next(self, flight: Flight) -> Contact | None:
+        if not self._shunned and not flight.tried:
+            return flight.route[0] if flight.route else None
+        left = [contact for contact in flight.route if contact not in flight.tried]
+        return next((c for c in left if c not in self._shunned), left[0] if left else None)
 
-        def failed(fault: OSError) -> None:
-            self._failed(key, flight, fault)
+    def _probe(self, flight: Flight) -> None:
+        """Send a copy of a question to who is shunned and due: nobody waits to find out whether they are back."""
+        now = self._now()
+        for contact in self._shunned.intersection(flight.route):
+            if contact.probe is None and contact is not flight.contact and contact.health.due(now):
+                probe = Flight(flight.query, flight.message, b"", None, (contact,))
+                contact.probe = probe
+                self._try_next(probe)
 
-        message = render_question(flight.query, flight.message_id)
-        flight.exchange = kind(self._poll, (flight.upstream, self._port), message, received, failed)
-
-    def _received(self, key: bytes, flight: _Flight, message: bytes) -> None:
+    def received(self, flight: Flight, message: bytes) -> None:
+        """Take a ``message`` that answers the question (``Answers``)."""
         try:
-            answer = parse_answer(message, flight.query, flight.message_id)
+            answer = parse_answer(message, flight.query, message[0] << 8 | message[1])
         except MalformedMessageError:
             # Forged or broken: the right one may still come.
             self.faults["upstream-message"] += 1
             return
-        self._shunned.pop(flight.upstream, None)
-        if answer.truncated and isinstance(flight.exchange, DatagramExchange):
-            flight.exchange.close()
-            flight.exchange = flight.resend_at = None
-            try:
-                self._open(StreamExchange, key, flight)
-            except OSError as e:
-                self._failed(key, flight, e)
-        elif answer.rcode in (Rcode.SERVFAIL, Rcode.REFUSED) and flight.untried:
-            flight.last_answer = answer
-            self._close(flight)
-            self._try_next(key, flight)
+        now = self._now()
+        contact = flight.contact
+        # Which of two the answer is to is not known (RFC 6298, section 3).
+        contact.health.heard(None if flight.resent else now - flight.asked_at, now)
+        if self._shunned:
+            self._shunned.discard(contact)
+        if answer.rcode in _NOT_UNDERSTOOD:
+            # RFC 6891, section 7: it may be EDNS that it does not know; where the same comes without, it was not that.
+            contact.edns = not contact.edns
+            if not contact.edns:
+                self._drop(flight)
+                self._try_next(flight)
+                return
+        if flight.answered is None:
+            self._finish(flight, answer, contact.name)
+        elif answer.truncated and flight.carrier is not contact.stream.connection:
+            self._drop(flight)
+            self._ask_over_tcp(flight)
+        elif answer.rcode in _NO_ANSWERS and _VERDICTS.isdisjoint(answer.edes):
+            self._drop(flight)
+            flight.last_answer = (answer, contact.name)
+            flight.tried += (contact,)
+            self._try_next(flight)
         else:
-            self._finish(key, flight, answer)
+            self._finish(flight, answer, contact.name)
 
-    def _failed(self, key: bytes, flight: _Flight, fault: OSError) -> None:
-        self._close(flight)
-        self._shun(flight, fault)
-        self._try_next(key, flight)
+    def doubtful(self, flight: Flight) -> None:
+        """Ask again in a way that can't be forged (``Answers``)."""
+        self._ask_over_tcp(flight)
 
-    def _shun(self, flight: _Flight, fault: OSError) -> None:
+    def _ask_over_tcp(self, flight: Flight) -> None:
+        flight.resent = True
+        flight.due = flight.asked_at + DEADLINE_S
+        try:
+            flight.contact.stream.send(flight)
+        except OSError as e:
+            self.failed(flight, e)
+
+    def failed(self, flight: Flight, fault: OSError) -> None:
+        """Go on to the next upstream (``Answers``)."""
+        self._note_failure(flight, fault)
+        self._try_next(flight)
+
+    def _note_failure(self, flight: Flight, fault: OSError) -> None:
+        contact = flight.contact
         silent = isinstance(fault, TimeoutError)
         flight.fault = Ede.NO_REACHABLE_AUTHORITY if silent else Ede.NETWORK_ERROR
-        self.faults["upstream-silent" if silent else "upstream-unreachable"] += 1
-        self._shunned[flight.upstream] = self._now() + SHUN_S
+        flight.tried += (contact,)
+        self.faults[_kind(fault)] += 1
+        if contact.health.failed(_words(fault), flight.asked_at, self._now()):
+            self._shunned.add(contact)
+
+    def flush(self) -> None:
+        """Send the questions that have been asked; to be called before each wait."""
+        for contact in self._contacts.values():
+            if contact.datagrams:
+                contact.datagrams.flush()
 
     def expire(self) -> None:
-        """Send again what may be lost, and go on to the next upstream where one is silent; to be called often."""
+        """Do what is due: send again, go on to the next upstream, close what is idle; to be called often."""
         now = self._now()
-        for key, flight in tuple(self._flights.items()):
-            if flight.deadline <= now:
-                self._failed(key, flight, TimeoutError("the upstream is silent"))
-            elif flight.resend_at and flight.resend_at <= now:
-                flight.resend_at = None
-                if isinstance(flight.exchange, DatagramExchange):
-                    flight.exchange.send_again()
+        flights = [flight for flight in self._flights.values() if flight.due <= now]
+        contacts = tuple(self._contacts.values())
+        flights += [c.probe for c in contacts if c.probe and c.probe.due <= now]
+        for flight in flights:
+            self._expire(flight)
+        for contact in contacts:
+            contact.expire()
+        if self._handed_out and now >= self._follow_at:
+            self._follow_at = now + FOLLOW_S
+            if found := self._handed_out.read():
+                self.use(found)
 
-    def _finish(self, key: bytes, flight: _Flight, outcome: Outcome) -> None:
-        self._close(flight)
-        del self._flights[key]
-        self._waiting -= len(flight.waiting)
-        for answered in flight.waiting:
-            answered(outcome)
+    def _expire(self, flight: Flight) -> None:
+        if not flight.resent and isinstance(flight.carrier, DatagramPort):
+            flight.resent = True
+            flight.due = flight.asked_at + DEADLINE_S
+            flight.carrier.send_again(flight)
+            return
+        by_stream = flight.carrier is flight.contact.stream.connection
+        self._drop(flight)
+        if by_stream:
+            flight.contact.stream.silent(flight.asked_at)
+        self.failed(flight, TimeoutError("the upstream is silent"))
 
-    def _close(self, flight: _Flight) -> None:
-        if flight.exchange:
-            flight.exchange.close()
-            flight.exchange = None
+    def _finish(self, flight: Flight, outcome: Outcome, name: str) -> None:
+        self._drop(flight)
+        if flight.answered is None:
+            flight.contact.probe = None
+            return
+        del self._flights[flight.key]
+        self._waiting -= 1
+        flight.answered(outcome, name)
+        if flight.others:
+            self._waiting -= len(flight.others)
+            for answered in flight.others:
+                answered(outcome, name)
+
+    def _drop(self, flight: Flight) -> None:
+        if flight.carrier:
+            flight.carrier.drop(flight)
 
     def close(self) -> None:
         """Give up all that is in flight; nobody is told."""
-        for flight in self._flights.values():
-            self._close(flight)
         self._flights.clear()
+        self._waiting = 0
+        for contact in self._contacts.values():
+            contact.close()
+
+
+def _kind(fault: OSError) -> str:
+    """Return what a fault is counted as."""
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return "upstream-certificate"
+    return "upstream-silent" if isinstance(fault, TimeoutError) else "upstream-unreachable"
+
+
+def _words(fault: OSError) -> str:
+    """Return what is said of a fault."""
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {fault.verify_message}"
+    return fault.strerror or str(fault)

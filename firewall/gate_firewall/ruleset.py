@@ -32,6 +32,10 @@ LEARNT_S: Final = 3600
 # More than a school has; forged addresses can fill the sets, and then devices that are new have no VLAN for an hour.
 _LEARNT: Final = 2048
 
+# Devices whose queries are counted; each is forgotten a while after its last.
+_ASKING: Final = 4096
+_ASKING_S: Final = 60
+
 # A flow that is blocked with its first packet is never confirmed, so that conntrack forgets its mark. Those flows
 # stay in a set for so long, or each of their packets would be asked about.
 _REFUSED_S: Final = 30
@@ -73,6 +77,10 @@ class RulesetConfig:
     """The appliance's pages, open to the switch side."""
     gateways: tuple[str, ...] = ()
     """Addresses of the router, which nobody on the switch side may speak for."""
+    query_rate: int = 1200
+    """DNS queries a second of one device that are handed to the sinkhole at most; 0 for all."""
+    unlimited: tuple[str, ...] = ()
+    """Addresses of those whose queries all are."""
 
     @property
     def closed_queues(self) -> range:
@@ -240,6 +248,7 @@ def _sets(epoch: Epoch) -> list[str]:
     refused = f"flags dynamic,timeout; timeout {_REFUSED_S}s; size 65536;"
     return [
         _macs("open_devices", epoch.open_macs),
+        f"set asking {{ type ether_addr; flags dynamic,timeout; timeout {_ASKING_S}s; size {_ASKING}; }}",
         *(
             f"set refused{v} {{ type ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
             for v in (4, 6)
@@ -289,6 +298,7 @@ def _name_service(config: RulesetConfig) -> str:
 
 def _own(config: RulesetConfig) -> str:
     ports = ", ".join(str(port) for port in sorted({53, config.dns_port, *config.tcp_ports}))
+    names = f"udp dport {{ {', '.join(map(str, sorted({53, config.dns_port})))} }}"
     return _chain(
         "own",
         'iifname "lo" accept',
@@ -299,12 +309,26 @@ def _own(config: RulesetConfig) -> str:
         "udp sport 547 udp dport 546 accept",
         # Pages and name service are for the school: whoever comes from the router is a stranger.
         f"meta mark & {marks.FROM_ROUTER:#010x} != 0 drop",
-        f'iifname "{config.bridge}" udp dport {{ {", ".join(map(str, sorted({53, config.dns_port})))} }} accept',
+        *_flood(config, f'iifname "{config.bridge}" {names}'),
+        f'iifname "{config.bridge}" {names} accept',
         f'iifname "{config.bridge}" tcp dport {{ {ports} }} accept',
         # A blocked name has our address: a browser that tries TLS there must not wait.
         "meta l4proto tcp reject with tcp reset",
         base="type filter hook input priority 0; policy drop;",
     )
+
+
+def _flood(config: RulesetConfig, queries: str) -> list[str]:
+    """Return the rules against one device's flood: in the sinkhole's queue it would push out everybody's queries."""
+    if not config.query_rate:
+        return []
+    families = {4: "ip", 6: "ip6"}
+    free = [
+        f"{queries} {families[address.version]} saddr {address} accept"
+        for address in map(ip_address, config.unlimited)
+    ]
+    limit = f"limit rate over {config.query_rate}/second burst {config.query_rate} packets"
+    return [*free, f"{queries} update @asking {{ ether saddr {limit} }} counter drop"]
 
 
 def _bare() -> str:

@@ -18,6 +18,7 @@ from gate_firewall import apply, bridge
 from gate_firewall.classify import Classifier, Moment, Sighting
 from gate_firewall.marks import next_epoch, parse_request
 from gate_firewall.packet import parse_packet
+from gate_firewall.pins import PinSocket
 from gate_firewall.queue import Faults, Queue, Settler
 from gate_firewall.ruleset import Epoch, RulesetConfig
 from gate_firewall.vlans import Watch
@@ -35,6 +36,10 @@ class FirewallSettings:
     """Where the sinkhole listens."""
     tcp_ports: tuple[int, ...] = (80, 8443)
     """The appliance's pages."""
+    query_rate: int = 0
+    """DNS queries a second of one device that reach the sinkhole at most; 0 for all."""
+    unlimited: tuple[str, ...] = ()
+    """Addresses of those whose queries all do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class FirewallPorts:
     policies: PolicySource
     neighbours: NeighbourTable
     events: EventSink
+    pins: PinSocket
 
 
 def run(settings: FirewallSettings, ports: FirewallPorts) -> None:
@@ -112,9 +118,10 @@ class Enforcer:
 
     def serve(self) -> Never:
         """Settle packets, for ever."""
-        policies = self._ports.policies
+        policies, pins = self._ports.policies, self._ports.pins
         poll = select.poll()
-        for descriptor in (policies.fileno(), *(queue.fileno() for queue in self._queues)):
+        queues = (queue.fileno() for queue in self._queues)
+        for descriptor in (policies.fileno(), pins.fileno(), *queues):
             poll.register(descriptor, select.POLLIN)
         while True:
             wait_s = max(0.0, self._due_s - time.monotonic())
@@ -124,6 +131,8 @@ class Enforcer:
             self._now = Moment(self._ports.clock.now(), time.monotonic())
             if news or self._now.monotonic_s >= self._due_s:
                 self._renew()
+            if pins.fileno() in ready:
+                pins.serve(self._now.monotonic_s)
             for queue in self._queues:
                 if queue.fileno() in ready:
                     queue.serve()
@@ -165,6 +174,8 @@ def _ruleset_config(settings: FirewallSettings) -> RulesetConfig:
         dns_port=settings.dns_port,
         tcp_ports=settings.tcp_ports,
         gateways=settings.bridge.gateways,
+        query_rate=settings.query_rate,
+        unlimited=settings.unlimited,
     )
 
 

@@ -14,6 +14,7 @@ from gate_appliance.steward import Steward
 from gate_core.config import ApplianceConfig, Config, DnsConfig
 from gate_core.desk import ActivityFilter
 from gate_core.edits import Edit
+from gate_core.sources import ListSource, Outcome
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA"
 TABLET, LAPTOP, STAFF_LAPTOP = (f"00:00:5e:00:53:0{n}" for n in range(1, 4))
@@ -389,3 +390,32 @@ class Samples:
         path = self.desk._steward.places.state / f"list-{self.number}"
         path.write_text(f"listed-{self.number}.example\n")
         return {"name": f"list-{self.number}", "category": "games", "path": str(path)}
+
+    def add_source(self):
+        return {"source": self._source("new")}
+
+    def _source(self, kind):
+        return ListSource(
+            f"{kind}-{self.number}",
+            "A list",
+            "https://lists.example/names",
+            "MIT",
+            "games",
+        )
+
+    def _known_source(self, kind):
+        source = self._source(kind)
+        self.desk._steward.sources.add(source, "")
+        return source.id
+
+    def remove_source(self):
+        return {"id": self._known_source("old"), "reason": "not kept up"}
+
+    def update_lists(self):
+        return {"ids": (self._known_source("due"),)}
+
+    def accept_list(self):
+        id_ = self._known_source("short")
+        outcome = Outcome("refused", "it lacks 5 of 9 names", names=9, refused_lost=5)
+        self.desk._steward.sources.note(id_, outcome)
+        return {"id": id_, "reason": "the list was cleaned up"}

@@ -451,6 +451,10 @@ TABLE = {
     "sign_record":       "no  no  no  no   yes no   no  no  no   no",
     "evidence":          "yes yes yes yes  yes no   yes no  yes  no",
     "add_list":          "no  no  yes yes  no  no   no  no  yes  no",
+    "add_source":        "no  no  yes yes  no  no   no  no  yes  no",
+    "remove_source":     "yes yes yes no   no  no   no  no  no   no",
+    "update_lists":      "no  no  yes yes  no  no   no  no  yes  no",
+    "accept_list":       "yes yes yes no   no  no   no  no  no   no",
 }  # fmt: skip
 """What each role may do at the desk; ``part``: their own, as the second of two, or without names."""
 

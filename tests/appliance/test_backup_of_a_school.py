@@ -15,6 +15,7 @@ from gate_core.desk import ActivityFilter
 from gate_core.edits import Edit
 from gate_core.events import Event, Source
 from gate_core.policy import decide
+from gate_core.sources import ListSource, Outcome
 
 PASSPHRASE = "correct horse battery"  # noqa: S105  # of a backup that is gone after the test
 NAMES = (
@@ -69,6 +70,22 @@ def test_restored_appliance_decides_a_recorded_day_alike(school, steward, config
     source = short_path / "games"
     source.write_text("game.example\n")
     school.add_list(name="ours", category="games", path=str(source), actor="coordinator")
+    zone = ListSource(
+        *(
+            "trust",
+            "Trust",
+            "rpz://192.0.2.53/rpz.example",
+            "members",
+            "games",
+            "official",
+            "rpz",
+            1,
+        ),
+        *("school-key", "hmac-sha256"),
+    )
+    secret = "c2Nob29sZ2F0ZSBzY2hvb2xnYXRl"  # noqa: S105  # for this test
+    school.add_source(source=zone, secret=secret, actor="coordinator")
+    steward.sources.note("trust", Outcome("ok", validators={"serial": "7"}))
     now = steward.clock.now()
     exception = {
         "action": "block",
@@ -108,6 +125,11 @@ def test_restored_appliance_decides_a_recorded_day_alike(school, steward, config
     restored = Steward(new)
     desk = StewardDesk(restored)
     try:
+        assert restored.sources.all() == (zone,)
+        assert restored.sources.key(zone)["secret"] == secret
+        assert places.source_keys.stat().st_mode & 0o077 == 0
+        # What the primary said of a newer zone is no reason not to ask again.
+        assert restored.sources.outcome("trust") == Outcome()
         assert restored.policy_fault == ""
         assert not desk.verify_record(actor="head").fault
         recorded = [

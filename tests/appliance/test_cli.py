@@ -7,6 +7,7 @@ from gate_appliance.cli import main
 from gate_appliance.control import ControlServer
 from gate_core.config import reference
 from gate_core.desk import Desk
+from gate_core.events import Event, Source
 
 MAC = "00:00:5e:00:53:10"
 PASSWORD = "a rather long password"  # noqa: S105  # nobody's
@@ -41,6 +42,61 @@ def gate(desk, steward, config, short_path, capsys):
 def typed(monkeypatch):
     """What is typed at the next command."""
     return lambda *lines: monkeypatch.setattr("sys.stdin", io.StringIO("\n".join((*lines, ""))))
+
+
+def test_status_says_that_nothing_checks_the_filter_of_illegal_content(gate):
+    told = gate("status")[1]
+    assert "Nothing checks that illegal content" in told
+    assert "table illegal_filter" in told
+
+
+def test_log_prints_the_newest_decisions(gate, steward):
+    at_ms = int(steward.clock.now().timestamp() * 1000)
+    steward.activity.append(
+        Event(
+            at_ms, Source.DNS, "192.0.2.10", "", "Laptop", "ks2", name, "A", action, "default",
+            "default:ks2", 0, 3, 2, "", took_us, upstream,
+        )
+        for name, action, took_us, upstream in (
+            ("old.example", "allow", 12_345, "192.0.2.1"),
+            ("new.example", "block", 0, ""),
+        )
+    )  # fmt: skip
+    code, out, _ = gate("log")
+    assert code == 0
+    old, new = out.splitlines()
+    assert old.split()[1:] == (
+        [
+            "allow",
+            "Laptop",
+            "ks2",
+            "old.example",
+            "A",
+            "default:ks2",
+            "x2",
+            "policy",
+            "3",
+            "192.0.2.1",
+            "12.3",
+            "ms",
+        ]
+    )
+    assert new.split()[1:] == [
+        "block",
+        "Laptop",
+        "ks2",
+        "new.example",
+        "A",
+        "default:ks2",
+        "x2",
+        "policy",
+        "3",
+        "-",
+        "-",
+    ]
+    assert gate("log", "OLD")[1] == f"{old}\n"
+    assert gate("log", "--blocked")[1] == f"{new}\n"
+    assert gate("log", "--limit", "1")[1] == f"{new}\n"
 
 
 def test_status_exits_1_while_it_does_not_filter(gate):

@@ -20,6 +20,8 @@ CASES = (
     ("ks2", "www.facebook.com", LUNCH, "BLOCK", "matrix:social-media:ks2"),
     ("ks2", "www.roblox.com", LESSON, "BLOCK", "matrix:games:ks2"),
     ("ks2", "nordvpn.com", EVENING, "BLOCK", "matrix:bypass:ks2"),
+    ("staff", "uk.search.yahoo.com", EVENING, "BLOCK", "matrix:ethos:staff"),
+    ("ks2", "www.google.co.uk", LESSON, "ALLOW", "default:ks2"),
     ("staff", "wetransfer.com", EVENING, "BLOCK", "matrix:file-sharing:staff"),
     ("ks2", "www.youtube.com", LUNCH, "ALLOW", "matrix:video:ks2"),
     ("ks2", "www.youtube.com", LESSON, "BLOCK", "matrix:video:ks2"),
@@ -67,6 +69,26 @@ def test_explain_of_the_two_policies(explain, group, name, at, action, rule_id):
     assert len([s for s in steps if re.match(r" [ >][1-8]\. ", s)]) == 8
     (deciding,) = (s for s in steps if s.startswith(" >"))
     assert deciding.endswith(rule_id)
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "said"),
+    [
+        ("ks2", "www.google.co.uk", "Google, forcesafesearch.google.com, as the policy has it for Key Stage 2.  [safesearch:google]"),
+        ("staff", "www.youtube.com", "YouTube, restrictmoderate.youtube.com, as the policy has it for Staff.  [safesearch:youtube:moderate]"),
+    ],
+)  # fmt: skip
+def test_explain_of_a_search_engine_says_that_its_safe_version_answers(explain, group, name, said):
+    code, out = explain(group, name, "--at", LUNCH)
+    assert code == 0
+    assert f"  Answered by the safe version of {said}" in out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [("ks1", "www.youtube.com"), ("ks2", "docs.google.com")]
+)
+def test_explain_of_what_is_blocked_or_no_engine_speaks_of_no_safe_version(explain, group, name):
+    assert "safe version" not in explain(group, name, "--at", LUNCH)[1]
 
 
 def test_explain_of_a_protocol_without_a_name(explain):

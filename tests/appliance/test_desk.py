@@ -68,29 +68,6 @@ def test_pause_reaches_the_data_plane_and_ends(school, source):
     assert source.current().pauses == ()
 
 
-def test_steward_whose_store_was_lost_goes_on_above_the_published_version(school, steward, config):
-    for n in range(3):
-        school.start_pause(minutes=n + 1, actor="head")
-    version = steward.policy.version
-    steward.close()
-    for path in steward.places.state.glob("policy.db*"):
-        path.unlink()
-    second = Steward(config)
-    assert second.policy.version > version
-    second.close()
-
-
-def test_store_that_is_damaged_is_set_aside_and_told(school, steward, config):
-    steward.close()
-    steward.places.policy.write_bytes(b"no database at all" * 100)
-    again = Steward(config)
-    (policy,) = (c for c in again.status(0, 0).components if c.name == "policy")
-    assert policy.state == "degraded"
-    assert "set aside; restore a backup" in policy.detail
-    assert again.written.groups["ks2"].cells["gambling"] == "unacceptable"
-    again.close()
-
-
 # What it shows
 
 

@@ -30,6 +30,9 @@ from gate_core.written import plain, shipped
 
 AT = datetime(2027, 1, 11, 9, 30, tzinfo=ZoneInfo("Europe/London"))
 ENTRIES = 8
+ACCOUNT_PUT_IN = (
+    "insert into account values ('zed', 'Zed', 'head', '', 0, '[]', '', '', '', 'active')"
+)
 
 
 def document(number):
@@ -356,12 +359,11 @@ def restarted(steward, config, *statements):
         "update account set role = 'coordinator' where username = 'teacher'",
         "update account set password_hash = 'another' where username = 'head'",
         "delete from account where username = 'governor'",
-        "insert into account (username, role, state) values ('zed', 'head', 'active')",
+        ACCOUNT_PUT_IN,
         "update pause set until = '2099-01-01T00:00:00+00:00'",
         "delete from pause",
         "update lesson set names = '[\"b.example\"]'",
         "delete from isolation",
-        "update isolation set why = x'00ff'",
         "update suspension set essentials_stay = 1",
         "delete from suspension",
         "update loan set person = 'p1' where person = 'p2'",
@@ -383,6 +385,12 @@ def test_edit_beside_the_written_policy_is_found(busy, steward, config, statemen
     assert (component.state, component.detail) == ("degraded", f"A{words}.")
 
 
+def test_octets_beside_the_written_policy_are_found(busy, steward):
+    steward.close()
+    tamper(steward.places.policy, "update isolation set why = x'00ff'")
+    assert "olds or proposals are not those" in check_store(steward.places.policy).fault
+
+
 def test_edit_of_what_is_over_is_none_that_decides(busy, steward, config):
     verdict, component = restarted(
         steward,
@@ -402,9 +410,7 @@ def test_edit_is_told_beside_another_fault_of_the_policy(busy, steward, config):
 
 
 def test_account_in_a_store_without_entries_is_found(steward, config):
-    verdict, component = restarted(
-        steward, config, "insert into account (username, role) values ('zed', 'head')"
-    )
+    verdict, component = restarted(steward, config, ACCOUNT_PUT_IN)
     assert verdict.broken == 1
     assert verdict.fault.startswith(
         "there are accounts, holds or proposals, and the record has no entry"

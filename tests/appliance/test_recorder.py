@@ -14,7 +14,7 @@ from gate_appliance.activity import ActivityLog
 from gate_appliance.outbox import Outbox
 from gate_appliance.recorder import Recorder
 from gate_core.desk import ActivityFilter
-from gate_core.events import Event, InForce, Source, Tagged
+from gate_core.events import Counters, Event, InForce, Source, Tagged
 
 LONDON = ZoneInfo("Europe/London")
 AT_MS = int(datetime(2026, 11, 22, 10, 0, tzinfo=UTC).timestamp() * 1000)
@@ -38,7 +38,9 @@ def until(condition, within_s=5.0):
 
 @pytest.fixture
 def log(short_path):
-    return ActivityLog(short_path / "activity", LONDON)
+    log = ActivityLog(short_path / "activity", LONDON)
+    yield log
+    log.close()
 
 
 @pytest.fixture
@@ -124,25 +126,62 @@ def test_search_of_a_damaged_file_is_empty_and_said(log, short_path, caplog):
     assert "activity-2026-11-22.db" in caplog.text
 
 
-@pytest.fixture
-def unnamed(log, short_path):
-    """A day's file with one decision, from before people were named."""
-    log.append([event("old.example", person="2b-07")])
+def test_append_sets_a_file_of_another_form_aside(log, short_path):
     path = short_path / "activity" / "activity-2026-11-22.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("alter table decision drop column person")
-        connection.commit()
+        connection.execute("create table decision (at_ms integer, name text)")
+    assert found(log) == []
+    log.append([event()])
+    assert found(log) == ["x.example"]
+    assert path.with_suffix(".damaged").exists()
 
 
-def test_search_reads_a_file_without_people(log, unnamed):
-    assert [r.event for r in log.search(ActivityFilter())] == [event("old.example")]
-    assert found(log, person="2b-07") == []
+def test_log_keeps_every_field(log):
+    events = [
+        event("a.example", count=4, person="2b-07", took_us=1234, upstream="192.0.2.1"),
+        event("b.example", "block", source=Source.FIREWALL, kind="tls", categories=1 << 61),
+    ]
+    log.append(events)
+    assert [r.event for r in log.search(ActivityFilter())] == events[::-1]
 
 
-def test_append_adds_people_to_a_file_without_them(log, unnamed):
-    log.append([event("new.example", person="2b-07")])
-    assert found(log, person="2b-07") == ["new.example"]
-    assert [r.event.person for r in log.search(ActivityFilter())] == ["2b-07", ""]
+def test_append_goes_on_where_somebody_deleted_the_file(log, short_path):
+    log.append([event("old.example")])
+    for path in (short_path / "activity").iterdir():
+        path.unlink()
+    log.append([event("new.example")])
+    assert found(log) == ["new.example"]
+    assert (short_path / "activity" / "activity-2026-11-22.db").exists()
+
+
+def test_append_of_what_the_disk_refuses_leaves_nothing_half_done(log, monkeypatch):
+    log.append([event("a.example")])
+    monkeypatch.setattr(log._open, "_ids", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("full")))  # fmt: skip
+    with pytest.raises(sqlite3.OperationalError):
+        log.append([event("b.example", mac="")])
+    log.append([event("c.example", mac="")])
+    assert found(log) == ["c.example", "a.example"]
+
+
+def test_append_splits_what_was_decided_around_midnight(log):
+    midnight_ms = int(datetime(2026, 11, 23, tzinfo=LONDON).timestamp() * 1000)
+    log.append([event("old.example", at_ms=midnight_ms - 1), event("new.example", at_ms=midnight_ms)])  # fmt: skip
+    assert [d.isoformat() for d in log.days()] == ["2026-11-22", "2026-11-23"]
+    assert found(log) == ["new.example", "old.example"]
+
+
+def test_totals_go_on_from_what_was_counted(log, short_path):
+    day = datetime.fromtimestamp(AT_MS / 1000, LONDON).date()
+    log.append([event(count=5)])
+    assert log.totals(day).allowed == 5
+    log.append([event(count=2), event(action="block", mac="00:00:5e:00:53:11")])
+    assert (log.totals(day).allowed, log.totals(day).blocked, log.totals(day).devices) == (7, 1, 2)
+    # A file in its place, as after a restore, is counted from its beginning.
+    log.close()
+    (short_path / "activity" / "activity-2026-11-22.db").unlink()
+    log.append([event(action="block", count=3)])
+    assert (log.totals(day).allowed, log.totals(day).blocked, log.totals(day).devices) == (0, 3, 1)
+    assert log.totals(day.replace(year=2025)).allowed == 0
 
 
 def test_recorder_hands_vlans_on(short_path, log, outbox):
@@ -216,16 +255,72 @@ def test_append_stops_before_the_disk_is_full(log, monkeypatch):
     assert found(log) == ["x.example"]
 
 
-def test_outbox_without_room_drops_the_oldest_and_says_how_many(
-    short_path, outbox, log, monkeypatch
-):
+def test_outbox_without_room_drops_the_oldest_and_says_how_many(short_path, log, monkeypatch):
     monkeypatch.setattr(outbox_module, "CAPACITY", 3)
+    outbox = Outbox(short_path / "events")
     for n in range(5):
-        outbox.put(event(f"{n}.example", count=10))
+        outbox.put(event(f"{n}.example", "block" if n == 2 else "allow", count=10))
+        outbox.flush()
     outbox.put(InForce(Source.DNS, 1, 1))
     recorder = Recorder(short_path / "events", log)
     recorder.start()
+    monkeypatch.setattr(outbox, "_retry_at_s", 0.0)
     outbox.flush()
-    until(lambda: recorder.lost() == 20)
+    until(lambda: recorder.in_force(Source.DNS))
+    until(lambda: "4.example" in found(log))
     recorder.close()
-    assert found(log) == ["4.example", "3.example"]
+    outbox.close()
+    assert "2.example" in found(log)
+    assert recorder.lost() == {"allow": 50 - 10 * len(found(log)), "block": 0}
+
+
+def test_outbox_sends_long_batches_in_datagrams_that_fit(recorder, outbox, log):
+    names = [f"{n}.{'x' * 60}.{'y' * 60}.{'z' * 60}.example" for n in range(500)]
+    for name in names:
+        outbox.put(event(name))
+
+    def arrived():
+        outbox.flush()
+        return len(found(log, limit=500)) == 500
+
+    until(arrived)
+    assert recorder.malformed == 0
+    assert found(log, limit=500) == names[::-1]
+
+
+def test_recorder_keeps_what_workers_count(recorder, outbox):
+    outbox.put(Counters(Source.DNS, 1, {"cache": {"hit": 1}}))
+    outbox.put(Counters(Source.DNS, 1, {"cache": {"hit": 3}}))
+    outbox.put(Counters(Source.DNS, 2, {"cache": {"hit": 2}}))
+    outbox.put(event(count=5))
+    outbox.put(event(action="block", reason="matrix", count=2))
+    outbox.flush()
+    until(lambda: len(recorder.decisions()) == 2)
+    assert {c.worker: c.counts["cache"]["hit"] for c in recorder.counters()} == {1: 3, 2: 2}
+    assert recorder.decisions() == {
+        (Source.DNS, "allow", "default"): 5,
+        (Source.DNS, "block", "matrix"): 2,
+    }
+
+
+def test_recorder_keeps_what_the_disk_refuses_for_later(
+    short_path, log, outbox, monkeypatch, caplog
+):
+    refused = []
+
+    def refuse(_):
+        refused.append(1)
+        raise OSError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "append_batches", refuse)
+        recorder = Recorder(short_path / "events", log)
+        recorder.start()
+        outbox.put(event())
+        outbox.flush()
+        until(lambda: refused)
+        until(lambda: recorder.waiting() == 1)
+        assert recorder.fault == "no room"
+    until(lambda: found(log) == ["x.example"])
+    until(lambda: not recorder.fault)
+    recorder.close()

@@ -147,6 +147,18 @@ def test_store_of_another_program_is_refused(path, form):
         Store(path)
 
 
+def test_read_all_tells_a_store_that_fails_from_one_that_is_damaged(store):
+    # As it is where another program holds it, or the disk refuses: SQLite gives up in the middle of reading.
+    store._connection.set_progress_handler(lambda: 1, 1)
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        store._read_all()
+    store._connection.set_progress_handler(None, 1)
+    store._connection.execute("drop table pause")
+    with pytest.raises(sqlite3.DatabaseError, match="no such table: pause") as caught:
+        store._read_all()
+    assert not isinstance(caught.value, sqlite3.OperationalError)
+
+
 def test_store_is_readable_by_its_owner_only(store, path):
     assert path.stat().st_mode & 0o077 == 0
 

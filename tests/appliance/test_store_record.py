@@ -30,6 +30,7 @@ WITHOUT_ACTOR = {
     "read_table": lambda: {"text": "Unacceptable\nGaming\tX\n", "groups": ("ks2",)},
     "what_if": lambda: {"id": "none"},
     "acts": dict,
+    "sources": dict,
     "report_panel": lambda: {"report": PanelReport(virtual=True, lamps=())},
 }
 """Methods in nobody's name, and their arguments; the first run and invitations have tests of their own."""

@@ -70,6 +70,8 @@ def test_part_names_start_the_firewall_first_and_a_process_for_each_worker():
     assert part_names(inline) == ["firewall", "steward", "dns", "dns-2", "dns-3", "webui", "panel"]
     resolver = Config(appliance=ApplianceConfig(mode="resolver"))
     assert "firewall" not in part_names(resolver)
+    validating = part_names(Config(dns=DnsConfig(dnssec="validate")))
+    assert validating.index("unbound") < validating.index("dns")
 
 
 def test_up_restarts_what_dies_and_ends_with_everything(up):

@@ -1,10 +1,11 @@
 import pytest
 
-from gate_appliance.words import sentence, titles
+from gate_appliance.words import safe_sentence, sentence, titles
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
 from gate_core.categories import mask_of
 from gate_core.clients import Group
 from gate_core.policy import Policy, Reason
+from gate_core.safesearch import SafeName
 from gate_core.snapshot import NO_LISTS
 from gate_firewall.ruling import Fault
 
@@ -42,3 +43,14 @@ def test_titles_are_those_of_the_mask():
 
 def test_sentence_of_a_row_that_is_gone_names_its_id():
     assert "“gone”" in sentence("allow", "matrix", "matrix:gone:ks2", POLICY)
+
+
+def test_sentence_of_a_tunnel_names_what_the_look_ups_are_below():
+    assert "below t.example look" in sentence("block", "tunnel", "tunnel:t.example", POLICY)
+
+
+def test_safe_sentence_names_engine_target_and_group():
+    safe = SafeName("strict.bing.com", "safesearch:bing", "Bing")
+    assert safe_sentence(safe, "ks2", POLICY) == (
+        "Answered by the safe version of Bing, strict.bing.com, as the policy has it for Key Stage 2."
+    )

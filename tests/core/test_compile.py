@@ -11,6 +11,7 @@ from gate_core.clients import DefaultAction, OnFault
 from gate_core.compile import Acts, Isolation, Loan, Surroundings, Suspension, compile_policy
 from gate_core.names import NameSet
 from gate_core.policy import Action, Lesson, LessonMode, Pause, Reason, Scope, decide
+from gate_core.safesearch import YouTube
 from gate_core.services import mask_of as services_mask
 from gate_core.snapshot import NO_LISTS, render_snapshot
 from gate_core.timetable import Span
@@ -53,13 +54,19 @@ def reason(policy, mac, name, at=NOW, address=ELSEWHERE):
 def test_compile_carries_over_what_is_written(document):
     made = deepcopy(document)
     made["rows"]["games"]["services"] = ["roblox"]
-    made["groups"]["ks2"] |= {"default": "block", "teacher_minutes": 15}
+    made["groups"]["ks2"] |= {
+        "default": "block",
+        "teacher_minutes": 15,
+        "safe_search": False,
+        "youtube": "moderate",
+    }
     policy = compiled(made)
     assert policy.version == 7
     assert policy.unknown_group == "quarantine"
     assert [g.number for g in policy.groups.values()] == list(range(1, 8))
     ks2, staff = policy.groups["ks2"], policy.groups["staff"]
     assert (ks2.default, ks2.teacher_minutes, ks2.pausable) == (DefaultAction.BLOCK, 15, True)
+    assert (ks2.safe_search, ks2.youtube) == (False, YouTube.MODERATE)
     assert ks2.cells["games"] is Cell.TIMES
     assert [str(span) for span in ks2.times] == ["Club, Mon-Fri 15:00-17:00"]
     assert (staff.quic, staff.on_fault, staff.times) == (True, OnFault.OPEN, None)

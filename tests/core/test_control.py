@@ -37,7 +37,10 @@ STATUS = Status(
     ("method", "value"),
     [
         (Desk.status, STATUS),
-        (Desk.groups, (GroupView("ks2", "KS2", {"games": "times"}, "allow", True, False, 3),)),
+        (
+            Desk.groups,
+            (GroupView("ks2", "KS2", {"games": "times"}, "allow", True, False, 3, True, "off"),),
+        ),
         (Desk.account, None),
         (Desk.is_set_up, True),
     ],

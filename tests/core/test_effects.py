@@ -52,6 +52,7 @@ INDEX = Index(
         "mixed.example": ["video", "gambling"],
         "tiktok.com": ["social-media", "video"],
         "youtube.com": ["video"],
+        "seek.example": ["unsafe-search"],
     }
 )
 NAMES = (*INDEX, "other.example", "wiki.example", "www.wiki.example", "office.example", "snapchat.com")  # fmt: skip
@@ -88,6 +89,8 @@ GROUP_FIELDS = {
     "on_fault": st.sampled_from(["open", "closed"]),
     "teacher_minutes": st.integers(0, 60),
     "times": st.just({}),
+    "safe_search": st.booleans(),
+    "youtube": st.sampled_from(["off", "moderate", "strict"]),
 }
 PLACES = st.fixed_dictionaries({"group": GROUPS, "room": ROOMS})
 ROW_FIELDS = {
@@ -240,6 +243,10 @@ FRESH = {"name": "Fresh", "group": "ks2", "room": "", "person": "", "until": ""}
         pytest.param([(('groups', 'staff', 'pausable'), True)], [('Staff: the pause button reaches this group', 0)], id='pausable yes'),
         pytest.param([(('groups', 'ks2', 'teacher_minutes'), 90)], [('Key Stage 2: a teacher may open a site for 90 minutes, before 60', 1)], id='minutes'),
         pytest.param([(('groups', 'ks2', 'teacher_minutes'), 0)], [('Key Stage 2: a teacher may open a site for 0 minutes, before 60', 0)], id='minutes less'),
+        pytest.param([(('groups', 'ks2', 'safe_search'), False)], [("Key Stage 2: search engines give all results, and those without safe ones are like any other site", 2)], id='safe search off'),
+        pytest.param([(('groups', 'staff', 'youtube'), 'off')], [('Staff: all of YouTube, before YouTube in restricted mode, moderate', 2)], id='youtube off'),
+        pytest.param([(('groups', 'ks2', 'youtube'), 'moderate')], [('Key Stage 2: YouTube in restricted mode, moderate, before YouTube in restricted mode, strict', 1)], id='youtube moderate'),
+        pytest.param([(('groups', 'staff', 'youtube'), 'strict')], [('Staff: YouTube in restricted mode, strict, before YouTube in restricted mode, moderate', 0)], id='youtube strict'),
         pytest.param([(('groups', 'ks2', 'times'), {})], [('Key Stage 2: its certain times removed: days Mon-Fri, since 15:00, title Club, until 17:00', 1)], id='gtimes'),
         pytest.param([(('groups', 'ks2', 'number'), 30)], [('Key Stage 2: number changed to 30', 2)], id='gnumber'),
         pytest.param([(('timetable', 'times', 'lunch', 'until'), '13:30')], [('Certain times lunch changed: 13:30', 1)], id='ttimes'),
@@ -378,6 +385,15 @@ def test_effects_let_illegal_content_be_blocked_again(document):
             [(("groups", "ks2", "cells", "video"), "nominated")],
             id="those who are nominated are bound to no times",
         ),
+        pytest.param(
+            [
+                (("groups", "ks2", "safe_search"), False),
+                (("groups", "ks2", "default"), "block"),
+                (("groups", "ks2", "cells", "ethos"), "acceptable"),
+            ],
+            [(("groups", "ks2", "safe_search"), True)],
+            id="safe search makes engines a matter of their row",
+        ),
     ],
 )  # fmt: skip
 def test_effects_somebody_has_to_approve_what_opens_in_passing(document, prepared, changes):
@@ -391,8 +407,18 @@ ACTS = Acts(
 )
 
 
+def kept_from(policy, client):
+    """Return what the safe versions keep from ``client``."""
+    if policy.safe_name(client, "www.bing.com"):
+        yield "unsafe results"
+    if youtube := policy.safe_name(client, "www.youtube.com"):
+        yield "some of YouTube"
+        if youtube.rule_id.endswith(":strict"):
+            yield "more of YouTube"
+
+
 def blocked(written, acts):
-    """Return (MAC address, address, name, time) of everything that is blocked."""
+    """Return (MAC address, address, name, time) of everything that is blocked, and what is kept from each by a safe version."""
     around = Surroundings(INDEX, LONDON, tagged={TAGGED: 20, PUPIL: 20})
     found = set()
     for at in TIMES:
@@ -405,6 +431,8 @@ def blocked(written, acts):
                     for name in NAMES
                     if decide(policy, client, name, at).blocked
                 )
+                for level in kept_from(policy, client):
+                    found.add((mac, address, level, at))
     return found
 
 

@@ -1,56 +1,153 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gate_core.events import (
-    MAX_BATCH_OCTETS,
+    Batch,
+    Counters,
     Event,
     InForce,
-    MalformedBatchError,
+    MalformedDatagramError,
+    Outcome,
     Source,
     Tagged,
-    parse_batch,
-    render_batches,
+    Who,
+    batches,
+    parse_datagram,
+    render_datagram,
 )
 
 TEXT = st.text(max_size=40)
-INTS = st.integers(0, 1 << 62)
-EVENTS = (
-    st.builds(Event, INTS, st.sampled_from(Source), *([TEXT] * 9), INTS, INTS, INTS, TEXT)
-    | st.builds(InForce, st.sampled_from(Source), INTS, INTS, INTS)
+INTS = st.integers(0, (1 << 62) - 1)
+EVENTS = st.builds(
+    Event,
+    st.integers(0, (1 << 43) - 1),
+    st.sampled_from(Source),
+    *([TEXT] * 9),
+    INTS,
+    INTS,
+    INTS,
+    TEXT,
+    INTS,
+    TEXT,
+)
+NEWS = (
+    st.builds(InForce, st.sampled_from(Source), INTS, INTS, INTS, INTS)
     | st.builds(Tagged, TEXT, INTS)
+    | st.builds(
+        Counters,
+        st.sampled_from(Source),
+        INTS,
+        st.dictionaries(TEXT, st.dictionaries(TEXT, INTS, max_size=3), max_size=3),
+    )
 )
 
 
+def event(name="x.example", action="allow", **more):
+    return Event(
+        **{
+            "at_ms": 1, "source": Source.DNS, "address": "192.0.2.10", "mac": "", "device": "d",
+            "group": "ks2", "name": name, "kind": "A", "action": action, "reason": "default",
+            "rule_id": "default:ks2", "categories": 0, "version": 1,
+        } | more
+    )  # fmt: skip
+
+
 @given(st.lists(EVENTS, max_size=30))
-def test_batches_round_trip_in_order(messages):
-    batches = list(render_batches(messages))
-    assert [m for datagram, _ in batches for m in parse_batch(datagram)] == messages
-    assert [count for _, count in batches] == [len(parse_batch(d)) for d, _ in batches]
+def test_events_round_trip_in_order(events):
+    datagrams = [render_datagram(batch) for batch in batches(events)]
+    assert [e for d in datagrams for e in parse_datagram(d).events()] == events
 
 
-def test_batches_keep_to_their_size():
-    event = Event(1, Source.DNS, "a", "m", "d", "g", "n" * 253, "A", "allow", "default", "r", 0, 1)
-    batches = list(render_batches([event] * 2000))
-    assert len(batches) > 1
-    assert all(len(datagram) <= MAX_BATCH_OCTETS for datagram, _ in batches)
-    assert sum(count for _, count in batches) == 2000
+@given(NEWS)
+def test_news_round_trips(message):
+    assert parse_datagram(render_datagram(message)) == message
+
+
+def test_a_batch_holds_once_what_events_share():
+    (batch,) = batches([event(f"{n}.example", took_us=n) for n in range(100)])
+    assert len(batch) == 100
+    assert batch.whos == (Who("192.0.2.10", "", "d", "ks2", ""),)
+    assert batch.outcomes == (Outcome("A", "allow", "default", "default:ks2", 0, 1, ""),)
+
+
+def test_batches_are_of_one_source():
+    mixed = [event(), event(source=Source.FIREWALL), event()]
+    assert [b.source for b in batches(mixed)] == [Source.DNS, Source.FIREWALL, Source.DNS]
+    assert list(batches([])) == []
+
+
+def test_a_batch_can_be_taken_apart():
+    events = [event("a.example", count=2), event("b.example", "block", count=3), event("c.example")]
+    (batch,) = batches(events)
+    assert list(batch.part(1, 3).events()) == events[1:]
+    assert list(batch.of_action("block").events()) == events[1:2]
+    assert batch.by_action() == {"allow": 3, "block": 3}
+
+
+def batch_row(**columns):
+    row = {
+        "source": "dns",
+        "whos": [["192.0.2.10", "", "d", "ks2", ""]],
+        "outcomes": [["A", "allow", "default", "r", 0, 1, ""]],
+        "at_ms": [1], "who": [0], "outcome": [0], "names": ["x.example"], "counts": [1], "took_us": [0],
+    } | columns  # fmt: skip
+    return json.dumps(["b", *row.values()]).encode()
+
+
+def test_parse_datagram_takes_the_row_that_the_next_test_breaks():
+    assert isinstance(parse_datagram(batch_row()), Batch)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"source": "web"},
+        {"whos": [["192.0.2.10", "", "d", "ks2"]]},
+        {"whos": [["192.0.2.10", "", "d", "ks2", 1]]},
+        {"outcomes": [["A", "allow", "default", "r", "0", 1, ""]]},
+        {"outcomes": [["A", "allow", "default", "r", -1, 1, ""]]},
+        {"outcomes": []},
+        {"at_ms": [1.0]},
+        {"at_ms": [-1]},
+        {"at_ms": [1 << 43]},
+        {"at_ms": [1, 2]},
+        {"at_ms": 1},
+        {"who": [1]},
+        {"outcome": [-1]},
+        {"names": [1]},
+        {"names": ["\ud800"]},
+        {"names": []},
+        {"counts": [True]},
+        {"counts": [1 << 62]},
+        {"took_us": [None]},
+        {name: [] for name in ("at_ms", "who", "outcome", "names", "counts", "took_us")},
+    ],
+    ids=str,
+)
+def test_parse_datagram_refuses_a_batch(columns):
+    with pytest.raises(MalformedDatagramError):
+        parse_datagram(batch_row(**columns))
 
 
 @pytest.mark.parametrize(
     "datagram",
-    [b"", b"{}", b"[1]", b"[[]]", b'[["x"]]', b'[["v","dns",1,2]]', b'[["v","dns","1",2,3]]',
-     b'[["t","00:00:5e:00:53:10"]]', b'[["t","00:00:5e:00:53:10","20"]]', b'[["v","web",1,2,3]]', b'[["v","dns",true,2,3]]', b"\xff", b"[" * 100_000],
+    [b"", b"{}", b"[]", b"1", b"[1]", b"[[]]", b'["x"]', b'["b"]', b'["b","dns"]', b'["v","dns",1,2,3]',
+     b'["v","dns","1",2,3,4]', b'["v","dns",true,2,3,4]', b'["v","web",1,2,3,4]', b'["t","m"]', b'["t","m","20"]',
+     b'["t","\\ud800",20]', b'["c","dns",1,[]]', b'["c","dns",1,{"a":1}]', b'["c","dns",1,{"a":{"b":"1"}}]',
+     b'["c","dns",1,{"a":{"b":-1}}]', b'["c","dns","1",{}]', b"\xff", b"[" * 100_000],
 )  # fmt: skip
-def test_parse_batch_refuses(datagram):
-    with pytest.raises(MalformedBatchError):
-        parse_batch(datagram)
+def test_parse_datagram_refuses(datagram):
+    with pytest.raises(MalformedDatagramError):
+        parse_datagram(datagram)
 
 
 @given(st.binary(max_size=200))
-def test_parse_batch_of_any_octets_is_messages_or_malformed(datagram):
+def test_parse_datagram_of_any_octets_is_a_message_or_malformed(datagram):
     try:
-        messages = parse_batch(datagram)
-    except MalformedBatchError:
+        message = parse_datagram(datagram)
+    except MalformedDatagramError:
         return
-    assert all(isinstance(m, Event | InForce | Tagged) for m in messages)
+    assert isinstance(message, Batch | InForce | Counters | Tagged)

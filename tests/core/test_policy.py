@@ -23,8 +23,10 @@ from gate_core.policy import (
     Scope,
     decide,
     decide_protocol,
+    decide_tunnel,
     explain,
 )
+from gate_core.safesearch import YouTube
 from gate_core.timetable import Span, Timetable, WeeklySpan
 
 LONDON = ZoneInfo("Europe/London")
@@ -579,3 +581,86 @@ def test_decide_protocol_goes_by_its_category_and_its_services():
     allowed = policy(exceptions=(replace(torrent, services=services.mask_of(["bittorrent"])),))
     assert decide_protocol(allowed, PUPIL, "bittorrent", "", NOW).reason is Reason.EXCEPTION
     assert decide_protocol(allowed, PUPIL, "wireguard", "", NOW).reason is Reason.MATRIX
+
+
+def seeking(*, safe_search=True, youtube=YouTube.STRICT, **changes):
+    """Return the policy of these tests with one way of searching for Key Stage 2."""
+    made = policy(
+        index=Index({"seek.example": ["unsafe-search"], "tube.example": ["video"]}), **changes
+    )
+    ks2 = replace(made.groups["ks2"], safe_search=safe_search, youtube=youtube)
+    return replace(made, groups={**made.groups, "ks2": ks2})
+
+
+@pytest.mark.parametrize(
+    ("safe_search", "youtube", "name", "rule_id"),
+    [
+        (True, YouTube.OFF, "www.google.co.uk", "safesearch:google"),
+        (True, YouTube.OFF, "www.youtube.com", None),
+        (True, YouTube.OFF, "www.example.org", None),
+        (False, YouTube.STRICT, "www.google.co.uk", None),
+        (False, YouTube.STRICT, "www.youtube.com", "safesearch:youtube:strict"),
+        (False, YouTube.MODERATE, "m.youtube.com", "safesearch:youtube:moderate"),
+        (False, YouTube.OFF, "www.youtube.com", None),
+        (False, YouTube.OFF, "www.google.co.uk", None),
+    ],
+)
+def test_safe_name_is_as_the_group_has_it(safe_search, youtube, name, rule_id):
+    found = seeking(safe_search=safe_search, youtube=youtube).safe_name(PUPIL, name)
+    assert (found and found.rule_id) == rule_id
+
+
+def test_safe_name_of_a_group_that_is_gone_is_that_of_unknown_devices():
+    stranger = replace(PUPIL, group="gone")
+    assert (
+        seeking(safe_search=False).safe_name(stranger, "www.bing.com").target == "strict.bing.com"
+    )
+
+
+@pytest.mark.parametrize(
+    ("safe_search", "rule_id"), [(True, "matrix:ethos:ks2"), (False, "default:ks2")]
+)
+def test_engine_without_safe_version_is_a_category_only_with_safe_search(safe_search, rule_id):
+    assert decide(seeking(safe_search=safe_search), PUPIL, "seek.example", NOW).rule_id == rule_id
+
+
+TUNNEL = "t.example"
+
+
+def test_decide_tunnel_is_decided_as_a_vpn():
+    d = decide_tunnel(policy(), PUPIL, "abc.t.example.", TUNNEL, NOW)
+    assert (d.action, d.reason, d.rule_id) == (Action.BLOCK, Reason.TUNNEL, "tunnel:t.example")
+    assert d.categories == mask_of(["vpn"])
+    assert d.until == decide(policy(), PUPIL, "abc.t.example", NOW).until
+
+
+def test_decide_tunnel_that_the_table_allows_is_as_without():
+    made = policy()
+    cells = {**made.groups["ks2"].cells, "bypass": Cell.ACCEPTABLE}
+    made = replace(made, groups={**made.groups, "ks2": replace(made.groups["ks2"], cells=cells)})
+    assert decide_tunnel(made, PUPIL, "abc.t.example", TUNNEL, NOW).rule_id == "default:ks2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule_id"),
+    [
+        pytest.param({"protected": NameSet.of([TUNNEL])}, "protected:t.example", id="protected"),
+        pytest.param(
+            {
+                "exceptions": (
+                    DatedException(
+                        "e", Scope.GROUP, "ks2", NameSet.of([TUNNEL]), Action.ALLOW, AROUND, "w"
+                    ),
+                )
+            },
+            "exception:e",
+            id="exception",
+        ),
+        pytest.param(
+            {"pauses": (Pause("7", frozenset({"ks2"}), AROUND, "button"),)}, "pause:7", id="blocked"
+        ),
+    ],
+)
+def test_decide_tunnel_leaves_what_was_decided_by_name_or_blocked(changes, rule_id):
+    made = policy(**changes)
+    assert decide_tunnel(made, PUPIL, "abc.t.example", TUNNEL, NOW).rule_id == rule_id

@@ -19,7 +19,6 @@ ISOLATE          yes   yes          yes         yes     no       no      no     
 SUSPEND          yes   yes          yes         no      no       no      no      no
 GRANT            no    no           yes         yes     no       no      no      no
 MANAGE_LISTS     no    no           yes         yes     no       no      no      no
-BACK_UP          no    no           yes         yes     no       no      no      no
 """
 HEAD, *LINES = [line.split() for line in TABLE.strip().splitlines()]
 

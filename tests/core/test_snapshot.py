@@ -22,6 +22,7 @@ from gate_core.policy import (
     Policy,
     Scope,
 )
+from gate_core.safesearch import YouTube
 from gate_core.snapshot import NO_LISTS, MalformedSnapshotError, parse_snapshot, render_snapshot
 from gate_core.timetable import OneOffDay, Span, Term, Timetable, WeeklySpan
 
@@ -41,6 +42,8 @@ POLICY = Policy(
             on_fault=OnFault.OPEN if id_ == "staff" else OnFault.CLOSED,
             times=(WeeklySpan(frozenset({2}), 600, 660),) if id_ == "ks2" else None,
             teacher_minutes=number,
+            safe_search=id_ != "staff",
+            youtube=YouTube.MODERATE if id_ == "staff" else YouTube.STRICT,
         )
         for number, (id_, cells) in enumerate(SHIPPED_CELLS.items(), start=1)
     },
@@ -119,8 +122,8 @@ def test_parse_snapshot_damaged_says_so():
 
 
 def test_parse_snapshot_of_another_format_says_which_it_reads():
-    with pytest.raises(MalformedSnapshotError, match=r"this program reads 2"):
-        parse_snapshot(render_snapshot(POLICY, LISTS).replace(b"snapshot 2 ", b"snapshot 9 "))
+    with pytest.raises(MalformedSnapshotError, match=r"this program reads 3"):
+        parse_snapshot(render_snapshot(POLICY, LISTS).replace(b"snapshot 3 ", b"snapshot 9 "))
 
 
 @given(st.binary(max_size=200), st.integers(0, 400))

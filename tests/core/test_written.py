@@ -155,6 +155,18 @@ DEVICE = {"name": "Laptop", "group": "ks2"}
             id="teacher's minutes",
         ),
         pytest.param(
+            ("groups", "ks2", "youtube"),
+            "kids",
+            "groups.ks2.youtube: 'kids' is none of off, moderate, strict",
+            id="word for YouTube",
+        ),
+        pytest.param(
+            ("groups", "quarantine", "safe_search"),
+            False,
+            "groups.quarantine: safe_search and youtube stay true and 'strict': nobody knows these devices",
+            id="safe search of unknown devices",
+        ),
+        pytest.param(
             ("rows", "games", "number"),
             0,
             "rows.games.number: 0 is not a place in the table from 1 to 999",

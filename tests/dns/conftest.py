@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.query
@@ -22,9 +23,10 @@ import pytest
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
 from gate_core.categories import mask_of
 from gate_core.clients import Device, Group
-from gate_core.events import Event, InForce
+from gate_core.events import Batch, Counters, Event, InForce, Message
 from gate_core.names import NameSet, suffixes
 from gate_core.policy import Policy
+from gate_core.upstreams import Upstream
 from gate_dns.server import BlockAnswer, DnsPorts, DnsSettings, serve
 
 NOON = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
@@ -63,21 +65,36 @@ class FakeNeighbours:
 
 class FakeEvents:
     def __init__(self) -> None:
-        self.held: list[Event | InForce] = []
+        self.held: list[Message | Event] = []
 
-    def put(self, event: Event | InForce) -> None:
-        self.held.append(event)
+    def put(self, message: Message | Event) -> None:
+        self.held.append(message)
 
     def flush(self) -> None:
         pass
 
     @property
     def events(self) -> list[Event]:
-        return [e for e in self.held if isinstance(e, Event)]
+        return [e for batch in self.held if isinstance(batch, Batch) for e in batch.events()]
 
     @property
     def in_force(self) -> list[InForce]:
         return [e for e in self.held if isinstance(e, InForce)]
+
+    @property
+    def counters(self) -> list[Counters]:
+        return [e for e in self.held if isinstance(e, Counters)]
+
+
+class FakePins:
+    def __init__(self) -> None:
+        self.held: list[tuple[str, tuple[bytes, ...], float]] = []
+
+    def put(self, target: str, addresses, lasts_s: float) -> None:
+        self.held.append((target, tuple(addresses), lasts_s))
+
+    def renew(self) -> None:
+        pass
 
 
 class FakePolicies:
@@ -124,6 +141,11 @@ def neighbours() -> FakeNeighbours:
 @pytest.fixture
 def events() -> FakeEvents:
     return FakeEvents()
+
+
+@pytest.fixture
+def pins() -> FakePins:
+    return FakePins()
 
 
 @pytest.fixture
@@ -174,8 +196,7 @@ def settings() -> DnsSettings:
     return DnsSettings(
         listen=(IPv4Address("127.0.0.1"), IPv6Address("::1")),
         port=53,
-        upstreams=(IPv4Address("192.0.2.1"),),
-        upstream_port=53,
+        upstreams=(Upstream(IPv4Address("192.0.2.1")),),
         block_answer=BlockAnswer.BLOCK_PAGE,
         block_ttl_s=1,
         block_page_ipv4=IPv4Address("192.0.2.2"),
@@ -212,7 +233,8 @@ class FakeUpstream:
         self.zone: dict[str, list[str]] = {}
         """Name to lines of records: ``300 IN A 192.0.2.10``; more may follow for the target of a CNAME record."""
         self.manners: dict[str, str] = {}
-        """Name to silent, forged-id, forged-name, forged-source, servfail, refused, truncated, garbage."""
+        """Name to silent, forged-id, forged-name, forged-source, forged-often, lower-case, twice, servfail,
+        bogus, filtered, refused, truncated, cut, garbage, looping."""
         self.asked: Counter = Counter()
         self.queries: list[tuple[int, dns.message.Message]] = []
         """Source port and message of each query over UDP."""
@@ -249,8 +271,11 @@ class FakeUpstream:
                     return
                 self.asked["tcp"] += 1
                 query, _ = dns.query.receive_tcp(connection, time.time() + 2)
-                answer = self._right(query)
-                dns.query.send_tcp(connection, answer.to_wire(), time.time() + 2)
+                answer = self._right(query).to_wire(max_size=0xFFFF)
+                if self.manners.get(self._name(query)) == "cut":
+                    connection.sendall(len(answer).to_bytes(2, "big") + answer[:-1])
+                else:
+                    dns.query.send_tcp(connection, answer, time.time() + 2)
 
     def _name(self, query: dns.message.Message) -> str:
         return query.question[0].name.to_text(omit_final_dot=True).lower()
@@ -277,33 +302,65 @@ class FakeUpstream:
         """Return the datagrams that ``query`` gets, in their order."""
         answer = self._right(query)
         manner = self.manners.get(self._name(query))
-        before = []
+        right = answer.to_wire(max_size=0xFFFF)
+        datagrams = [right]
         match manner:
+            case None:
+                pass
+            case "silent":
+                datagrams = []
             case "forged-id":
-                forged = dns.message.from_wire(answer.to_wire())
-                forged.id ^= 1
-                owner = query.question[0].name
-                forged.answer = [dns.rrset.from_text(owner, 60, "IN", "A", "203.0.113.66")]
-                before = [forged.to_wire()]
+                forged = self._forged(answer)
+                datagrams = [bytes((forged[0] ^ 1,)) + forged[1:], right]
+            case "forged-often":
+                # Nobody answers but the forger.
+                forged = self._forged(answer)
+                wrong = (number ^ query.id for number in range(1, 40))
+                datagrams = [number.to_bytes(2, "big") + forged[2:] for number in wrong]
             case "forged-name":
                 other = dns.message.make_query("other.example", "A", id=query.id)
-                before = [dns.message.make_response(other).to_wire()]
+                datagrams = [dns.message.make_response(other).to_wire(), right]
             case "forged-source":
-                forged = dns.message.from_wire(answer.to_wire())
-                forged.answer = [
-                    dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "203.0.113.66")
-                ]
                 with socket.socket(self._udp.family, socket.SOCK_DGRAM) as elsewhere:
-                    elsewhere.sendto(forged.to_wire(), peer)
+                    elsewhere.sendto(self._forged(answer), peer)
             case "garbage":
-                before = [b"", b"\0", query.id.to_bytes(2, "big") + b"\x80" + b"\xff" * 40]
+                datagrams = [b"", b"\0", right[:2] + b"\x80" + b"\xff" * 40, right]
+            case "twice":
+                datagrams = [right, right]
+            case "lower-case":
+                end = 12 + len(query.question[0].name.to_wire())
+                datagrams = [right[:12] + right[12:end].lower() + right[end:]]
+            case _:
+                datagrams = [self._bent(answer, manner)]
+        return datagrams
+
+    def _forged(self, answer: dns.message.Message) -> bytes:
+        forged = dns.message.from_wire(answer.to_wire())
+        owner = forged.question[0].name
+        forged.answer = [dns.rrset.from_text(owner, 60, "IN", "A", "203.0.113.66")]
+        return forged.to_wire()
+
+    def _bent(self, answer: dns.message.Message, manner: str) -> bytes:
+        owner = answer.question[0].name
+        match manner:
             case "servfail" | "refused":
-                answer.set_rcode(dns.rcode.from_text(manner))
                 answer.answer = answer.authority = []
-            case "truncated":
+                answer.set_rcode(dns.rcode.from_text(manner))
+            case "bogus" | "filtered":
+                answer.answer = answer.authority = []
+                rcode, code = ("SERVFAIL", 6) if manner == "bogus" else ("REFUSED", 17)
+                answer.set_rcode(dns.rcode.from_text(rcode))
+                answer.use_edns(options=[dns.edns.EDEOption(code)])
+            case "looping":
+                ends = (owner, dns.name.from_text("loop.example"))
+                answer.answer = [
+                    dns.rrset.from_text(one, 60, "IN", "CNAME", other.to_text())
+                    for one, other in (ends, ends[::-1])
+                ]
+            case "truncated" | "cut":
                 answer.flags |= dns.flags.TC
                 answer.answer = []
-        return [] if manner == "silent" else [*before, answer.to_wire()]
+        return answer.to_wire(max_size=0xFFFF)
 
     def close(self) -> None:
         if self._done:
@@ -329,6 +386,7 @@ class Served:
     neighbours: FakeNeighbours
     clock: FakeClock
     events: FakeEvents
+    pins: FakePins
     stop: Callable[[], None]
     """Ends it; may be called again."""
 
@@ -396,9 +454,8 @@ def start_worker(school, settings):
                 settings,
                 listen=tuple(ip_address(a) for a in listen),
                 port=changes.pop("port", None) or free_port(*listen),
-                upstreams=tuple(ip_address(getattr(u, "address", u)) for u in upstreams)
-                or (IPv4Address("127.0.0.9"),),
-                upstream_port=getattr(upstreams[0], "port", 9) if upstreams else 9,
+                upstreams=tuple(Upstream(ip_address(u.address), u.port) for u in upstreams)
+                or (Upstream(IPv4Address("127.0.0.9"), 9),),
                 **changes,
             )
             policies = FakePolicies(policy)
@@ -411,8 +468,10 @@ def start_worker(school, settings):
                 assert not thread.is_alive()
                 assert not faults
 
-            served = Served(used, policies, FakeNeighbours(), FakeClock(), FakeEvents(), stop)
-            ports = DnsPorts(policies, served.neighbours, served.clock, served.events)
+            served = Served(
+                used, policies, FakeNeighbours(), FakeClock(), FakeEvents(), FakePins(), stop
+            )
+            ports = DnsPorts(policies, served.neighbours, served.clock, served.events, served.pins)
 
             def run() -> None:
                 try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -7,6 +8,7 @@ import struct
 import subprocess
 import threading
 import uuid
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -14,10 +16,12 @@ import dns.message
 import dns.query
 import pytest
 
-from gate_dns.askers import Asker
-from gate_dns.batch import BATCH, DatagramBatch, open_socket
-from gate_dns.cache import Entry, Note
-from gate_dns.wire import Response, parse_query, render
+from gate_dns.askers import Asker, Bucket
+from gate_dns.batch import DatagramBatch, open_socket
+from gate_dns.cache import Entries, Entry, Note
+from gate_dns.mmsg import BATCH
+from gate_dns.render import Response, render
+from gate_dns.wire import Transport, parse_query
 
 
 def message(name, number=1) -> bytes:
@@ -31,23 +35,25 @@ class Batch:
         self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.socket = open_socket(address, 0, self.family)
         self.missed = []
-        self.tally = {}
+        self.hits = Counter()
         self.askers = {}
         self.batch = DatagramBatch(self.socket, lambda *miss: self.missed.append(miss))
 
     def know(self, address: str, *names: str) -> Asker:
         """Keep answers to ``names`` for who asks from ``address``."""
-        asker = Asker(None, "ks2", {}, 0.0)
+        entries = Entries()
+        room = entries.room(("ks2", Transport.UDP))
+        asker = Asker(None, (room, room), Bucket(1.0, 0.0), 0.0)
         for name in names:
             query = parse_query(message(name))
             rendered = render(query, Response(3, ttl_s=1, serial=1))
             entry = Entry(query, rendered, Note(name, "A", None, 1), 0.0, 60.0)
-            asker.answers[query.key] = entry
+            entries.store(room, query, entry)
         self.askers[socket.inet_pton(self.family, address)] = asker
         return asker
 
-    def answer(self, now=1.0) -> None:
-        self.batch.answer(self.askers, self.tally, now)
+    def answer(self, now=1.0):
+        return self.batch.answer(self.askers, self.hits, now)
 
     def client(self, to: str) -> socket.socket:
         client = socket.socket(self.family, socket.SOCK_DGRAM)
@@ -86,9 +92,7 @@ def test_answer_gives_hits_and_leaves_misses_to_others(batch, address):
             (message("miss.example", 1), source),
             (message("other.example", 3), source),
         ]
-        assert {
-            note.qname: seen.count for (who, note), seen in batch.tally.items() if who is asker
-        } == {
+        assert {note.qname: count for (who, note), count in batch.hits.items() if who is asker} == {
             "a.example": 2,
             "b.example": 1,
         }
@@ -98,8 +102,10 @@ def test_answer_gives_hits_and_leaves_misses_to_others(batch, address):
         client.recv(4096)
         for octets, _, reply in reversed(batch.missed):
             reply(octets)
+            batch.batch.flush()
             assert client.recv(4096) == octets
         batch.missed[0][2](None)
+        batch.batch.flush()
 
 
 def test_answer_takes_a_whole_batch_and_no_more(batch, address):
@@ -112,6 +118,40 @@ def test_answer_takes_a_whole_batch_and_no_more(batch, address):
         assert numbers == list(range(BATCH))
         batch.answer()
         assert [client.recv(4096)[1] for _ in range(3)] == [BATCH, BATCH + 1, BATCH + 2]
+
+
+def test_answer_goes_back_to_who_asked_whatever_else_came(batch, address):
+    """Answers leave by the slots of their queries: one batch has all in order, the next one gaps, and so on."""
+    batch.know(address, "a.example")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(batch.client(address)) for _ in range(12)]
+        for round_ in range(6):
+            for number, client in enumerate(clients):
+                missed = round_ % 2 and number % (round_ + 1) == 0
+                client.send(
+                    message("miss.example" if missed else "a.example", 100 * round_ + number)
+                )
+            sources = batch.answer()
+            assert sources == [socket.inet_pton(batch.family, address)] * len(clients)
+            for octets, _, reply in batch.missed:
+                reply(octets)
+            batch.batch.flush()
+            batch.missed.clear()
+            for number, client in enumerate(clients):
+                assert int.from_bytes(client.recv(4096)[:2], "big") == 100 * round_ + number
+
+
+def test_answers_of_more_misses_than_a_batch_all_leave(batch, address):
+    with batch.client(address) as client:
+        for number in range(BATCH):
+            client.send(message("miss.example", number))
+        batch.answer()
+        for _ in range(2):
+            for octets, _, reply in batch.missed:
+                reply(octets)
+        batch.batch.flush()
+        numbers = [client.recv(4096)[1] for _ in range(2 * BATCH)]
+    assert numbers == [*range(BATCH)] * 2
 
 
 def test_answer_gives_nothing_that_has_ended(batch, address):
@@ -213,6 +253,7 @@ def test_answer_comes_from_the_address_that_was_asked(namespace, wildcard, addre
                             if batch.missed:
                                 octets, _, reply = batch.missed.pop()
                                 reply(octets)
+                                batch.batch.flush()
                             answered.append((to, client.recvfrom(4096)[1][0]))
         return answered
 

@@ -8,16 +8,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from gate_core.policy import Action, Decision, Reason
-from gate_dns.cache import AnswerCache, Entry, Note
-from gate_dns.wire import (
-    Rcode,
-    Response,
-    Transport,
-    parse_answer,
-    parse_query,
-    render,
-    render_question,
-)
+from gate_dns.answer import parse_answer
+from gate_dns.cache import STALE_S, Answers, Entries, Entry, Note
+from gate_dns.codes import Rcode
+from gate_dns.render import Response, render, render_question
+from gate_dns.wire import Transport, parse_query
 
 DECISION = Decision(Action.ALLOW, Reason.DEFAULT, "default:ks2", 0, None)
 NOTE = Note("www.example", "A", DECISION, 1)
@@ -28,26 +23,37 @@ def query(name="www.example", kind="A", **options):
     return parse_query(dns.message.make_query(name, kind, **options).to_wire())
 
 
-def forwarded(asked, *ttls):
-    """Return an answer as it came from an upstream, with one record for each TTL."""
+def answered(asked, *ttls):
+    """Return an answer of an upstream, with one record for each TTL."""
     answer = dns.message.make_response(dns.message.from_wire(render_question(asked, 1)))
     for number, ttl in enumerate(ttls):
         answer.answer.append(
             dns.rrset.from_text(f"r{number}.example.", ttl, "IN", "A", "192.0.2.1")
         )
-    return render(asked, parse_answer(answer.to_wire(), asked, 1))
+    return parse_answer(answer.to_wire(), asked, 1)
+
+
+def forwarded(asked, *ttls):
+    return render(asked, answered(asked, *ttls))
 
 
 def own(asked):
     return render(asked, Response(Rcode.NXDOMAIN, ttl_s=5, serial=1))
 
 
+def given_by(entry, asked) -> bytes:
+    """Return what the batch loop gives for ``asked``."""
+    return entry.answer(asked.id.to_bytes(2, "big"), asked.question)
+
+
 @pytest.mark.parametrize("options", [{}, {"use_edns": 0}])
-def test_answer_is_what_was_stored_with_the_id_and_the_letters_of_the_asker(options):
+def test_entry_gives_what_was_stored_with_the_id_and_the_letters_of_the_asker(options):
     first, other = query(**options), query("wWw.Example", **options)
-    entry = Entry(first, own(first), NOTE, 100.0, 60.0)
-    assert entry.answer(first) == own(first).message
-    assert entry.answer(other) == own(other).message
+    entry = Entry(other, own(other), NOTE, 100.0, 60.0)
+    assert given_by(entry, first) == own(first).message
+    assert given_by(entry, other) == own(other).message
+    # As the batch loop gives it to who asks in lower case.
+    assert first.id.to_bytes(2, "big") + entry.response == own(first).message
 
 
 @hypothesis_settings(max_examples=100, deadline=None)
@@ -65,7 +71,7 @@ def test_refresh_gives_ttls_that_never_outlive_the_records(ttls, moments):
         if entry.fresh_until <= now and not entry.refresh(now):
             assert age >= least
             continue
-        got = dns.message.from_wire(entry.answer(asked))
+        got = dns.message.from_wire(given_by(entry, asked))
         for ttl, records in zip(ttls, got.answer, strict=True):
             assert records.ttl <= max(0, ttl - age)
             # A sixteenth of the shortest life, and the seconds lost by rounding.
@@ -80,59 +86,131 @@ def test_refresh_ends_with_the_life_of_the_entry():
         assert not entry.refresh(110.0)
 
 
-def test_refresh_leaves_the_ttls_of_our_own_answers():
+def test_refresh_leaves_the_ttls_of_our_own_responses():
     asked = query()
     entry = Entry(asked, own(asked), NOTE, 100.0, 60.0)
     assert entry.refresh(159.0)
-    assert entry.answer(asked) == own(asked).message
+    assert given_by(entry, asked) == own(asked).message
     assert entry.fresh_until == 160.0
 
 
+def keep(entries, view, asked, lasts_s=60.0):
+    entries.store(entries.room(view), asked, Entry(asked, own(asked), NOTE, 0.0, lasts_s))
+
+
+def find(entries, view, asked, now):
+    return entries.find(entries.room(view), asked, now)
+
+
 def test_find_gives_an_entry_to_its_view_only():
-    cache = AnswerCache()
+    entries = Entries()
     asked = query()
-    cache.store(VIEW, asked, Entry(asked, own(asked), NOTE, 0.0, 60.0))
-    assert cache.find(VIEW, asked, 1.0)
-    assert not cache.find(("staff", Transport.UDP), asked, 1.0)
-    assert not cache.find(("ks2", Transport.TCP), asked, 1.0)
+    keep(entries, VIEW, asked)
+    assert find(entries, VIEW, asked, 1.0)
+    assert not find(entries, ("staff", Transport.UDP), asked, 1.0)
+    assert not find(entries, ("ks2", Transport.TCP), asked, 1.0)
 
 
-def test_find_tells_apart_types_that_are_equal_in_lower_case():
-    cache = AnswerCache()
-    asked = query(kind="HTTPS")
-    cache.store(VIEW, asked, Entry(asked, own(asked), NOTE, 0.0, 60.0))
-    assert cache.find(VIEW, query(kind="HTTPS"), 1.0)
-    assert not cache.find(VIEW, query(kind="TYPE97"), 1.0)
+@pytest.mark.parametrize("options", [{}, {"use_edns": 0, "payload": 0x4142}])
+def test_types_that_are_equal_in_lower_case_are_told_apart(options):
+    entries = Entries()
+    asked = query("Www.Example", kind="HTTPS", **options)
+    keep(entries, VIEW, asked)
+    assert find(entries, VIEW, query(kind="HTTPS", **options), 1.0)
+    other = query(kind="TYPE97", **options)
+    assert not find(entries, VIEW, other, 1.0)
+    # What the batch loop looks up first is exact.
+    room = entries.room(VIEW)
+    octets = dns.message.make_query("www.example", "HTTPS", **options).to_wire()
+    assert room.exact[octets[2:]]
+    assert (
+        dns.message.make_query("www.example", "TYPE97", **options).to_wire()[2:] not in room.exact
+    )
+    assert octets[2:].lower() in room.folded
 
 
 def test_find_gives_nothing_that_has_ended():
-    cache = AnswerCache()
+    entries = Entries()
     asked = query()
-    cache.store(VIEW, asked, Entry(asked, own(asked), NOTE, 0.0, 60.0))
-    assert cache.find(VIEW, asked, 59.0)
-    assert not cache.find(VIEW, asked, 60.0)
+    keep(entries, VIEW, asked)
+    assert find(entries, VIEW, asked, 59.0)
+    assert not find(entries, VIEW, asked, 60.0)
 
 
-def test_store_is_bounded_and_keeps_what_is_used():
-    cache = AnswerCache(capacity=10)
+def test_entries_are_bounded_and_keep_what_is_used():
+    entries = Entries(capacity=10)
     used = query("used.example")
-    cache.store(VIEW, used, Entry(used, own(used), NOTE, 0.0, 60.0))
-    answers = cache.answers(VIEW)
+    keep(entries, VIEW, used)
+    room = entries.room(VIEW)
     for number in range(200):
-        asked = query(f"n{number}.example")
-        cache.store(
-            (f"view {number % 3}", Transport.UDP), asked, Entry(asked, own(asked), NOTE, 0.0, 60.0)
-        )
-        assert cache.find(VIEW, used, 1.0)
-        assert len(cache) <= 21
-    assert cache.answers(VIEW) is answers
-    assert not cache.find(("view 0", Transport.UDP), query("n0.example"), 1.0)
+        keep(entries, (f"view {number % 3}", Transport.UDP), query(f"n{number}.example"))
+        assert find(entries, VIEW, used, 1.0)
+        assert len(entries) <= 21
+    assert entries.room(VIEW) is room
+    assert not find(entries, ("view 0", Transport.UDP), query("n0.example"), 1.0)
 
 
-def test_clear_forgets_all():
-    cache = AnswerCache()
-    asked = query()
-    cache.store(VIEW, asked, Entry(asked, own(asked), NOTE, 0.0, 60.0))
-    cache.clear()
-    assert not cache.find(VIEW, asked, 1.0)
-    assert not cache.answers(VIEW)
+def test_clear_forgets_all_and_frees_it_bit_by_bit():
+    entries = Entries()
+    for number in range(1200):
+        keep(entries, VIEW, query(f"n{number}.example"))
+    old = entries.room(VIEW)
+    entries.clear()
+    assert entries.room(VIEW) is not old
+    assert not find(entries, VIEW, query("n0.example"), 1.0)
+    assert not entries.room(VIEW).folded
+    rounds = 0
+    while any(entries._ended):
+        before = sum(map(len, entries._ended))
+        entries.free()
+        assert 0 < before - sum(map(len, entries._ended)) <= 500
+        rounds += 1
+    assert rounds == 6  # two keys for each
+
+
+QUESTION = query().upstream_key
+
+
+def test_answers_are_kept_beyond_their_end():
+    answers = Answers()
+    kept = answers.store(QUESTION, query(), answered(query(), 300, 60), "192.0.2.53", 1000.0)
+    assert answers.find(QUESTION) is kept
+    assert (kept.stored, kept.ends, kept.stale_until) == (1000.0, 1060.0, 1060.0 + STALE_S)
+    assert kept.upstream == "192.0.2.53"
+
+
+def test_answers_that_must_not_be_kept_are_not():
+    answers = Answers()
+    kept = answers.store(QUESTION, query(), answered(query(), 0), "192.0.2.53", 1000.0)
+    assert kept.ends == 1000.0
+    assert answers.find(QUESTION) is None
+
+
+def test_answers_are_bounded_and_keep_what_is_used():
+    answers = Answers(capacity=10)
+    answers.store(QUESTION, query(), answered(query(), 300), "", 0.0)
+    for number in range(200):
+        other = query(f"n{number}.example")
+        answers.store(other.upstream_key, other, answered(other, 300), "", 0.0)
+        assert answers.find(QUESTION)
+        assert len(answers) <= 20
+    assert answers.find(query("n0.example").upstream_key) is None
+    while answers._ended:
+        answers.free()
+
+
+def test_an_answer_that_is_asked_for_near_its_end_is_wanted_once():
+    answers = Answers()
+    kept = answers.store(QUESTION, query(), answered(query(), 80), "", 1000.0)
+    entry = Entry(query(), forwarded(query(), 80), NOTE, 1000.0, 80.0, kept)
+    for now in range(1000, 1080):
+        if entry.fresh_until <= now:
+            assert entry.refresh(now)
+        assert answers.wanted == ([kept] if now >= 1071 else []), now
+
+
+def test_an_answer_of_short_life_is_not_fetched_anew():
+    answers = Answers()
+    kept = answers.store(QUESTION, query(), answered(query(), 10), "", 1000.0)
+    kept.asked_for(1009.9)
+    assert not answers.wanted

@@ -1,77 +1,54 @@
 from __future__ import annotations
 
-import socket
 from ipaddress import ip_address
 
+import dns.message
 import pytest
 
-from gate_dns.exchange import StreamExchange
-from gate_dns.poll import Poll
-from gate_dns.wire import render_frame
+from gate_core.upstreams import Upstream
+from gate_dns.exchange import LetterCase, asks_the_same, connect
+from gate_dns.wire import parse_query
 
 
-class Streaming:
-    """An exchange over TCP with a listening socket that the test plays the upstream on."""
-
-    def __init__(self) -> None:
-        self.received, self.failed = [], []
-        self.poll = Poll()
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.listening.settimeout(5)
-        endpoint = (ip_address("127.0.0.1"), self.listening.getsockname()[1])
-        self.exchange = StreamExchange(
-            self.poll, endpoint, b"question" * 1000, self.received.append, self.failed.append
-        )
-        self.upstream, _ = self.listening.accept()
-        self.upstream.settimeout(5)
-
-    def turn(self) -> None:
-        for _ in range(4):
-            self.poll.wait(0.01)
-
-    def close(self) -> None:
-        self.exchange.close()
-        for end in (self.upstream, self.listening, self.poll):
-            end.close()
+def test_letter_case_is_given_up_after_so_many_losses_in_a_row():
+    case = LetterCase()
+    for _ in range(3):
+        for _ in range(LetterCase.TRIES - 1):
+            case.lost()
+        case.kept()
+    assert case.mixed
+    for _ in range(LetterCase.TRIES):
+        assert case.mixed
+        case.lost()
+    assert not case.mixed
 
 
-@pytest.fixture
-def streaming():
-    made = Streaming()
-    yield made
-    made.close()
+@pytest.mark.parametrize(
+    ("name", "kind", "same"),
+    [
+        ("www.example", "A", True),
+        ("WWW.eXample", "A", True),
+        ("wwx.example", "A", False),
+        ("www.example", "AAAA", False),
+        # 65 and 97 differ by the bit that tells upper from lower case.
+        ("www.example", "TYPE97", False),
+        ("www.example.example", "A", False),
+    ],
+)
+def test_asks_the_same_but_for_the_letter_case_of_the_name(name, kind, same):
+    query = parse_query(dns.message.make_query("www.example", "A").to_wire())
+    asked = parse_query(dns.message.make_query("www.example", "HTTPS").to_wire())
+    said = dns.message.make_response(dns.message.make_query(name, kind)).to_wire()
+    assert asks_the_same(said, query.question) == same
+    if kind == "TYPE97":
+        assert not asks_the_same(said, asked.question)
 
 
-def test_stream_sends_the_question_and_takes_the_answer_in_pieces(streaming):
-    streaming.turn()
-    assert streaming.upstream.recv(8002, socket.MSG_WAITALL) == render_frame(b"question" * 1000)
-    for piece in (b"\0", b"\6ans", b"wer"):
-        assert not streaming.received
-        streaming.upstream.sendall(piece)
-        streaming.turn()
-    assert streaming.received == [b"answer"]
-    assert not streaming.failed
+def test_asks_the_same_where_the_question_is_left_out():
+    query = parse_query(dns.message.make_query("www.example", "A").to_wire())
+    assert asks_the_same(b"\0\0\x80\1" + bytes(8), query.question)
 
 
-@pytest.mark.parametrize("said", [b"", b"\0", render_frame(b"answer")[:-1]])
-def test_stream_fails_when_the_upstream_ends_it_early(streaming, said):
-    streaming.turn()
-    streaming.upstream.recv(9000)
-    streaming.upstream.sendall(said)
-    streaming.upstream.shutdown(socket.SHUT_WR)
-    streaming.turn()
-    assert not streaming.received
-    assert streaming.failed
-    assert all(isinstance(fault, OSError) for fault in streaming.failed)
-
-
-def test_stream_fails_where_nobody_listens():
-    failed = []
-    poll = Poll()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    exchange = StreamExchange(poll, (ip_address("127.0.0.1"), port), b"x", print, failed.append)
-    poll.wait(1)
-    assert isinstance(failed[0], ConnectionRefusedError)
-    exchange.close()
-    poll.close()
+def test_connect_to_where_no_way_leads_is_refused():
+    with pytest.raises(OSError, match=r"unreachable|denied"):
+        connect(Upstream(ip_address("255.255.255.255")), 2)

@@ -3,26 +3,33 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 
-from gate_core.events import Event, InForce, Source
+from gate_core.events import Batch, Counters, Event, InForce, Source
 from gate_core.policy import Action, Decision, Reason
-from gate_dns.askers import Asker
 from gate_dns.cache import Note
-from gate_dns.journal import CAPACITY, INTERVAL_S, Journal
+from gate_dns.journal import CAPACITY, INTERVAL_S, PORTION, Journal
 
 BLOCK = Decision(Action.BLOCK, Reason.MATRIX, "matrix:games:ks2", 5, None)
+
+
+class Asker(SimpleNamespace):
+    """What the journal knows of one: its client; compared by identity."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
 
 
 @pytest.fixture
 def asker(school):
     client = school.client(ip_address("192.0.2.10"), "00:00:5e:00:53:10")
-    return Asker(replace(client, person="2b-07"), "ks2", {}, 0.0)
+    return Asker(client=replace(client, person="2b-07"))
 
 
-def note(name="games.example"):
-    return Note(name, "A", BLOCK, 7)
+def note(name="games.example", upstream=""):
+    return Note(name, "A", BLOCK, 7, upstream)
 
 
 def test_put_due_puts_equal_queries_as_one_event_with_their_number(events, asker):
@@ -30,11 +37,11 @@ def test_put_due_puts_equal_queries_as_one_event_with_their_number(events, asker
     journal = Journal(events, 3, now)
     one, other = note(), note("www.games.example")
     began_ms = time.time() * 1000
-    for seen in (one, other, one, one):
-        journal.count(asker, seen, now)
-    journal.put_due(now + INTERVAL_S - 0.01)
+    journal.hits.update([(asker, one), (asker, other), (asker, one)])
+    journal.count(asker, one, now)
+    assert not journal.put_due(now + INTERVAL_S - 0.01)
     assert not events.held
-    journal.put_due(now + INTERVAL_S)
+    assert not journal.put_due(now + INTERVAL_S)
     assert [(e.name, e.count) for e in events.events] == [
         ("games.example", 3),
         ("www.games.example", 1),
@@ -58,19 +65,93 @@ def test_put_due_puts_equal_queries_as_one_event_with_their_number(events, asker
         count=3,
         person="2b-07",
     )
-    assert not journal.tally
+    assert not journal.hits
+
+
+def test_put_due_tells_when_an_upstream_was_asked_which_and_how_long_it_took(events, asker):
+    now = time.monotonic()
+    journal = Journal(events, 3, now)
+    journal.count(asker, note("kept.example", "192.0.2.1"), now)
+    journal.count(asker, note("fetched.example", "192.0.2.1"), now + 0.2, 0.15)
+    journal.put_all(now + 0.3)
+    kept, fetched = events.events
+    assert (kept.name, kept.took_us, kept.upstream) == ("kept.example", 0, "192.0.2.1")
+    assert (fetched.name, fetched.upstream) == ("fetched.example", "192.0.2.1")
+    assert fetched.took_us == pytest.approx(150_000, abs=1)
+    assert fetched.at_ms - kept.at_ms == pytest.approx(50, abs=2)
+
+
+def test_put_due_puts_a_portion_a_round(events, asker):
+    journal = Journal(events, 3, 0.0)
+    notes = [note(f"n{number}.example") for number in range(PORTION + 1)]
+    journal.hits.update((asker, each) for each in notes)
+    assert journal.put_due(INTERVAL_S)
+    assert len(events.events) == PORTION
+    # What comes meanwhile belongs to the next interval.
+    journal.count(asker, notes[0], INTERVAL_S)
+    assert not journal.put_due(INTERVAL_S + 0.01)
+    assert [e.name for e in events.events] == [n.qname for n in notes]
+    assert not journal.put_due(INTERVAL_S * 2)
+    assert len(events.events) == PORTION + 2
 
 
 def test_put_due_loses_nothing_when_there_is_too_much(events, asker):
     journal = Journal(events, 3, 0.0)
     for number in range(CAPACITY * 2):
-        journal.count(asker, note(f"n{number}.example"), 0.0)
+        journal.count(asker, note(f"n{number}.example"), 0.0, 0.1 * (number % 2))
         journal.put_due(0.1)
-        assert len(journal.tally) < CAPACITY
-    journal.put_due(INTERVAL_S * 3)
+        assert len(journal.hits) <= CAPACITY
+    journal.put_all(0.2)
     assert sum(e.count for e in events.events) == CAPACITY * 2
+
+
+def test_put_due_shares_what_clients_and_decisions_have_in_common(events, asker):
+    journal = Journal(events, 3, 0.0)
+    other = Asker(client=replace(asker.client, person=None))
+    for number in range(10):
+        journal.count(asker if number % 2 else other, note(f"n{number}.example"), 0.0)
+    journal.put_all(1.0)
+    (batch,) = [b for b in events.held if isinstance(b, Batch)]
+    assert (len(batch), len(batch.whos), len(batch.outcomes)) == (10, 2, 1)
+
+
+def test_refused_says_who_asked_too_much_and_how_often(events, asker):
+    journal = Journal(events, 3, 0.0)
+    journal.in_force(9)
+    journal.refused(asker, 250, 1.0)
+    (event,) = events.events
+    assert (event.action, event.reason, event.rule_id) == (
+        "block",
+        "flood",
+        "flood:00:00:5e:00:53:10",
+    )
+    assert (event.name, event.count, event.version) == ("", 250, 9)
 
 
 def test_in_force_names_worker_and_version(events):
     Journal(events, 3, 0.0).in_force(9)
     assert events.held == [InForce(Source.DNS, 3, 9)]
+
+
+def test_in_force_tells_what_was_counted_since_the_start(events, asker):
+    journal = Journal(events, 3, 0.0)
+    journal.hits[asker, note()] += 4
+    for took_s in (0.001, 0.003):
+        journal.count(asker, note(upstream="192.0.2.1"), 0.1, took_s)
+    journal.count(asker, note(), 0.1, 0.004)
+    journal.put_all(0.2)
+    journal.refused(asker, 6, 0.3)
+    journal.in_force(9, {"faults": {"malformed-query": 2}})
+    assert events.counters == [
+        Counters(
+            Source.DNS,
+            3,
+            {
+                "responses": {"kept": 4, "made": 3, "refused": 6},
+                "response_us": {"made": 8000},
+                "upstream_responses": {"192.0.2.1": 2},
+                "upstream_response_us": {"192.0.2.1": 4000},
+                "faults": {"malformed-query": 2},
+            },
+        )
+    ]

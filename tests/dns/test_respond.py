@@ -3,12 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import pairwise
 
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rrset
 import pytest
 
+from gate_core.categories import mask_of
 from gate_core.clients import DefaultAction
 from gate_core.names import NameSet
 from gate_core.policy import (
@@ -23,9 +26,12 @@ from gate_core.policy import (
     decide,
 )
 from gate_core.timetable import Span
+from gate_dns.answer import parse_answer
+from gate_dns.codes import Rcode
+from gate_dns.render import Response, render
 from gate_dns.respond import Forward, recheck, respond
 from gate_dns.settings import BlockAnswer
-from gate_dns.wire import Rcode, Response, parse_query, render
+from gate_dns.wire import parse_query
 
 NEGATIVE = "example. {ttl} IN SOA schoolgate.invalid. coordinator.schoolgate.invalid. 7 3600 600 86400 {ttl}"
 MATRIX = Decision(Action.BLOCK, Reason.MATRIX, "matrix:games:ks2", 0, None)
@@ -61,16 +67,22 @@ def said(asked, response) -> dict:
         ("block-page", "A", "NOERROR", "games.example. 5 IN A 192.0.2.2"),
         ("block-page", "AAAA", "NOERROR", "games.example. 5 IN AAAA 2001:db8::2"),
         ("block-page", "HTTPS", "NOERROR", None),
+        ("block-page", "SVCB", "NOERROR", None),
         ("block-page", "TXT", "NOERROR", None),
         ("block-page", "ANY", "NOERROR", None),
         ("nxdomain", "A", "NXDOMAIN", None),
         ("nxdomain", "AAAA", "NXDOMAIN", None),
-        ("nxdomain", "MX", "NOERROR", None),
+        ("nxdomain", "MX", "NXDOMAIN", None),
+        ("nxdomain", "HTTPS", "NXDOMAIN", None),
+        ("nxdomain", "SVCB", "NXDOMAIN", None),
         ("nodata", "A", "NOERROR", None),
         ("nodata", "AAAA", "NOERROR", None),
+        ("nodata", "HTTPS", "NOERROR", None),
         ("nodata", "SVCB", "NOERROR", None),
         ("null-address", "A", "NOERROR", "games.example. 5 IN A 0.0.0.0"),
         ("null-address", "AAAA", "NOERROR", "games.example. 5 IN AAAA ::"),
+        ("null-address", "HTTPS", "NOERROR", None),
+        ("null-address", "SVCB", "NOERROR", None),
         ("null-address", "CNAME", "NOERROR", None),
     ],
 )
@@ -110,7 +122,7 @@ def test_respond_gives_nodata_where_the_block_page_has_no_address_of_the_family(
 @pytest.mark.parametrize("block_answer", list(BlockAnswer))
 @pytest.mark.parametrize("kind", ["A", "AAAA", "HTTPS", "TXT"])
 @pytest.mark.parametrize(
-    "reason", [Reason.CANARY, Reason.PAUSED, Reason.ISOLATED, Reason.ESSENTIAL, Reason.DEFAULT]
+    "reason", [Reason.CANARY, Reason.PAUSED, Reason.ISOLATED, Reason.ESSENTIAL, Reason.PROTECTED]
 )
 def test_respond_denies_a_canary_whatever_place_decided(
     school, settings, block_answer, kind, reason
@@ -122,7 +134,8 @@ def test_respond_denies_a_canary_whatever_place_decided(
         asked, respond(asked, decision, school, replace(settings, block_answer=block_answer))
     )
     assert (got["rcode"], got["flags"], got["answer"]) == ("NXDOMAIN", "QR RD RA", [])
-    assert got["ede"] == [(15, "school policy rule")]
+    code = 17 if reason is Reason.PAUSED else 15
+    assert got["ede"] == [(code, "school policy rule")]
 
 
 def test_respond_copies_rd_cd_and_do_and_never_sets_ad(school, settings):
@@ -138,9 +151,32 @@ def test_respond_bounds_the_extra_text(school, settings):
     assert len(said(asked, respond(asked, decision, school, settings))["ede"][0][1]) == 80
 
 
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.ILLEGAL, 16),
+        (Reason.PAUSED, 17),
+        (Reason.LESSON, 17),
+        *((r, 15) for r in (Reason.ISOLATED, Reason.SUSPENDED, Reason.EXCEPTION, Reason.MATRIX)),
+        (Reason.DEFAULT, 15),
+    ],
+)
+def test_respond_tells_on_whose_wish_a_name_is_stopped(school, settings, reason, code):
+    asked = query(kind="TXT", use_edns=0)
+    decision = replace(MATRIX, reason=reason)
+    assert said(asked, respond(asked, decision, school, settings))["ede"][0][0] == code
+
+
+def test_respond_answers_a_query_for_all_types_shortly(school, settings):
+    asked = query(kind="ANY", use_edns=0)
+    got = said(asked, respond(asked, ALLOWED, school, settings))
+    assert got["answer"] == ['games.example. 3600 IN HINFO "RFC8482" ""']
+    assert (got["rcode"], got["flags"], got["ede"]) == ("NOERROR", "QR RD RA", [])
+
+
 def test_respond_forwards_what_is_allowed(school, settings):
     asked = query()
-    assert respond(asked, ALLOWED, school, settings) == Forward(asked)
+    assert respond(asked, ALLOWED, school, settings) is Forward.FORWARD
 
 
 @pytest.mark.parametrize("decision", [ALLOWED, MATRIX])
@@ -148,7 +184,14 @@ def test_respond_forwards_what_is_allowed(school, settings):
     ("options", "rcode"),
     [
         pytest.param({"rdclass": "CH", "kind": "TXT"}, Rcode.REFUSED, id="another class"),
+        pytest.param({"rdclass": "ANY"}, Rcode.REFUSED, id="any class"),
+        pytest.param({"rdclass": "NONE"}, Rcode.REFUSED, id="no class"),
         pytest.param({"kind": "AXFR"}, Rcode.REFUSED, id="a zone transfer"),
+        pytest.param({"kind": "IXFR"}, Rcode.REFUSED, id="what changed in a zone"),
+        pytest.param({"kind": "TKEY"}, Rcode.REFUSED, id="a key"),
+        pytest.param({"kind": "OPT"}, Rcode.REFUSED, id="an OPT record"),
+        pytest.param({"kind": "TYPE128"}, Rcode.REFUSED, id="rfc9824_nxname"),
+        pytest.param({"kind": "TYPE0"}, Rcode.REFUSED, id="no type"),
         pytest.param({"use_edns": 1}, Rcode.BADVERS, id="an EDNS version to come"),
     ],
 )
@@ -169,12 +212,23 @@ NOON = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 HOUR = Span(NOON - timedelta(minutes=30), NOON + timedelta(minutes=30))
 
 
-def rechecked(policy, name, *targets):
-    """Return what recheck says to an answer for an allowed name."""
+def aliases(*targets) -> list[dns.rrset.RRset]:
+    owners = ("www.example", *targets)
+    return [
+        dns.rrset.from_text(f"{owner}.", 60, "IN", "CNAME", f"{target}.")
+        for owner, target in pairwise(owners)
+    ]
+
+
+def rechecked(policy, name, *targets, kind="A", records=None):
+    """Return what recheck says to an upstream's answer for an allowed name."""
     client = policy.client(ip_address("192.0.2.9"), None)
     decision = decide(policy, client, name, NOON)
     assert not decision.blocked
-    return recheck(decision, targets, policy, client, NOON)
+    asked = query(name, kind)
+    answer = dns.message.make_response(dns.message.make_query(name, kind, id=asked.id))
+    answer.answer = aliases(*targets) if records is None else records
+    return recheck(decision, parse_answer(answer.to_wire(), asked, asked.id), policy, client, NOON)
 
 
 def exception(name, action):
@@ -199,6 +253,18 @@ def exception(name, action):
 )
 def test_recheck_stops_an_alias_of_a_blocked_name(school, targets, rule):
     stop = rechecked(school, "www.example", *targets)
+    assert (stop and stop.rule_id) == rule
+
+
+@pytest.mark.parametrize("kind", ["HTTPS", "SVCB"])
+@pytest.mark.parametrize("priority", [0, 1])
+@pytest.mark.parametrize(
+    ("target", "rule"),
+    [("a.tracker.example.", "matrix:pornography:ks2"), ("cdn.example.", None), (".", None)],
+)
+def test_recheck_looks_at_the_targets_of_services(school, kind, priority, target, rule):
+    record = dns.rrset.from_text("www.example.", 60, "IN", kind, f"{priority} {target}")
+    stop = rechecked(school, "www.example", kind=kind, records=[record])
     assert (stop and stop.rule_id) == rule
 
 
@@ -238,3 +304,17 @@ def test_recheck_needs_no_list_entry_of_a_target_where_the_default_is_block(scho
     groups = {**school.groups, "ks2": replace(school.groups["ks2"], default=DefaultAction.BLOCK)}
     policy = replace(school, groups=groups)
     assert rechecked(policy, "sums.example", "cdn.example") is None
+
+
+def test_respond_blocks_as_the_category_wants(school, settings):
+    decision = replace(MATRIX, categories=mask_of(["advertising", "games"]))
+    for answers, address in (
+        ((), "192.0.2.2"),
+        (((mask_of(["advertising"]), BlockAnswer.NULL_ADDRESS),), "0.0.0.0"),
+        (((mask_of(["drugs"]), BlockAnswer.NULL_ADDRESS),), "192.0.2.2"),
+    ):
+        used = replace(settings, block_answers=answers)
+        got = said(query(), respond(query(), decision, school, used))
+        assert got["answer"][0].split()[-1] == address
+    nothing = replace(settings, block_answers=((mask_of(["games"]), BlockAnswer.NXDOMAIN),))
+    assert said(query(), respond(query(), decision, school, nothing))["rcode"] == "NXDOMAIN"

@@ -4,8 +4,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 
-from gate_core.config import DnsConfig
+from gate_core.config import DnsConfig, ZoneConfig
+from gate_core.upstreams import parse_upstream
 from gate_dns.settings import BlockAnswer, DnsSettings
+from gate_dns.zones import Zone
 
 OWN = [ip_address(a) for a in ("fe80::2", "192.0.2.2", "2001:db8::2", "192.0.2.3")]
 
@@ -15,7 +17,7 @@ def test_of_takes_every_block_answer_of_the_configuration(value):
     config = DnsConfig(upstreams=("192.0.2.1", "2001:db8::1"), block_answer=value)
     settings = DnsSettings.of(config, OWN)
     assert settings.block_answer is BlockAnswer(value)
-    assert settings.upstreams == (IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1"))
+    assert list(map(str, settings.upstreams)) == ["192.0.2.1", "2001:db8::1"]
     assert settings.listen == (IPv4Address(0), IPv6Address(0))
 
 
@@ -30,3 +32,16 @@ def test_of_gives_a_family_without_an_address_none():
     config = DnsConfig(upstreams=("192.0.2.1",), block_page_addresses=("192.0.2.9",))
     settings = DnsSettings.of(config, OWN)
     assert (settings.block_page_ipv4, settings.block_page_ipv6) == (IPv4Address("192.0.2.9"), None)
+
+
+def test_of_takes_zones_by_their_canonical_name():
+    config = DnsConfig(zones={"AD.School.Example": ZoneConfig(("192.0.2.10:5353",))})
+    settings = DnsSettings.of(config, OWN)
+    zone = settings.zone_of("dc.ad.school.example")
+    assert zone == Zone("ad.school.example", (parse_upstream("192.0.2.10:5353"),))
+    assert settings.zone_of("www.school.example") is None
+
+
+def test_of_forwards_to_the_validator_where_there_is_one():
+    config = DnsConfig(upstreams=("192.0.2.1",), dnssec="validate", validator_port=5300)
+    assert list(map(str, DnsSettings.of(config, OWN).upstreams)) == ["127.0.0.1:5300"]

@@ -1,26 +1,32 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import dns.message
 import dns.rcode
+import dns.rrset
 import pytest
 
+from gate_dns.answer import parse_answer
+from gate_dns.codes import Ede
+from gate_dns.flight import Failure
 from gate_dns.journal import Journal
 from gate_dns.poll import Poll
-from gate_dns.respond import Forward
 from gate_dns.settings import DnsPorts
-from gate_dns.sinkhole import Sinkhole
-from gate_dns.upstream import Failure, Forwarder
-from gate_dns.wire import Ede, Transport, parse_query
+from gate_dns.sinkhole import MAX_FLIGHTS_OF_DEVICE, Sinkhole
+from gate_dns.upstream import Forwarder
 
+LAPTOP = "00:00:5e:00:53:10"
 SOURCE = bytes((192, 0, 2, 10))
 
 
 @pytest.fixture
-def sinkhole(settings, neighbours, clock, events, policies):
+def sinkhole(settings, neighbours, clock, events, policies, pins):
     """A sinkhole whose upstream is never reached, as nobody waits for it."""
     poll = Poll()
-    forwarder = Forwarder(settings.upstreams, 9, poll, lambda: 0.0)
-    ports = DnsPorts(policies, neighbours, clock, events)
+    forwarder = Forwarder(settings.upstreams, poll, lambda: 0.0)
+    ports = DnsPorts(policies, neighbours, clock, events, pins)
     yield Sinkhole(settings, ports, forwarder, Journal(events, 0, 0.0))
     forwarder.close()
     poll.close()
@@ -30,12 +36,12 @@ def message(name="games.example", kind="A", **options) -> bytes:
     return dns.message.make_query(name, kind, **options).to_wire()
 
 
-def test_handle_returns_a_response_silence_or_a_forward(sinkhole):
-    def handle(octets):
-        return sinkhole.handle(octets, SOURCE, Transport.UDP, lambda _: None)
-
-    assert dns.message.from_wire(handle(message())).answer[0][0].address == "192.0.2.2"
-    assert handle(b"\0" * 11) is None
+def test_take_answers_or_is_silent(sinkhole):
+    replies = []
+    sinkhole.take_udp(message(), SOURCE, replies.append)
+    assert dns.message.from_wire(replies.pop()).answer[0][0].address == "192.0.2.2"
+    sinkhole.take_udp(b"\0" * 11, SOURCE, replies.append)
+    assert replies == [None]
     assert sinkhole.faults["malformed-query"] == 1
 
 
@@ -57,13 +63,106 @@ def test_take_replies_none_for_silence(sinkhole):
     assert replies[1] is None
 
 
-def test_conclude_answers_a_failure_with_servfail_that_is_kept_for_a_second(sinkhole, events):
-    query = parse_query(message("allowed.example", use_edns=0))
-    octets = sinkhole.conclude(query, SOURCE, Failure(Ede.NO_REACHABLE_AUTHORITY))
-    got = dns.message.from_wire(octets)
+@pytest.fixture
+def asked(sinkhole, monkeypatch):
+    """What the upstreams were asked: the question, and who takes what comes of it."""
+    held = []
+    monkeypatch.setattr(sinkhole._forwarder, "ask", lambda *question: held.append(question))
+    return held
+
+
+def test_a_failure_is_answered_with_servfail_that_is_kept_for_a_second(sinkhole, asked, events):
+    replies = []
+    octets = message("allowed.example", use_edns=0)
+    sinkhole.take_udp(octets, SOURCE, replies.append)
+    assert not replies
+    asked[0][1](Failure(Ede.NO_REACHABLE_AUTHORITY), "")
+    got = dns.message.from_wire(replies[0])
     assert (got.rcode(), [int(o.code) for o in got.options]) == (dns.rcode.SERVFAIL, [22])
-    again = sinkhole.handle(
-        message("allowed.example", use_edns=0), SOURCE, Transport.UDP, lambda _: None
-    )
-    assert not isinstance(again, Forward)
-    assert again[2:] == octets[2:]
+    sinkhole.take_udp(octets, SOURCE, replies.append)
+    assert replies[1][2:] == replies[0][2:]
+    assert len(asked) == 1
+
+
+def test_a_flood_is_left_unanswered_and_told(settings, neighbours, clock, events, policies, pins):
+    poll = Poll()
+    forwarder = Forwarder(settings.upstreams, poll, lambda: 0.0)
+    ports = DnsPorts(policies, neighbours, clock, events, pins)
+    limited = replace(settings, rate_limit=50, rate_burst=100)
+    neighbours.macs.update({"192.0.2.10": LAPTOP, "192.0.2.11": "00:00:5e:00:53:99"})
+    sinkhole = Sinkhole(limited, ports, forwarder, Journal(events, 0, 0.0))
+    replies = []
+    for _ in range(300):
+        sinkhole.take_udp(message(), SOURCE, replies.append)
+        sinkhole.askers.spend([SOURCE])
+    assert [bool(r) for r in replies] == [True] * 100 + [False] * 200
+    # Nobody else is held up by it.
+    sinkhole.take_udp(message(), bytes((192, 0, 2, 11)), replies.append)
+    assert replies[-1]
+    sinkhole.tick(time.monotonic())
+    (event,) = [e for e in events.events if e.reason == "flood"]
+    assert (event.mac, event.action, event.count) == (LAPTOP, "block", 200)
+    # A connection is closed, as silence means nothing to it.
+    sinkhole.askers.spend([SOURCE] * 1000)
+    sinkhole.take_tcp(message(), SOURCE, replies.append)
+    assert replies[-1] is None
+    forwarder.close()
+    poll.close()
+
+
+def test_one_device_does_not_take_all_flights(
+    settings, neighbours, clock, events, policies, pins, monkeypatch
+):
+    poll = Poll()
+    forwarder = Forwarder(settings.upstreams, poll, lambda: 0.0)
+    asked = []
+    monkeypatch.setattr(forwarder, "ask", lambda *question: asked.append(question))
+    ports = DnsPorts(policies, neighbours, clock, events, pins)
+    limited = replace(settings, rate_limit=1000, rate_burst=5000)
+    sinkhole = Sinkhole(limited, ports, forwarder, Journal(events, 0, 0.0))
+    neighbours.macs.update({"192.0.2.10": LAPTOP, "192.0.2.11": "00:00:5e:00:53:99"})
+    replies = []
+    for number in range(MAX_FLIGHTS_OF_DEVICE + 20):
+        sinkhole.take_udp(message(f"n{number}.example"), SOURCE, replies.append)
+    assert len(asked) == MAX_FLIGHTS_OF_DEVICE
+    assert replies == [None] * 20
+    sinkhole.take_udp(message("n0.example"), bytes((192, 0, 2, 11)), replies.append)
+    assert len(asked) == MAX_FLIGHTS_OF_DEVICE + 1
+    # What is answered makes room.
+    asked[0][1](Failure(Ede.NO_REACHABLE_AUTHORITY), "")
+    sinkhole.take_udp(message("again.example"), SOURCE, replies.append)
+    assert len(asked) == MAX_FLIGHTS_OF_DEVICE + 2
+    poll.close()
+
+
+def test_what_is_still_asked_for_is_fetched_before_it_ends(sinkhole, asked, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    query = dns.message.make_query("allowed.example", "A")
+    answer = dns.message.make_response(query)
+    answer.answer.append(dns.rrset.from_text("allowed.example.", 80, "IN", "A", "198.51.100.1"))
+    octets = query.to_wire()
+
+    def answered(address):
+        answer.answer[0] = dns.rrset.from_text("allowed.example.", 80, "IN", "A", address)
+        question, take = asked.pop()
+        take(parse_answer(answer.to_wire(), question, query.id), "192.0.2.53")
+
+    def ask():
+        replies = []
+        sinkhole.take_udp(octets, SOURCE, replies.append)
+        return dns.message.from_wire(replies[0]).answer[0] if replies else None
+
+    ask()
+    answered("198.51.100.1")
+    for now in range(1001, 1075, 2):
+        got = ask()
+        assert got[0].address == "198.51.100.1"
+        assert got.ttl <= 1080 - now
+        sinkhole.tick(now)
+    # Fetched by itself once; whoever asks meanwhile gets what is there.
+    assert len(asked) == 1
+    answered("198.51.100.2")
+    now = 1081
+    assert ask()[0].address == "198.51.100.2"
+    assert not asked

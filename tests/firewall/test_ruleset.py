@@ -26,7 +26,7 @@ NFT = RulesetConfig(Handoff.NFT)
 IPTABLES = RulesetConfig(Handoff.IPTABLES)
 FOUR = RulesetConfig(
     Handoff.NFT, bridge="bridge", router_port="eth0", switch_port="eth1", queue=40, workers=4, dns_port=5353, tcp_ports=(8443,),
-    gateways=("10.77.0.1", "fd77::1"),
+    gateways=("10.77.0.1", "fd77::1"), query_rate=500, unlimited=("10.77.0.10", "fd77::10"),
 )  # fmt: skip
 
 

@@ -10,10 +10,12 @@ from gate_appliance.lists.formats import ListError, parse_list
 from gate_core.control import MalformedMessageError as MalformedControlError
 from gate_core.control import parse_answer, parse_request
 from gate_core.desk import RefusedError, Status
-from gate_core.events import MalformedBatchError, parse_batch
+from gate_core.events import MalformedDatagramError, parse_datagram
+from gate_core.pins import MalformedPinsError, parse_pins
 from gate_core.snapshot import MalformedSnapshotError, parse_snapshot
-from gate_dns.wire import MalformedMessageError, Transport, parse_query, refuse, take_message
-from gate_dns.wire import parse_answer as parse_upstream_answer
+from gate_dns.answer import parse_answer as parse_upstream_answer
+from gate_dns.render import refuse
+from gate_dns.wire import MalformedMessageError, Transport, parse_query, take_message
 from gate_firewall.hello import MalformedHelloError, server_name
 from gate_firewall.host import Absence
 from gate_firewall.http import MalformedRequestError, host
@@ -69,8 +71,10 @@ def packet(octets: bytes) -> None:
 
 
 def others(octets: bytes) -> None:
-    with suppress(MalformedBatchError):
-        parse_batch(octets)
+    with suppress(MalformedDatagramError):
+        parse_datagram(octets)
+    with suppress(MalformedPinsError):
+        parse_pins(octets)
     with suppress(MalformedSnapshotError):
         parse_snapshot(octets)
     with suppress(MalformedControlError):

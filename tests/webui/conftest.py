@@ -12,20 +12,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 from unittest import mock
 from zoneinfo import ZoneInfo
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
-from jinja2.bccache import Bucket, BytecodeCache
 
 from gate_appliance import steward as steward_module
 from gate_appliance.desk import StewardDesk
@@ -36,15 +37,19 @@ from gate_core.desk import Component, Lamp, PanelReport, ProposalView, Status, U
 from gate_core.edits import Edit
 from gate_core.events import Event, Source
 from gate_core.policy import decide
+from gate_webui.access import Kept
 from gate_webui.app import create_app
 from gate_webui.passwords import Passwords
 from gate_webui.server import Services, WebSettings, serve
+from gate_webui.sessions import Sessions
+from gate_webui.throttle import Throttle
 
 NOW = datetime(2027, 1, 12, 10, 41, 7, tzinfo=ZoneInfo("Europe/London"))
 PASSWORD = "copper otter umbrella"  # noqa: S105  # of a school that does not exist
 USERNAME = "r.example"
 FULL_NAME = "Robin Example"
 SCHOOL = "Example Primary School"
+SETTINGS = WebSettings(Path("/nonexistent"))
 
 STAFF = {
     "h.example": ("Harper Example", "head", ()),
@@ -170,9 +175,17 @@ def first_run_code(desk: WatchedDesk) -> str:
     return desk.steward.places.first_run_code.read_text("ascii").strip()
 
 
+class QuickPasswords(Passwords):
+    """As the real ones, but for hashes that take next to no work to make, and to check."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
 @cache
 def password_hash() -> str:
-    return Passwords().hash(PASSWORD)
+    return QuickPasswords().hash(PASSWORD)
 
 
 def set_up_school(desk: WatchedDesk) -> None:
@@ -443,24 +456,24 @@ def buttons() -> MemoryButtons:
     return MemoryButtons()
 
 
-def make_app(desk: WatchedDesk, buttons: MemoryButtons, **settings: object) -> Flask:
-    services = Services(desk, buttons, FixedClock())
-    app = create_app(services, WebSettings(Path("/nonexistent"), **settings), secret_key="k" * 64)
-    app.jinja_env.bytecode_cache = CompiledTemplates()
+@cache
+def pages() -> Flask:
+    """Return the pages in front of nobody, made once a run: compiling their routes takes longer than most tests."""
+    services = Services(None, None, FixedClock())
+    return create_app(services, SETTINGS, secret_key="k" * 64)
+
+
+def make_app(desk: WatchedDesk, buttons: MemoryButtons) -> Flask:
+    """Return the pages in front of ``desk``; what they keep between requests is their own."""
+    app = copy(pages())
+    kept = Kept(
+        Services(desk, buttons, FixedClock()),
+        Sessions(SETTINGS.idle_s, SETTINGS.session_s),
+        Throttle(),
+        QuickPasswords(),
+    )
+    app.extensions = {**app.extensions, "schoolgate": kept}
     return app
-
-
-class CompiledTemplates(BytecodeCache):
-    """Keeps compiled templates for all tests: compiling them takes longer than most tests."""
-
-    kept: ClassVar[dict[str, bytes]] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self.kept:
-            bucket.bytecode_from_string(self.kept[bucket.key])
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self.kept[bucket.key] = bucket.bytecode_to_string()
 
 
 @pytest.fixture

@@ -203,3 +203,73 @@ def test_row_of_illegal_content_cannot_be_worded(coordinator):
     assert 'name="title"' not in page
     answer = coordinator.post("/rows/grooming", {"title": "Fine"}, page="/rows/video")
     assert answer.status_code == 403
+
+
+def group(desk, id_="ks2"):
+    return desk.written().groups[id_]
+
+
+def test_table_says_how_a_group_searches(coordinator):
+    page = coordinator.get("/acceptable-use/ks2").text
+    said = re.sub(r"<[^>]+>", "", page.split('id="searching"')[1].split("</p>")[0])
+    assert "Search engines: safe results only." in said
+    assert "YouTube, where the table opens it: Restricted mode, strict." in said
+    assert 'href="/searching/ks2"' in page
+
+
+def test_searching_begins_with_what_holds(coordinator):
+    page = coordinator.get("/searching/staff").text
+    chosen = re.findall(r'name="(\w+)" type="radio" value="(\w+)" checked', page)
+    assert chosen == [("safe_search", "safe"), ("youtube", "moderate")]
+
+
+def test_searching_shows_what_a_change_means_before_anything_changes(coordinator, desk):
+    page = coordinator.post("/searching/ks2", {"safe_search": "all", "youtube": "moderate"})
+    assert page.status_code == 200
+    assert "Key Stage 2: search engines give all results" in page.text
+    assert "Key Stage 2: YouTube in restricted mode, moderate, before" in page.text
+    assert "Two other people have to approve this first" in page.text
+    assert (group(desk).safe_search, group(desk).youtube) == (True, "strict")
+
+
+def test_searching_that_closes_is_in_force_at_once(coordinator, desk):
+    page = coordinator.post("/searching/staff", {"safe_search": "safe", "youtube": "strict"})
+    answer = send_on(coordinator, page, reason="Assembly")
+    assert answer.headers["Location"] == "/acceptable-use/staff"
+    assert group(desk, "staff").youtube == "strict"
+
+
+def test_searching_that_opens_waits_for_somebody_else(coordinator, desk):
+    page = coordinator.post("/searching/ks2", {"safe_search": "safe", "youtube": "moderate"})
+    send_on(coordinator, page, reason="Films for science")
+    assert group(desk).youtube == "strict"
+    (made,) = desk.proposals(actor="r.example", waiting=True)
+    assert made.edits == (Edit.of(("groups", "ks2", "youtube"), "strict", "moderate"),)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"safe_search": "safe", "youtube": "strict"},
+        {"safe_search": "some", "youtube": "strict"},
+        {},
+    ],
+    ids=["nothing different", "no such choice", "nothing chosen"],
+)
+def test_searching_refuses(coordinator, fields):
+    page = coordinator.post("/searching/ks2", fields)
+    assert page.status_code == 422
+    assert "There is a problem" in page.text
+
+
+@pytest.mark.parametrize("id_", ["quarantine", "nobody"])
+def test_searching_is_there_for_no_other_group(coordinator, id_):
+    assert coordinator.get(f"/searching/{id_}").status_code == 404
+    assert f'href="/searching/{id_}"' not in coordinator.get("/acceptable-use/quarantine").text
+
+
+def test_searching_is_not_for_who_only_reads(governor):
+    assert governor.get("/searching/ks2").status_code == 403
+    page = governor.get("/acceptable-use/ks2").text
+    assert "safe results only" in page
+    assert 'href="/searching/ks2"' not in page

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from gate_core.desk import ActivityFilter
+from gate_core.events import MANY, Event, Source
 from gate_webui import activity
 
 
@@ -136,3 +137,30 @@ def test_page_says_what_is_allowed(looking, full_desk, query: str, error: str):
     assert page.status_code == 422
     assert f'id="{error}"' in page.text
     assert not names(page.text)
+
+
+def test_page_tells_who_answered_and_how_long_it_took(looking, full_desk, known):
+    at_ms = int(known.now.timestamp() * 1000)
+    full_desk.steward.activity.append(
+        Event(
+            at_ms, Source.DNS, "192.0.2.10", "", "Laptop 7", "ks2", name, "A", "block" if name == MANY else "allow",
+            reason, "default:ks2", 0, 1, 1, "", took_us, upstream,
+        )
+        for name, reason, took_us, upstream in (
+            ("fetched.example", "default", 12_345, "192.0.2.53"),
+            ("kept.example", "default", 0, "192.0.2.53"),
+            ("ours.example", "default", 0, ""),
+            (MANY, "default", 0, ""),
+            ("", "flood", 0, ""),
+        )
+    )  # fmt: skip
+    rows = {
+        row.split("<")[0]: row for row in looking.get("/activity").text.split('class="sg-name">')
+    }
+    assert "Answered by 192.0.2.53 in 12.3 ms" in rows["fetched.example"]
+    assert "Answered by 192.0.2.53<" in rows["kept.example"]
+    assert "Answered by" not in rows["ours.example"]
+    # There is no name to ask "Why?" about.
+    assert "/why" not in rows["Many names"]
+    assert "/why" not in rows["No name seen"]
+    assert "Left unanswered: the device asked for more names at once" in rows["No name seen"]

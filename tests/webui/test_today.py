@@ -1,6 +1,8 @@
 import re
 from dataclasses import replace
 
+import pytest
+
 from gate_core.desk import Component, RefusedError
 from gate_core.edits import Edit
 from gate_core.events import Event, Source
@@ -73,6 +75,19 @@ def test_live_turns_red_when_a_part_dies(coordinator, full_desk):
     answer = poll(coordinator, page)
     assert "Filtering is not fully working" in answer.text
     assert "Site names get no answer." in answer.text
+
+
+@pytest.mark.parametrize("state", ["off", "down", "degraded"])
+@pytest.mark.parametrize("part", ["illegal-content", "identity"])
+def test_live_says_what_somebody_has_to_do(coordinator, full_desk, part, state):
+    page = coordinator.get("/").text
+    ill = Component(part, state, "Ask the internet provider for a test name.")
+    full_desk.shown |= {"components": (*full_desk.shown["components"], ill)}
+    told = poll(coordinator, page).text.partition('id="part-state"')[2].partition('id="part-')[0]
+    assert "Ask the internet provider for a test name." in told
+    full_desk.shown |= {"components": (replace(ill, state="ok"),)}
+    told = poll(coordinator, page).text.partition('id="part-state"')[2].partition('id="part-')[0]
+    assert "Ask the internet provider" not in told
 
 
 def test_start_pause_pauses_for_the_minutes_asked(coordinator, full_desk):

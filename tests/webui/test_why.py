@@ -88,3 +88,9 @@ def test_page_says_in_plain_words_what_a_site_is_called(coordinator, full_desk):
 
 def test_cannot_see_is_for_everybody(stranger):
     assert "No filter sees everything." in stranger.get("/cannot-see").text
+
+
+def test_page_names_the_safe_version(coordinator):
+    page = coordinator.get("/why?client=ks2&name=www.bing.com").text
+    assert "Answered by the safe version of Bing, strict.bing.com, as the policy has it" in page
+    assert "safe version" not in coordinator.get("/why?client=ks2&name=www.bbc.co.uk").text

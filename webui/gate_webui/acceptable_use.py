@@ -17,12 +17,12 @@ from gate_core.desk import ProposalView, RowView
 from gate_core.edits import Edit, new_id
 from gate_core.roles import Act
 from gate_core.services import SERVICES
-from gate_core.written import RowText
+from gate_core.written import UNKNOWN_GROUP, RowText
 from gate_webui import access, proposals
 from gate_webui.forms import offer
-from gate_webui.policy_forms import CellForm, RowForm
+from gate_webui.policy_forms import CellForm, RowForm, SearchingForm
 from gate_webui.proposing import need
-from gate_webui.words import CELL_WORDS
+from gate_webui.words import CELL_WORDS, SEARCH_WORDS, YOUTUBE_WORDS
 
 bp = Blueprint("acceptable_use", __name__)
 
@@ -51,7 +51,13 @@ def table(group: str) -> ResponseReturnValue:
     its = next((g for g in groups if g.id == group), None)
     if its is None:
         abort(404)
-    return render_template("acceptable_use.html", groups=groups, group=its, rows=desk.rows())
+    return render_template(
+        "acceptable_use.html",
+        groups=groups,
+        group=its,
+        rows=desk.rows(),
+        unknown_group=UNKNOWN_GROUP,
+    )
 
 
 @bp.route("/acceptable-use/<group>/<row>", methods=["GET", "POST"])
@@ -86,6 +92,31 @@ def cell(group: str, row: str) -> ResponseReturnValue:
         form=form,
         history=_history(("groups", group, "cells", row)),
     )
+    return page, 422 if form.errors else 200
+
+
+@bp.route("/searching/<group>", methods=["GET", "POST"])
+def searching(group: str) -> ResponseReturnValue:
+    """Show how a group searches, and what another way would mean."""
+    need(Act.PROPOSE)
+    its = next((g for g in access.kept().services.desk.groups() if g.id == group), None)
+    if its is None or group == UNKNOWN_GROUP:
+        abort(404)
+    form = SearchingForm(safe_search="safe" if its.safe_search else "all", youtube=its.youtube)
+    offer(form.safe_search, [(id_, heading) for id_, (heading, _) in SEARCH_WORDS.items()])
+    offer(form.youtube, [(id_, heading) for id_, (heading, _) in YOUTUBE_WORDS.items()])
+    if form.validate_on_submit():
+        wanted = {"safe_search": form.safe_search.data == "safe", "youtube": form.youtube.data}
+        edits = tuple(
+            Edit.of(("groups", group, key), getattr(its, key), value)
+            for key, value in wanted.items()
+            if getattr(its, key) != value
+        )
+        if edits:
+            back = url_for("acceptable_use.table", group=group, _anchor="searching")
+            return proposals.review(edits, back=back)
+        form.form_errors.append("This is what it says already. Choose something else, or go back.")
+    page = render_template("searching.html", group=its, form=form)
     return page, 422 if form.errors else 200
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from govuk_frontend_wtf.wtforms_widgets import GovPasswordInput
-from wtforms import Field, PasswordField
-from wtforms.validators import EqualTo, InputRequired, StopValidation, ValidationError
+from wtforms import Field
+from wtforms.validators import StopValidation, ValidationError
 
 from gate_core.desk import USERNAME
 from gate_core.roles import ACCOUNT_ROLES, TITLES
-from gate_webui.fields import day, radios, text, ticks
+from gate_webui.fields import day, new_password, password_again, radios, text, ticks
 from gate_webui.forms import PostForm, reason_field
 from gate_webui.passwords import fault_of
 
@@ -41,20 +40,8 @@ class WelcomeForm(PostForm):
 
     username = text("User name", "Enter your user name.", 40, width=20)
     code = text("Code", "Enter the code of your invitation.", 64, width=20)
-    password = PasswordField(
-        "New password",
-        validators=[InputRequired("Enter a password.")],
-        description="At least 12 characters. Three random words are good.",
-        widget=GovPasswordInput(),
-    )
-    again = PasswordField(
-        "New password again",
-        validators=[
-            InputRequired("Enter the password again."),
-            EqualTo("password", "The two passwords are not the same."),
-        ],
-        widget=GovPasswordInput(),
-    )
+    password = new_password("New password")
+    again = password_again("New password again")
 
     def validate_username(self, field: Field) -> None:
         """Take capital letters as small ones."""

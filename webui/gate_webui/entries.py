@@ -13,8 +13,7 @@ from flask.typing import ResponseReturnValue
 from gate_core.desk import RefusedError
 from gate_core.edits import differences, new_id
 from gate_core.written import Plain
-from gate_webui.fields import ChangeForm
-from gate_webui.forms import reason_field
+from gate_webui.forms import ChangeForm, reason_field
 from gate_webui.proposing import as_json, document, edit_of, form_page, propose, value_at
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from govuk_frontend_wtf.wtforms_widgets import (
     GovCheckboxesInput,
     GovCheckboxInput,
+    GovPasswordInput,
     GovRadioInput,
     GovSelect,
     GovTextArea,
@@ -20,7 +21,7 @@ from govuk_frontend_wtf.wtforms_widgets import (
 from wtforms import (
     BooleanField,
     DateField,
-    HiddenField,
+    PasswordField,
     RadioField,
     SelectChoice,
     SelectField,
@@ -28,16 +29,7 @@ from wtforms import (
     StringField,
     TextAreaField,
 )
-from wtforms.validators import DataRequired, InputRequired, Length, Optional
-
-from gate_webui.forms import PostForm, strip
-
-
-class ChangeForm(PostForm):
-    """A form that changes one entry of the written policy."""
-
-    was = HiddenField()
-    """The entry as the form showed it, as JSON."""
+from wtforms.validators import DataRequired, EqualTo, InputRequired, Length, Optional
 
 
 class _DateInput(GovTextInput):  # type: ignore[misc]  # the package has no types
@@ -46,6 +38,11 @@ class _DateInput(GovTextInput):  # type: ignore[misc]  # the package has no type
 
 class _TimeInput(GovTextInput):  # type: ignore[misc]  # the package has no types
     input_type = "time"
+
+
+def strip(text: str | None) -> str | None:
+    """Return ``text`` without blanks at its ends: a filter of fields."""
+    return text.strip() if text else text
 
 
 def text(label: str, missing: str, most: int, description: str = "", width: int = 0) -> StringField:
@@ -65,6 +62,28 @@ def text(label: str, missing: str, most: int, description: str = "", width: int 
         description=description,
         widget=GovTextInput(),
         render_kw={"params": {"classes": classes, "autocomplete": "off"}},
+    )
+
+
+def new_password(label: str) -> PasswordField:
+    """Return the field for a password that somebody chooses; whether it is good enough says the form."""
+    return PasswordField(
+        label,
+        validators=[InputRequired("Enter a password.")],
+        description="At least 12 characters. Three random words are good.",
+        widget=GovPasswordInput(),
+    )
+
+
+def password_again(label: str) -> PasswordField:
+    """Return the field for the same password as in the field ``password``."""
+    return PasswordField(
+        label,
+        validators=[
+            InputRequired("Enter the password again."),
+            EqualTo("password", "The two passwords are not the same."),
+        ],
+        widget=GovPasswordInput(),
     )
 
 

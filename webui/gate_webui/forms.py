@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from flask import abort
 from flask_wtf import FlaskForm
@@ -33,7 +33,6 @@ from wtforms import (
 )
 from wtforms.validators import (
     DataRequired,
-    EqualTo,
     InputRequired,
     Length,
     NumberRange,
@@ -42,6 +41,7 @@ from wtforms.validators import (
 )
 
 from gate_core.desk import USERNAME, RefusedError
+from gate_webui.fields import new_password, password_again, strip, text
 from gate_webui.passwords import MAX_CHARACTERS, fault_of
 
 
@@ -92,28 +92,6 @@ def number(text: str) -> int:
     return int(text)
 
 
-def strip(text: str | None) -> str | None:
-    """Return ``text`` without blanks at its ends: a filter of fields."""
-    return text.strip() if text else text
-
-
-def text_field(
-    label: str, message: str, most: int, description: str = "", **kwargs: Any
-) -> StringField:
-    """Return a field for a line of at most ``most`` characters, that says ``message`` where it is empty."""
-    return StringField(
-        label,
-        filters=[strip],
-        validators=[
-            DataRequired(message),
-            Length(max=most, message=f"Use at most {most} characters."),
-        ],
-        description=description,
-        widget=GovTextInput(),
-        **kwargs,
-    )
-
-
 def reason_field(label: str) -> TextAreaField:
     """Return a field for the reason of a change, which is never left out."""
     return TextAreaField(
@@ -157,6 +135,13 @@ class PostForm(FlaskForm):  # type: ignore[misc]  # WTForms has no types
     """A form that changes something; it carries a CSRF token."""
 
 
+class ChangeForm(PostForm):
+    """A form that changes one entry of the written policy."""
+
+    was = HiddenField()
+    """The entry as the form showed it, as JSON."""
+
+
 class AskForm(Form):  # type: ignore[misc]  # WTForms has no types
     """A form asked by GET: it changes nothing, and what it finds has an address of its own."""
 
@@ -173,40 +158,28 @@ class _MinutesField(IntegerField):  # type: ignore[misc]  # WTForms has no types
 class FirstRunForm(PostForm):
     """The school and its first coordinator."""
 
-    code = text_field(
+    code = text(
         "First-run code",
         "Enter the first-run code.",
         64,
         "12 letters and digits, printed with the link to this page when the box is started for the first time."
         " It is also on the box, in the file first-run-code of its state directory.",
     )
-    school = text_field("Name of the school", "Enter the name of the school.", 100)
-    full_name = text_field(
+    school = text("Name of the school", "Enter the name of the school.", 100)
+    full_name = text(
         "Your full name",
         "Enter your full name.",
         100,
         "You will be the e-safety coordinator. Others see your name beside the changes you make.",
     )
-    username = text_field(
+    username = text(
         "User name",
         "Enter a user name.",
         40,
         "What you will sign in with. Letters, digits, full stops, hyphens and underscores, beginning with a letter.",
     )
-    password = PasswordField(
-        "Password",
-        validators=[InputRequired("Enter a password.")],
-        description="At least 12 characters. Three random words are good.",
-        widget=GovPasswordInput(),
-    )
-    again = PasswordField(
-        "Password again",
-        validators=[
-            InputRequired("Enter the password again."),
-            EqualTo("password", "The two passwords are not the same."),
-        ],
-        widget=GovPasswordInput(),
-    )
+    password = new_password("Password")
+    again = password_again("Password again")
 
     def validate_username(self, field: Field) -> None:
         """Refuse a user name that is hard to type again."""
@@ -226,7 +199,7 @@ class FirstRunForm(PostForm):
 class SignInForm(PostForm):
     """User name and password."""
 
-    username = text_field("User name", "Enter your user name.", 60)
+    username = text("User name", "Enter your user name.", 60)
     password = PasswordField(
         "Password",
         validators=[
@@ -289,7 +262,7 @@ class ActivityForm(AskForm):
 class PurposeForm(PostForm):
     """Why somebody looks at what others did."""
 
-    reason = text_field(
+    reason = text(
         "Why you look",
         "Write why you look. It is kept with your name.",
         200,
@@ -301,7 +274,7 @@ class PurposeForm(PostForm):
 class WhyForm(AskForm):
     """Who, and which site."""
 
-    name = text_field(
+    name = text(
         "Site",
         "Enter the name of a site.",
         500,

@@ -6,8 +6,8 @@ from wtforms import Field
 from wtforms.validators import ValidationError
 
 from gate_core.names import MalformedNameError, parse_rule
-from gate_webui.fields import ChangeForm, day, lines, select, text, tick, ticks
-from gate_webui.forms import PostForm, reason_field, text_of_page
+from gate_webui.fields import day, lines, select, text, tick, ticks
+from gate_webui.forms import ChangeForm, PostForm, reason_field, text_of_page
 
 
 class ScopedPauseForm(PostForm):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wtforms import Field
 
-from gate_webui.fields import ChangeForm, day, radios, select, text, ticks
-from gate_webui.forms import PostForm, reason_field
+from gate_webui.fields import day, radios, select, text, ticks
+from gate_webui.forms import ChangeForm, PostForm, reason_field
 
 
 class DeviceForm(ChangeForm):

@@ -7,8 +7,8 @@ from ipaddress import ip_network
 from wtforms import Field
 from wtforms.validators import ValidationError
 
-from gate_webui.fields import ChangeForm, select, text
-from gate_webui.forms import reason_field
+from gate_webui.fields import select, text
+from gate_webui.forms import ChangeForm, reason_field
 
 
 class RoomForm(ChangeForm):

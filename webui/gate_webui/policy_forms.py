@@ -30,7 +30,8 @@ from wtforms import (
 from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
 
 from gate_core.edits import Edit
-from gate_webui.forms import TIME, PostForm, reason_field, strip, text_field, time_field
+from gate_webui.fields import strip, text
+from gate_webui.forms import TIME, PostForm, reason_field, time_field
 
 
 class _EditsField(HiddenField):  # type: ignore[misc]  # WTForms has no types
@@ -122,12 +123,25 @@ class CellForm(PostForm):
     )
 
 
+class SearchingForm(PostForm):
+    """How a group searches."""
+
+    safe_search = RadioField(
+        "Search engines",
+        validators=[InputRequired("Choose what search engines give.")],
+        widget=GovRadioInput(),
+    )
+    youtube = RadioField(
+        "YouTube",
+        validators=[InputRequired("Choose how much of YouTube it gets.")],
+        widget=GovRadioInput(),
+    )
+
+
 class RowForm(PostForm):
     """A row of the acceptable-use table."""
 
-    title = text_field(
-        "What the row says", "Write what the row is about.", 300, "As your policy has it."
-    )
+    title = text("What the row says", "Write what the row is about.", 300, "As your policy has it.")
     note = TextAreaField(
         "Why the school has it",
         filters=[strip],
@@ -184,7 +198,7 @@ class ExceptionForm(PostForm):
 class NoteForm(PostForm):
     """A remark that is kept."""
 
-    note = text_field(
+    note = text(
         "Remark", "Write what you have found.", 500, "One sentence. It is kept with your name."
     )
 

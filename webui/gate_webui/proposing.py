@@ -19,8 +19,7 @@ from gate_core.edits import Edit
 from gate_core.roles import Act, Leave, Role, leave
 from gate_core.written import Plain, plain
 from gate_webui import access
-from gate_webui.fields import ChangeForm
-from gate_webui.forms import carry_out, refuse
+from gate_webui.forms import ChangeForm, carry_out, refuse
 from gate_webui.proposals import tell
 
 

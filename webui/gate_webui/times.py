@@ -13,8 +13,7 @@ from gate_core.roles import Act
 from gate_core.timetable import parse_weekdays, write_weekdays
 from gate_core.written import OneOffText, TermText, TimesText, timetable, weekly
 from gate_webui import access, entries
-from gate_webui.fields import ChangeForm
-from gate_webui.forms import offer
+from gate_webui.forms import ChangeForm, offer
 from gate_webui.proposing import document, edit_of, entry, form_page, fully, need, propose, value_at
 from gate_webui.times_forms import (
     DAY_CHOICES,

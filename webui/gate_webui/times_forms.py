@@ -9,8 +9,8 @@ from typing import Final
 from wtforms import Field
 from wtforms.validators import ValidationError
 
-from gate_webui.fields import ChangeForm, day, lines, radios, text, ticks, time_of_day
-from gate_webui.forms import reason_field
+from gate_webui.fields import day, lines, radios, text, ticks, time_of_day
+from gate_webui.forms import ChangeForm, reason_field
 
 DAY_NAMES: Final = (
     "Monday",

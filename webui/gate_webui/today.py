@@ -14,7 +14,7 @@ from gate_webui.activity import purpose
 from gate_webui.forms import PauseForm, carry_out, offer
 from gate_webui.proposals import to_answer
 from gate_webui.proposing import fully, name_of, need, press
-from gate_webui.words import Visit, headline, visits
+from gate_webui.words import Visit, banners, headline, visits
 
 bp = Blueprint("today", __name__)
 
@@ -120,6 +120,7 @@ def _render_parts() -> tuple[Status, dict[str, str]]:
     facts = {
         "status": status,
         "headline": headline(status),
+        "banners": banners(status),
         "titles": {i: r.title for i, r in written.rooms.items()}
         | {i: g.title for i, g in written.groups.items()},
         "pauses": len(desk.acts().pauses),

@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Final
 
 from gate_core.acceptable_use import Cell
-from gate_core.desk import ActivityRecord, Lamp, Status
+from gate_core.desk import ActivityRecord, Component, Lamp, Status
 from gate_core.record import Entry
 from gate_core.roles import TITLES, Role
 
@@ -37,6 +37,32 @@ SHORT_WORDS: Final = {
 }
 """Cell to what stands for it where all groups are beside each other."""
 
+SEARCH_WORDS: Final = {
+    "safe": (
+        "Safe results only",
+        "Google, Bing, DuckDuckGo, Brave, Ecosia, Qwant and Pixabay leave out what is for adults. What the table says of"
+        " “Search engines without safe search” holds for the others.",
+    ),
+    "all": (
+        "All results",
+        "Engines answer as they do at home. Those without safe search are sites like any other.",
+    ),
+}
+"""How a group searches, and what that means."""
+
+YOUTUBE_WORDS: Final = {
+    "strict": (
+        "Restricted mode, strict",
+        "The smallest choice of films, and no comments below them.",
+    ),
+    "moderate": (
+        "Restricted mode, moderate",
+        "A larger choice, for lessons and older pupils. What is plainly for adults stays out.",
+    ),
+    "off": ("All of YouTube", "Whatever YouTube shows at home."),
+}
+"""How much of YouTube a group gets, and what that means."""
+
 PART_WORDS: Final = {
     "dns": "Site names (DNS)",
     "firewall": "Connections (packet filter)",
@@ -45,7 +71,12 @@ PART_WORDS: Final = {
     "clock": "Clock",
     "panel": "Panel",
     "recorder": "Activity record",
+    "illegal-content": "Illegal content (filtered by the internet provider)",
+    "identity": "Telling devices apart",
 }
+
+_BANNERS: Final = ("illegal-content", "identity")
+"""Parts that say what somebody has to do where they are not well."""
 
 STATE_WORDS: Final = {
     "ok": ("Working", "green"),
@@ -116,6 +147,12 @@ def headline(status: Status) -> Headline:
     if ill:
         return Headline("warn", "Filtering is working, but something needs attention", attention)
     return Headline("good", "Filtering is working", "")
+
+
+def banners(status: Status) -> tuple[Component, ...]:
+    """Return the parts that somebody has to do something about, which no lamp may be enough to say."""
+    fine = {"ok", "starting"}
+    return tuple(c for c in status.components if c.name in _BANNERS and c.state not in fine)
 
 
 def role_words(role: str) -> str:

@@ -1,6 +1,9 @@
 """Category lists: reading them, compiling them into one mapped file, and looking names up in it.
 
-``formats`` reads texts, ``compile`` writes the file, ``index`` maps it; marisa-trie is known to this package only.
+``formats`` reads texts (``rpz`` those that are zones), ``compile`` writes the file, ``index`` maps it; marisa-trie is known to this
+package only. ``download`` and ``transfer`` get lists from elsewhere. ``work`` does what takes long in a process of its own: ``jobs``.
+
+``catalogue.toml`` names published lists that a school may choose.
 
 ``starter/`` holds a short list for most categories, named by the category, so that a new appliance filters before
 its first update. They were written for this project from general knowledge. The illegal tier has none: the names in

@@ -1,4 +1,7 @@
-"""Compiling lists into the one file that the data plane maps.
+"""Compiling lists into the one file that the data plane maps, in bounded memory.
+
+Names go through a file without a name on their way, and through the trie; Python keeps none of them. A million names take
+some 130 MB at most, nearly all of it marisa-trie's while it sorts (``tests/appliance/lists/bench_lists.py`` prints it).
 
 The file is written beside, fsynced and renamed to its own SHA-256, so that whoever opens it by name gets all of it.
 """
@@ -6,20 +9,23 @@ The file is written beside, fsynced and renamed to its own SHA-256, so that whoe
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from array import array
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import marisa_trie
 
 from gate_appliance.durable import write_durably
 from gate_appliance.lists.index import CODE_TYPES, Header, key_of, path_of, render_header
 from gate_core.categories import mask_of
-from gate_core.names import suffixes
+
+# Marks an exclusion in the file of names; no name begins with it.
+_EXCLUDED: Final = "!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +34,9 @@ class Source:
 
     category: str
     """Id of ``gate_core.categories``."""
-    names: Collection[str]
-    """Canonical names; each stands for itself and everything below it. Gone through twice."""
-    exclusions: Collection[str] = ()
+    names: Iterable[str]
+    """Canonical names; each stands for itself and everything below it."""
+    exclusions: Iterable[str] = ()
     """Canonical names that this list does not cover, nor anything below them, even where it lists them."""
 
 
@@ -45,14 +51,168 @@ class Compiled:
     """Different names."""
     size_octets: int
     by_category: Mapping[str, int]
-    """Category id to its number of names, over all its lists; a name in two lists counts twice."""
+    """Category id to its number of names, over all its lists; a name that is listed twice counts twice."""
 
 
-def compile_lists(sources: Sequence[Source], directory: Path) -> Compiled:
+@dataclass(slots=True)
+class _Section:
+    """Where the names of one list lie in the file of names."""
+
+    category: str
+    begins: int
+    nearest: bool = False
+    names: int = 0
+    exclusions: int = 0
+
+
+class Compilation:
+    """Takes lists one after the other, name by name, and compiles them into one file in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open the file of names in ``directory``, which must exist; it is gone once this is.
+
+        Raises:
+            OSError: The disk is full or gone.
+        """
+        self._directory = directory
+        self._file = tempfile.TemporaryFile("w+", encoding="ascii", dir=directory, newline="\n")  # noqa: SIM115  # closed by close
+        self._write = self._file.write
+        self._sections: list[_Section] = []
+
+    def __enter__(self) -> Compilation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def begin(self, category: str) -> None:
+        """Begin a list, in which an exclusion wins over everything below it, as ``@@||name^`` does.
+
+        Args:
+            category: Id of ``gate_core.categories``.
+
+        Raises:
+            ValueError: A category that does not exist.
+        """
+        mask_of((category,))
+        self._sections.append(_Section(category, self._file.tell()))
+
+    def take(self, name: str) -> None:
+        """List a canonical name."""
+        self._write(f"{key_of(name)}\n")
+        self._sections[-1].names += 1
+
+    def exclude(self, name: str) -> None:
+        """Exclude a canonical name, and everything below it, from this list."""
+        self._write(f"{_EXCLUDED}{key_of(name)}\n")
+        self._sections[-1].exclusions += 1
+
+    def decide_by_nearest(self) -> None:
+        """Let the longest name that the list begun last holds or excludes decide, as in a response policy zone."""
+        self._sections[-1].nearest = True
+
+    def drop(self) -> None:
+        """Take back the list that was begun last, and all that it held."""
+        self._file.seek(self._sections.pop().begins)
+        self._file.truncate()
+
+    def finish(self) -> Compiled:
+        """Compile what was taken, and return where it lies.
+
+        An exclusion binds its own list only: a name that one list of a category excludes and another one holds is in
+        the category.
+
+        Raises:
+            OSError: The disk is full or gone; nothing of what was there has changed.
+        """
+        trie = marisa_trie.Trie(
+            key.removeprefix(_EXCLUDED) for section in self._sections for key in self._keys(section)
+        )
+        sets, clears = array("Q", bytes(8 * len(trie))), array("Q", bytes(8 * len(trie)))
+        by_category: dict[str, list[_Section]] = defaultdict(list)
+        for section in self._sections:
+            by_category[section.category].append(section)
+        for category, sections in by_category.items():
+            mask = mask_of((category,))
+            if any(section.exclusions for section in sections):
+                self._judge(sections, trie, mask, sets, clears)
+                continue
+            id_of = trie.key_id
+            for key in chain.from_iterable(map(self._keys, sections)):
+                sets[id_of(key)] |= mask
+        sha256, size = self._store(trie, sets, clears)
+        return Compiled(
+            sha256,
+            path_of(self._directory, sha256),
+            len(sets) - sets.count(0),
+            size,
+            {c: sum(section.names for section in its) for c, its in by_category.items()},
+        )
+
+    def _keys(self, section: _Section) -> Iterator[str]:
+        self._file.seek(section.begins)
+        left = section.names + section.exclusions
+        for line in self._file:
+            if not left:
+                return
+            left -= 1
+            yield line[:-1]
+
+    def _judge(
+        self, sections: list[_Section], trie: Any, mask: int, sets: array[int], clears: array[int]
+    ) -> None:
+        """Tell for each name of a category with exclusions whether its lists cover it.
+
+        Going from the top-level domain down, what a category says changes only at a name that one of its lists holds
+        or excludes, so that it is enough to say it there.
+        """
+        plain = _Marks(len(trie), nearest=False)
+        judges = [plain]
+        for section in sections:
+            marks = plain
+            if section.exclusions:
+                marks = _Marks(len(trie), nearest=section.nearest)
+                judges.append(marks)
+            for key in self._keys(section):
+                if key.startswith(_EXCLUDED):
+                    marks.excluded[trie.key_id(key[1:])] = 1
+                else:
+                    marks.listed[trie.key_id(key)] = 1
+        prefixes = trie.iter_prefixes_with_ids
+        for key in chain.from_iterable(map(self._keys, sections)):
+            above = [id_ for _, id_ in prefixes(key.removeprefix(_EXCLUDED))]
+            table = sets if any(marks.cover(above) for marks in judges) else clears
+            table[above[-1]] |= mask
+
+    def _store(self, trie: Any, sets: array[int], clears: array[int]) -> tuple[str, int]:
+        octets = _render(trie, sets, clears)
+        sha256 = hashlib.sha256(octets).hexdigest()
+        write_durably(path_of(self._directory, sha256), octets)
+        return sha256, len(octets)
+
+
+class _Marks:
+    """What one list says of each key of the trie: an octet each, by its id."""
+
+    def __init__(self, keys: int, *, nearest: bool) -> None:
+        self.listed = bytearray(keys)
+        self.excluded = bytearray(keys)
+        self._nearest = nearest
+
+    def cover(self, above: list[int]) -> bool:
+        """Tell whether the list covers the name that has these ids, from the top-level domain down to itself."""
+        listed, excluded = self.listed, self.excluded
+        if self._nearest:
+            for id_ in reversed(above):
+                # Who says both of one name wants it blocked below, which "*.name" and "name" say apart.
+                if listed[id_] or excluded[id_]:
+                    return bool(listed[id_])
+            return False
+        return any(listed[id_] for id_ in above) and not any(excluded[id_] for id_ in above)
+
+
+def compile_lists(sources: Iterable[Source], directory: Path) -> Compiled:
     """Compile ``sources`` into one file in ``directory``, and return where it lies.
-
-    An exclusion binds its own list only: a name that one list of a category excludes and another one holds is in
-    the category. Within its list it wins over every name, narrower ones too, as ``@@||name^`` does.
 
     Args:
         sources: Any number of lists; several may share a category.
@@ -62,24 +222,14 @@ def compile_lists(sources: Sequence[Source], directory: Path) -> Compiled:
         ValueError: A category that does not exist.
         OSError: The disk is full or gone; nothing of what was there has changed.
     """
-    masks = {source.category: mask_of((source.category,)) for source in sources}
-    trie = marisa_trie.Trie(
-        key_of(name) for source in sources for name in chain(source.names, source.exclusions)
-    )
-    sets, clears = array("Q", bytes(8 * len(trie))), array("Q", bytes(8 * len(trie)))
-    id_of = trie.key_id
-    for category, listed, names in _verdicts(sources):
-        mask, table = masks[category], sets if listed else clears
-        for name in names:
-            table[id_of(key_of(name))] |= mask
-    octets = _render(trie, sets, clears)
-    sha256 = hashlib.sha256(octets).hexdigest()
-    path = path_of(directory, sha256)
-    write_durably(path, octets)
-    by_category: dict[str, int] = defaultdict(int)
-    for source in sources:
-        by_category[source.category] += len(source.names)
-    return Compiled(sha256, path, sum(map(bool, sets)), len(octets), dict(by_category))
+    with Compilation(directory) as compilation:
+        for source in sources:
+            compilation.begin(source.category)
+            for name in source.names:
+                compilation.take(name)
+            for name in source.exclusions:
+                compilation.exclude(name)
+        return compilation.finish()
 
 
 def remove_others(directory: Path, keep: Collection[str]) -> None:
@@ -93,35 +243,9 @@ def remove_others(directory: Path, keep: Collection[str]) -> None:
             path.unlink()
 
 
-def _verdicts(sources: Sequence[Source]) -> Iterator[tuple[str, bool, Iterable[str]]]:
-    """Yield category, whether it covers the names, and names: enough to tell it for every name there is.
-
-    Going from the top-level domain down, what a category says changes only at a name that one of its lists holds
-    or excludes, so that it is enough to say it there.
-    """
-    by_category: dict[str, list[Source]] = defaultdict(list)
-    for source in sources:
-        by_category[source.category].append(source)
-    for category, lists in by_category.items():
-        if not any(source.exclusions for source in lists):
-            for source in lists:
-                yield category, True, source.names
-            continue
-        sets = [(frozenset(source.names), frozenset(source.exclusions)) for source in lists]
-        turns = frozenset().union(*chain.from_iterable(sets))
-        covered = {name for name in turns if any(_covers(*pair, name) for pair in sets)}
-        yield category, True, covered
-        yield category, False, turns - covered
-
-
-def _covers(names: frozenset[str], exclusions: frozenset[str], name: str) -> bool:
-    above = list(suffixes(name))
-    return not names.isdisjoint(above) and exclusions.isdisjoint(above)
-
-
 def _render(trie: Any, sets: array[int], clears: array[int]) -> bytes:
     places: dict[tuple[int, int], int] = {}
-    codes = [places.setdefault(pair, len(places)) for pair in zip(sets, clears, strict=True)]
+    codes = array("I", (places.setdefault(p, len(places)) for p in zip(sets, clears, strict=True)))
     width = next(w for w in CODE_TYPES if len(places) <= 1 << 8 * w)
     octets = trie.tobytes()
     header = Header(len(trie), width, len(places), len(octets))

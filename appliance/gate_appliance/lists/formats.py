@@ -1,20 +1,25 @@
-"""The three forms in which lists of names are published, and what could not be read of them.
+"""The four forms in which lists of names are published, and what could not be read of them.
 
-Pure: octets in, values out. A name in a list means the name and everything below it, whatever the form says:
+Pure: octets in, values out; names are handed on one by one, so that a list of any length takes no room. A name in a list means the name and everything below it, whatever the form says:
 who lists ``example.org`` does not want ``www.example.org`` left open.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
 from itertools import chain, islice
-from typing import Final
+from typing import Final, Protocol
 
+from gate_appliance.lists.rpz import MalformedRecordError, Says, ZoneText
 from gate_core.names import MAX_NAME_OCTETS, MalformedNameError, parse_name
+
+MAX_LIST_OCTETS: Final = 100 << 20
+"""Largest list that is read: some five million names."""
 
 MAX_LINE_OCTETS: Final = 2000
 """Longest line that is looked at; longer ones are reported."""
@@ -29,7 +34,13 @@ MAX_QUOTED_CHARACTERS: Final = 100
 _HEAD_LINES: Final = 2000
 _VOTING_LINES: Final = 200
 
-_ALLOWED: Final = "allowed are one name a line, hosts lines (0.0.0.0 name), or adblock host rules (||name^, @@||name^)"
+_ALLOWED: Final = (
+    "allowed are one name a line, hosts lines (0.0.0.0 name), adblock host rules (||name^, @@||name^), or a response"
+    " policy zone (name CNAME .)"
+)
+
+Take = Callable[[str], object]
+"""Is handed each canonical name, in the order of the list; a name may come twice."""
 
 
 class ListError(ValueError):
@@ -45,6 +56,8 @@ class Format(Enum):
     """``0.0.0.0 example.org``, as in hosts(5)."""
     ADBLOCK = "adblock"
     """``||example.org^``, and ``@@||example.org^`` for what the list must not cover."""
+    RPZ = "rpz"
+    """``example.org CNAME .`` in a zone file, and ``CNAME rpz-passthru.`` for what the list must not cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,8 @@ class Report:
     not_understood: int
     unread: tuple[UnreadLine, ...]
     """The first ``MAX_REPORTED_LINES`` lines that were not understood."""
+    others: tuple[tuple[str, int], ...] = ()
+    """What a response policy zone says besides, and is not enforced: its kind, such as ``rpz-ip``, and how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +99,21 @@ class ParsedList:
     report: Report
 
 
-def parse_list(lines: Iterable[bytes]) -> ParsedList:
-    """Return the list in ``lines``, whose form is found out from its first lines.
+def read_names(lines: Iterable[bytes], take: Take, exclude: Take) -> tuple[Format, Report]:
+    """Hand on the names of the list in ``lines``, whose form is found out from its first lines.
 
     Args:
         lines: Lines as a binary file yields them, with or without line ends, in UTF-8.
+        take: What is listed.
+        exclude: What this list does not cover, nor anything below it.
 
     Raises:
-        ListError: HTML, empty, in no known form, or mostly not understood.
+        ListError: HTML, empty, in no known form, or mostly not understood; what was handed on until then is no list.
     """
     rest = iter(lines)
     head = list(islice(rest, _HEAD_LINES))
     format_ = detect(head)
-    reading = _Reading()
+    reading = _Reading(take, exclude)
     _FORMS[format_].read(chain(head, rest), reading)
     report = reading.report()
     if report.not_understood > reading.understood:
@@ -105,9 +122,21 @@ def parse_list(lines: Iterable[bytes]) -> ParsedList:
             f"{report.not_understood} of {report.lines} lines were not understood, first line {first.number},"
             f" {first.text!r} ({first.reason}); {_ALLOWED}"
         )
-    if not reading.names:
+    if not report.names:
         raise ListError(f"{report.lines} lines and no name among them; {_ALLOWED}")
-    return ParsedList(format_, tuple(reading.names), tuple(reading.exclusions), report)
+    return format_, report
+
+
+def parse_list(lines: Iterable[bytes]) -> ParsedList:
+    """Return the list in ``lines``, all of it: for short ones.
+
+    Raises:
+        ListError: See ``read_names``.
+    """
+    names: list[str] = []
+    exclusions: list[str] = []
+    format_, report = read_names(lines, names.append, exclusions.append)
+    return ParsedList(format_, tuple(names), tuple(exclusions), report)
 
 
 def detect(head: Iterable[bytes]) -> Format:
@@ -130,19 +159,51 @@ def detect(head: Iterable[bytes]) -> Format:
 
 @dataclass(slots=True)
 class _Reading:
-    """What has been read of a list so far; lives for one call of ``parse_list``."""
+    """What has been read of a list so far; lives for one call of ``read_names``."""
 
-    names: list[str] = field(default_factory=list)
-    exclusions: list[str] = field(default_factory=list)
+    take: Take
+    exclude: Take
+    names: int = 0
+    exclusions: int = 0
     lines: int = 0
     addresses: int = 0
     passed_over: int = 0
     not_understood: int = 0
     unread: list[UnreadLine] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
 
     @property
     def understood(self) -> int:
-        return len(self.names) + len(self.exclusions) + self.addresses + self.passed_over
+        return (
+            self.names + self.exclusions + self.addresses + self.passed_over + self.others.total()
+        )
+
+    def listed(self, text: str) -> None:
+        if name := self._name(text):
+            self.names += 1
+            self.take(name)
+
+    def excluded(self, text: str) -> None:
+        if name := self._name(text):
+            self.exclusions += 1
+            self.exclude(name)
+
+    def _name(self, text: str) -> str:
+        """Return the canonical form of a name; "" where an address stands in its place.
+
+        Raises:
+            _NotUnderstoodError: It would cover a whole top-level domain.
+            MalformedNameError: It is no name.
+        """
+        if _is_address(text):
+            self.addresses += 1
+            return ""
+        name = parse_name(text)
+        if "." not in name:
+            raise _NotUnderstoodError(
+                "a single label would cover a whole top-level domain; two or more are allowed"
+            )
+        return name
 
     def reject(self, text: str, reason: str) -> None:
         self.not_understood += 1
@@ -152,11 +213,12 @@ class _Reading:
     def report(self) -> Report:
         return Report(
             self.lines,
-            len(self.names),
-            len(self.exclusions),
+            self.names,
+            self.exclusions,
             self.addresses,
             self.not_understood,
             tuple(self.unread),
+            tuple(sorted(self.others.items())),
         )
 
 
@@ -167,9 +229,19 @@ class _NotUnderstoodError(ValueError):
 Reader = Callable[[str, _Reading], None]
 
 
+class _Form(Protocol):
+    """How one form of lists is read."""
+
+    def read(self, lines: Iterable[bytes], reading: _Reading) -> None:
+        """Read a whole list."""
+
+    def understands(self, text: str) -> bool:
+        """Tell whether ``text``, which is no comment, says something in this form."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """How lines of one form are read."""
+class _LineForm:
+    """A form of which each line stands for itself."""
 
     plain: re.Pattern[bytes]
     """Matches a whole line that lists one plain ASCII name, its first group: nearly every line of a real list."""
@@ -179,21 +251,21 @@ class _Form:
     def read(self, lines: Iterable[bytes], reading: _Reading) -> None:
         # One pass of a regular expression instead of the checks of parse_name: 1 s a million names, not 8 s
         # (measured on the build machine).
-        plain = self.plain.fullmatch
-        listed = reading.names.append
-        number = 0
+        plain, take = self.plain.fullmatch, reading.take
+        number = quick = 0
         for number, raw in enumerate(lines, 1):
             match = plain(raw.lower())
             if match and len(match[1]) <= MAX_NAME_OCTETS:
-                listed(match[1].decode("ascii"))
+                take(match[1].decode("ascii"))
+                quick += 1
                 continue
             reading.lines = number
             self._read_other(raw, reading)
         reading.lines = number
+        reading.names += quick
 
     def _read_other(self, raw: bytes, reading: _Reading) -> None:
-        if len(raw) > MAX_LINE_OCTETS:
-            reading.reject(_decode(raw[:MAX_LINE_OCTETS]), f"longer than {MAX_LINE_OCTETS} octets")
+        if _is_too_long(raw, reading):
             return
         text = _decode(raw)
         if _is_comment(text):
@@ -204,20 +276,84 @@ class _Form:
             reading.reject(text, str(e))
 
     def understands(self, text: str) -> bool:
-        """Tell whether ``text``, which is no comment, says something in this form."""
-        reading = _Reading()
         try:
-            self.read_line(text, reading)
+            self.read_line(text, _Reading(_ignore, _ignore))
         except (_NotUnderstoodError, MalformedNameError):
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _ZoneForm:
+    """Response policy zones, whose records may stretch over lines."""
+
+    plain: re.Pattern[bytes]
+    """Matches a whole line that blocks one plain ASCII name, its first group."""
+
+    def read(self, lines: Iterable[bytes], reading: _Reading) -> None:
+        zone = ZoneText()
+        plain = self.plain.fullmatch
+        for number, raw in enumerate(lines, 1):
+            reading.lines = number
+            if zone.is_plain and (match := plain(raw.lower())):
+                name = match[1]
+                # A rule about addresses looks like one about a name.
+                if b".rpz-" not in name and len(name) <= MAX_NAME_OCTETS:
+                    reading.names += 1
+                    reading.take(name.decode("ascii"))
+                    continue
+            if _is_too_long(raw, reading):
+                continue
+            # Blanks at the beginning of a line mean something in a zone.
+            text = raw.decode("utf-8", errors="replace").removeprefix("\ufeff").rstrip()
+            try:
+                self._read_line(text, zone, reading)
+            except (_NotUnderstoodError, MalformedNameError, MalformedRecordError) as e:
+                reading.reject(text, str(e))
+        try:
+            zone.end()
+        except MalformedRecordError as e:
+            reading.reject("", str(e))
+
+    def _read_line(self, text: str, zone: ZoneText, reading: _Reading) -> None:
+        rule = zone.read(text)
+        if rule is None:
+            return
+        match rule.says:
+            case Says.BLOCK:
+                reading.listed(rule.name)
+            case Says.PASS:
+                reading.excluded(rule.name)
+            case Says.TCP_ONLY:
+                reading.others[rule.says.value] += 1
+            case Says.OTHER_TRIGGER:
+                reading.others[rule.name] += 1
+            case Says.LOCAL_DATA:
+                raise _NotUnderstoodError(
+                    "leads elsewhere, which does not say that the name is bad; CNAME ., CNAME *., CNAME rpz-drop. and"
+                    " CNAME rpz-passthru. are allowed"
+                )
+
+    def understands(self, text: str) -> bool:
+        return bool(_RECORD.match(text))
+
+
+def _ignore(_: str) -> None:
+    """Take nothing: where only the form is in question."""
+
+
+def _is_too_long(raw: bytes, reading: _Reading) -> bool:
+    if len(raw) <= MAX_LINE_OCTETS:
+        return False
+    reading.reject(_decode(raw[:MAX_LINE_OCTETS]), f"longer than {MAX_LINE_OCTETS} octets")
+    return True
 
 
 def _read_names(text: str, reading: _Reading) -> None:
     name = _without_comment(text)
     if " " in name or "\t" in name:
         raise _NotUnderstoodError("more than one word; one name a line is allowed")
-    _add(reading.names, name.removeprefix("*").removeprefix("."), reading)
+    reading.listed(name.removeprefix("*").removeprefix("."))
 
 
 # What a hosts file says of the machine it lies on; the lines mean nothing to a filter.
@@ -256,7 +392,7 @@ def _read_hosts(text: str, reading: _Reading) -> None:
             f"gives another address; a listed name has one of {', '.join(_BLOCKING_ADDRESSES)}"
         )
     for name in names:
-        _add(reading.names, name, reading)
+        reading.listed(name)
 
 
 _HOST_RULE: Final = re.compile(r"(@@)?\|\|([^/^$|*\s]+)\^(\$.*)?")
@@ -271,33 +407,35 @@ def _read_adblock(text: str, reading: _Reading) -> None:
         raise _NotUnderstoodError(
             f"options such as {_quoted(options)[:20]!r} change what a rule means; none is allowed"
         )
-    _add(reading.exclusions if exclusion else reading.names, name, reading)
-
-
-def _add(names: list[str], text: str, reading: _Reading) -> None:
-    if _is_address(text):
-        reading.addresses += 1
-        return
-    name = parse_name(text)
-    if "." not in name:
-        raise _NotUnderstoodError(
-            "a single label would cover a whole top-level domain; two or more are allowed"
-        )
-    names.append(name)
+    if exclusion:
+        reading.excluded(name)
+    else:
+        reading.listed(name)
 
 
 # The same labels as gate_core.names allows; the last one begins with a letter, so that no address fits.
 _PLAIN_NAME: Final = (
     rb"((?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)"
 )
-_FORMS: Final = {
-    Format.NAMES: _Form(re.compile(_PLAIN_NAME + rb"\s*"), _read_names),
+# A directive, or owner name, time to live and class as they come, and a type that policy zones have.
+_RECORD: Final = re.compile(
+    r"\$(?:TTL|ORIGIN)\s|(?:\S+\s+){0,3}(?:CNAME|SOA|NS|A|AAAA|TXT)\s", re.IGNORECASE
+)
+_FORMS: Final[dict[Format, _Form]] = {
+    Format.NAMES: _LineForm(re.compile(_PLAIN_NAME + rb"\s*"), _read_names),
     # Not localhost.localdomain, which the slow way passes over.
-    Format.HOSTS: _Form(
+    Format.HOSTS: _LineForm(
         re.compile(rb"(?:0\.0\.0\.0|127\.0\.0\.1)[ \t]+(?!localhost\.)" + _PLAIN_NAME + rb"\s*"),
         _read_hosts,
     ),
-    Format.ADBLOCK: _Form(re.compile(rb"\|\|" + _PLAIN_NAME + rb"\^\s*"), _read_adblock),
+    Format.ADBLOCK: _LineForm(re.compile(rb"\|\|" + _PLAIN_NAME + rb"\^\s*"), _read_adblock),
+    Format.RPZ: _ZoneForm(
+        re.compile(
+            rb"(?:\*\.)?"
+            + _PLAIN_NAME
+            + rb"[ \t]+(?:[0-9]+[ \t]+)?(?:in[ \t]+)?cname[ \t]+(?:\*\.|\.)[ \t]*\r?\n?"
+        )
+    ),
 }
 
 # Adblock lists hide parts of pages by rules that begin with ##, #@# and the like: no comments.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gate_appliance.lists.compile import Source, compile_lists, remove_others
+from gate_appliance.lists.compile import Compilation, Source, compile_lists, remove_others
 from gate_appliance.lists.index import MappedIndex, open_index, path_of
 from gate_core.categories import BY_ID, CATEGORIES
 from gate_core.names import suffixes
@@ -119,6 +119,44 @@ def test_remove_others_keeps_what_is_named_and_what_is_no_list(tmp_path: Path) -
     remove_others(tmp_path, {new.sha256})
     assert {p.name for p in tmp_path.iterdir()} == {new.path.name, "policy.db"}
     assert mapped.mask("a.example") == GAMES
+
+
+def test_compilation_lets_the_nearest_decide_where_it_is_told_so(tmp_path: Path) -> None:
+    """As response policy zones do; said of one name, listing wins over excluding."""
+    with Compilation(tmp_path) as compilation:
+        compilation.begin("games")
+        for name in ("play.example", "old.maths.play.example", "both.example"):
+            compilation.take(name)
+        for name in ("maths.play.example", "both.example"):
+            compilation.exclude(name)
+        compilation.decide_by_nearest()
+        compilation.begin("gambling")
+        compilation.take("play.example")
+        compilation.exclude("maths.play.example")
+        compiled = compilation.finish()
+    index = open_index(compiled.path, compiled.sha256)
+    assert index.mask("www.play.example") == GAMES | GAMBLING
+    assert index.mask("maths.play.example") == 0
+    assert index.mask("www.old.maths.play.example") == GAMES
+    assert index.mask("both.example") == GAMES
+
+
+def test_compilation_forgets_a_list_that_is_dropped(tmp_path: Path) -> None:
+    with Compilation(tmp_path) as compilation:
+        compilation.begin("games")
+        compilation.take("kept.example")
+        compilation.begin("gambling")
+        compilation.take("dropped.example")
+        compilation.exclude("kept.example")
+        compilation.drop()
+        compilation.begin("gambling")
+        compilation.take("poker.example")
+        compiled = compilation.finish()
+    index = open_index(compiled.path, compiled.sha256)
+    assert (index.mask("kept.example"), index.mask("dropped.example")) == (GAMES, 0)
+    assert index.mask("poker.example") == GAMBLING
+    assert compiled.by_category == {"games": 1, "gambling": 1}
+    assert [p.name for p in tmp_path.iterdir()] == [compiled.path.name]
 
 
 labels = st.sampled_from(["a", "b", "ab"])

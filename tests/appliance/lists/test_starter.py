@@ -8,8 +8,9 @@ import pytest
 from gate_appliance.lists.compile import Source, compile_lists
 from gate_appliance.lists.formats import Format, ParsedList, parse_list
 from gate_appliance.lists.index import MappedIndex, open_index
-from gate_core.categories import BY_ID, ILLEGAL_MASK
+from gate_core.categories import BY_ID, ILLEGAL_MASK, UNSAFE_SEARCH_MASK
 from gate_core.names import NameSet, is_under, parse_rule
+from gate_core.safesearch import TARGETS, YouTube, safe_names
 
 LISTS = files("gate_appliance.lists")
 STARTERS = {
@@ -126,7 +127,7 @@ def test_canaries_hold_the_names_that_programs_ask_for() -> None:
         "mask-canary.icloud.com",
         "doh.dns.apple.com",
         "doh-dns-apple-com.v.aaplimg.com",
-        "_dns.resolver.arpa",
+        "resolver.arpa",
     }
 
 
@@ -147,3 +148,81 @@ def test_help_probes_and_the_clock_are_the_same_in_both_sets() -> None:
     text = (LISTS / "names" / "essential.txt").read_text("utf-8")
     own_part = text.partition("# Probes")[0]
     assert {line for line in own_part.splitlines() if line and line[0] != "#"} == only_essential
+
+
+# What Chromium, Firefox, Windows, Android and Apple's systems know, or the providers tell people to write there.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dns.google",
+        "dns64.dns.google",
+        "8888.google",
+        "cloudflare-dns.com",
+        "mozilla.cloudflare-dns.com",
+        "chrome.cloudflare-dns.com",
+        "family.cloudflare-dns.com",
+        "one.one.one.one",
+        "abc.cloudflare-gateway.com",
+        "dns.quad9.net",
+        "dns11.quad9.net",
+        "doh.opendns.com",
+        "doh.umbrella.com",
+        "firefox.dns.nextdns.io",
+        "chromium.dns.nextdns.io",
+        "doh.cleanbrowsing.org",
+        "family-filter-dns.cleanbrowsing.org",
+        "dns.adguard-dns.com",
+        "abcdef.d.adguard-dns.com",
+        "adblock.dns.mullvad.net",
+        "freedns.controld.com",
+        "private.canadianshield.cira.ca",
+        "doh.xfinity.com",
+        "doh.cox.net",
+        "public.dns.iij.jp",
+        "odvr.nic.cz",
+        "dns.switch.ch",
+        "doh.dns.sb",
+        "unfiltered.joindns4.eu",
+        "zero.dns0.eu",
+        "family.dot.dns.yandex.net",
+        "dns.alidns.com",
+        "max.rethinkdns.com",
+        "anycast.uncensoreddns.org",
+        "dns.aa.net.uk",
+    ],
+)
+def test_starter_list_of_encrypted_dns_has_the_public_resolvers(
+    name: str, index: MappedIndex
+) -> None:
+    assert index.mask(name) & BY_ID["encrypted-dns"].mask
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "uk.search.yahoo.com",
+        "search.aol.co.uk",
+        "www.ask.com",
+        "www.baidu.com",
+        "www.mojeek.com",
+        "www.dogpile.com",
+        "yandex.com",
+        "ya.ru",
+        "www.startpage.com",
+        "searx.be",
+        "paulgo.io",
+        "metager.org",
+        "lite.qwant.com",
+        "html.duckduckgo.com",
+        "ts1.explicit.bing.net",
+    ],
+)
+def test_starter_list_of_unsafe_search_has_engines_without_enforcement(
+    name: str, index: MappedIndex
+) -> None:
+    assert index.mask(name) == UNSAFE_SEARCH_MASK
+
+
+def test_starter_lists_leave_engines_with_a_safe_version_alone(index: MappedIndex) -> None:
+    names = {*safe_names(safe_search=True, youtube=YouTube.OFF), *TARGETS, "www.qwant.com"}
+    assert [name for name in names if index.mask(name) & ~BY_ID["video"].mask] == []

@@ -4,12 +4,16 @@ import json
 import os
 import signal
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gate_core.config import BridgeConfig, FirewallConfig
 from gate_core.events import InForce, Tagged
 from gate_core.snapshot import parse_snapshot
 from gate_firewall import vlans
+from gate_firewall.pins import PinSocket
 from gate_firewall.service import FirewallPorts, FirewallSettings, run
 
 
@@ -68,4 +72,8 @@ settings = FirewallSettings(
     ),
     FirewallConfig(),
 )
-run(settings, FirewallPorts(FakeClock(), FakePolicySource(), NoNeighbours(), PrintedEvents()))
+with TemporaryDirectory() as directory, closing(PinSocket(Path(directory) / "pins.sock")) as pins:
+    run(
+        settings,
+        FirewallPorts(FakeClock(), FakePolicySource(), NoNeighbours(), PrintedEvents(), pins),
+    )

@@ -1,0 +1,190 @@
+"""The commands of ``gate`` for lists: files of one's own, sources, and their updates."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from gate_appliance.console import (
+    Add,
+    Family,
+    actor_of,
+    desk_of,
+    may_be_somebody,
+    password_of,
+    say,
+)
+from gate_core.sources import ALGORITHMS, FORMATS, ListSource, Progress, SourceView, Trust
+
+_LONG_S: Final = 600.0
+"""How long a list of one's own may take to come into force."""
+
+_STATES: Final = {"new": "not there yet", "ok": "up to date", "stale": "old", "refused": "REFUSED"}
+
+
+def add_list_commands(family: Family, add: Add) -> None:
+    """Add the family ``lists``."""
+    lists = family("lists", "category lists")
+    check = lists.add_parser("check", help="say what of a list is understood")
+    check.add_argument("file", type=Path)
+    check.set_defaults(command=_check, config="")
+    own = add(lists, "add", _add, "add a list of your own to a category, or replace it")
+    own.add_argument("name", help="what to call the list: letters, digits and '-'")
+    own.add_argument("category")
+    own.add_argument("file", type=Path)
+    may_be_somebody(own)
+    add(lists, "show", _show, "print the sources of lists and what came of them")
+    add(lists, "catalogue", _catalogue, "print published lists that can be chosen")
+    choose = add(lists, "choose", _choose, "add a published list of the catalogue")
+    choose.add_argument("id")
+    source = add(lists, "add-source", _add_source, "add a source that is looked at by itself")
+    source.add_argument("id", help="a short name: letters, digits and '-'")
+    source.add_argument("category")
+    source.add_argument(
+        "url", help="https://..., http://..., file:/PATH or rpz://ADDRESS[:PORT]/ZONE"
+    )
+    source.add_argument("--title", required=True)
+    source.add_argument("--licence", required=True)
+    source.add_argument(
+        "--trust", default=Trust.CURATED.value, choices=[trust.value for trust in Trust]
+    )
+    source.add_argument("--format", default="", choices=FORMATS)
+    source.add_argument("--every", type=int, default=24, metavar="HOURS")
+    source.add_argument("--key-name", default="", help="TSIG key; its secret is asked for")
+    source.add_argument("--key-algorithm", default=ALGORITHMS[0], choices=ALGORITHMS)
+    for name, command, text in (
+        ("remove-source", _remove_source, "remove a source and its list"),
+        ("accept", _accept, "let a list in that was refused for what it lacks"),
+    ):
+        decide = add(lists, name, command, text)
+        decide.add_argument("id")
+        decide.add_argument("--reason", required=True)
+        may_be_somebody(decide)
+    update = add(lists, "update", _update, "look for newer lists now, and show how far it is")
+    update.add_argument("id", nargs="*", help="sources; none: all of them")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from gate_appliance.library import check_list
+
+    for line in check_list(arguments.file):
+        say(line)
+    return 0
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    names = desk_of(arguments, _LONG_S).add_list(
+        name=arguments.name,
+        category=arguments.category,
+        path=str(arguments.file.resolve()),
+        actor=actor_of(arguments),
+    )
+    say(f"{names} names are on the lists")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    its = desk_of(arguments).sources()
+    for view in its.sources:
+        say(_line(view))
+    if not its.sources:
+        say("no sources; gate lists catalogue prints some")
+    if its.progress:
+        say(f"now: {_words(its.progress)}")
+    return 1 if any(view.state in ("stale", "refused") for view in its.sources) else 0
+
+
+def _line(view: SourceView) -> str:
+    source = view.source
+    good = view.good_at[:16] or "never"
+    text = f"{source.id:<20} {_STATES[view.state]:<13} {view.names:>9} names, good on {good}, {source.category}"
+    for more in (view.reason, view.note):
+        if more:
+            text += f"\n{'':20} {more}"
+    if view.acceptable:
+        text += f"\n{'':20} gate lists accept {source.id} --as USERNAME --reason TEXT lets it in"
+    return text
+
+
+def _catalogue(arguments: argparse.Namespace) -> int:
+    for its in desk_of(arguments).sources().suggestions:
+        say(f"{its.id:<26} {its.names:>8} names, {its.licence:<13} {its.category:<16} {its.title}")
+    return 0
+
+
+def _choose(arguments: argparse.Namespace) -> int:
+    desk = desk_of(arguments)
+    found = [s for s in desk.sources().suggestions if s.id == arguments.id]
+    for its in found:
+        source = ListSource(its.id, its.title, its.url, its.licence, its.category, its.trust)
+        desk.add_source(source=source, actor=actor_of(arguments))
+        return _follow(arguments)
+    say(f"{arguments.id!r} is not in the catalogue")
+    return 1
+
+
+def _add_source(arguments: argparse.Namespace) -> int:
+    named = bool(arguments.key_name)
+    desk_of(arguments).add_source(
+        source=ListSource(
+            arguments.id,
+            arguments.title,
+            arguments.url,
+            arguments.licence,
+            arguments.category,
+            arguments.trust,
+            arguments.format,
+            arguments.every,
+            arguments.key_name,
+            arguments.key_algorithm if named else "",
+        ),
+        secret=password_of("Key in base64: ") if named else "",
+        actor=actor_of(arguments),
+    )
+    return _follow(arguments)
+
+
+def _remove_source(arguments: argparse.Namespace) -> int:
+    desk_of(arguments).remove_source(
+        id=arguments.id, reason=arguments.reason, actor=actor_of(arguments)
+    )
+    return _follow(arguments)
+
+
+def _accept(arguments: argparse.Namespace) -> int:
+    desk_of(arguments).accept_list(
+        id=arguments.id, reason=arguments.reason, actor=actor_of(arguments)
+    )
+    return _follow(arguments)
+
+
+def _update(arguments: argparse.Namespace) -> int:
+    desk_of(arguments).update_lists(ids=tuple(arguments.id), actor=actor_of(arguments))
+    return _follow(arguments)
+
+
+def _follow(arguments: argparse.Namespace) -> int:
+    """Print how far an update is until it is done, and then what came of it."""
+    desk = desk_of(arguments)
+    on_terminal = sys.stdout.isatty()
+    told = ""
+    while progress := desk.sources().progress:
+        # A terminal shows one line that changes; a file gets a line for each phase.
+        key = _words(progress) if on_terminal else f"{progress.id} {progress.phase}".strip()
+        if key != told:
+            sys.stdout.write(f"\r{key:<70}" if on_terminal else f"{key}\n")
+            sys.stdout.flush()
+            told = key
+        time.sleep(0.2)
+    if on_terminal and told:
+        sys.stdout.write("\r" + " " * 70 + "\r")
+    return _show(arguments)
+
+
+def _words(progress: Progress) -> str:
+    of = f" of {progress.of}" if progress.of else ""
+    amount = f" {progress.done}{of} {progress.unit}" if progress.done else ""
+    return f"{progress.id or 'all lists'}: {progress.phase}{amount}"

@@ -1,0 +1,306 @@
+"""Answers of upstreams: octets to values, and what is done to them before they go on.
+
+An answer keeps its records as they came, as nearly all of them leave as they came; what the policy looks at is found
+while they are walked over. Only an answer that must be changed is taken apart.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from gate_dns.codes import Option, Qclass, Qtype, Rcode
+from gate_dns.service import ECH, read_service
+from gate_dns.wire import (
+    AD,
+    FAULTS,
+    HEADER,
+    HEADER_OCTETS,
+    OPCODE,
+    QR,
+    RECORD,
+    TC,
+    MalformedMessageError,
+    Query,
+    present,
+    read_labels,
+    read_name,
+    read_options,
+)
+
+MAX_TTL_S: Final = 86_400
+"""A day, as RFC 8767, section 4, allows resolvers to cap TTLs."""
+FAILURE_TTL_S: Final = 1
+"""How long a failure is kept (RFC 9520, section 3.2: at least one second)."""
+MAX_ALIASES: Final = 16
+"""CNAME records of an answer: clients and resolvers give up at about as many."""
+
+_IN: Final = int(Qclass.IN)
+_A: Final = int(Qtype.A)
+_AAAA: Final = int(Qtype.AAAA)
+_CNAME: Final = int(Qtype.CNAME)
+_SOA: Final = int(Qtype.SOA)
+_OPT: Final = int(Qtype.OPT)
+_ADDRESS_OCTETS: Final = {_A: 4, _AAAA: 16}
+_SERVICES: Final = (int(Qtype.HTTPS), int(Qtype.SVCB))
+_EXISTENCE: Final = (int(Rcode.NOERROR), int(Rcode.NXDOMAIN))
+"""Response codes that say something about the name."""
+
+
+class Answer(NamedTuple):
+    """What an upstream said: its answer and authority sections; the additional section is left behind.
+
+    Without it the message is complete (RFC 2181, section 5.4.1: it is the least trusted), shorter, and holds no
+    address of a name that nobody decided on.
+    """
+
+    rcode: int
+    authentic: bool
+    truncated: bool
+    counts: tuple[int, int]
+    """Records in the answer and the authority section."""
+    records: bytes
+    """Both sections as they came. Names in them may point back to the question, which has the same length in each
+    message about it."""
+    ttl_offsets: tuple[int, ...] = ()
+    """Where the TTLs begin in ``records``."""
+    ttl_s: int = 0
+    """How long all of it holds; 0 where it must not be kept (RFC 2308, section 5)."""
+    longest_s: int = 0
+    """The highest of the TTLs."""
+    targets: tuple[str, ...] = ()
+    """Canonical names that the answer leads to, in their order: of CNAME, HTTPS and SVCB records."""
+    addresses: tuple[bytes, ...] = ()
+    """The 4 or 16 octets of each address in the answer section: of A and AAAA records, and hints of HTTPS and SVCB."""
+    has_ech: bool = False
+    """Whether an HTTPS or SVCB record has keys for Encrypted Client Hello, or can't be read."""
+    edes: tuple[int, ...] = ()
+    """INFO-CODEs of extended errors, the upstream's or ours."""
+    text: str = ""
+    """EXTRA-TEXT of the first of ``edes``; the upstream's own is not taken over."""
+
+    def aged(self, age_s: int, limit_s: int) -> Answer:
+        """Return the answer ``age_s`` later, with no TTL above ``limit_s``, nor above the longest that is believed."""
+        limit_s = min(limit_s, MAX_TTL_S)
+        if not age_s and self.longest_s <= limit_s:
+            return self
+        records = with_ttls(
+            self.records,
+            self.ttl_offsets,
+            lambda ttl: max(0, min(_believed(ttl) - age_s, limit_s)),
+        )
+        return self._replace(
+            records=records,
+            ttl_s=max(0, min(self.ttl_s - age_s, limit_s)),
+            longest_s=max(0, min(self.longest_s - age_s, limit_s)),
+        )
+
+
+def parse_answer(message: bytes, query: Query, message_id: int) -> Answer:
+    """Return the answer of an upstream to ``query`` as it was sent with ``message_id``.
+
+    Raises:
+        MalformedMessageError: It is no message, or an answer to something else.
+    """
+    try:
+        id_, bits, questions, *counts = HEADER.unpack_from(message)
+        if id_ != message_id or bits & (QR | OPCODE) != QR:
+            raise ValueError("no answer to what was asked")
+        rcode = bits & 0xF
+        # A server that does not understand may leave the question out; the ID and the connected socket vouch for it.
+        if not questions and rcode not in _EXISTENCE:
+            return failed(rcode)
+        start = HEADER_OCTETS + len(query.question)
+        if questions != 1 or not _same(message[HEADER_OCTETS:start], query.question):
+            raise ValueError("another question")
+        if bits & TC:
+            # What there is of it may end anywhere.
+            return failed(rcode)._replace(truncated=True, ttl_s=0)
+        walk = _Walk(message, start, query.qtype)
+        for section, count in enumerate(counts):
+            for _ in range(count):
+                walk.record(section)
+    except FAULTS as e:
+        raise MalformedMessageError(message, str(e)) from e
+    # What an extended code says of the name, nobody knows.
+    if walk.extended_rcode or walk.loops(query.qname):
+        return failed(Rcode.SERVFAIL)
+    return Answer(
+        rcode,
+        bool(bits & AD),
+        False,
+        (counts[0], counts[1]),
+        message[start : walk.end],
+        tuple(walk.ttl_offsets),
+        walk.lasts_s(rcode),
+        walk.longest_s,
+        (*walk.aliases, *walk.leads_to),
+        tuple(walk.addresses),
+        walk.has_ech,
+        walk.edes,
+    )
+
+
+def failed(rcode: int) -> Answer:
+    """Return the answer that says no more than ``rcode``."""
+    return Answer(
+        rcode, authentic=False, truncated=False, counts=(0, 0), records=b"", ttl_s=FAILURE_TTL_S
+    )
+
+
+def _same(question: bytes, other: bytes) -> bool:
+    """Tell whether two question sections ask the same: letter case counts in type and class only."""
+    return question == other or (
+        question[-4:] == other[-4:] and question[:-4].lower() == other[:-4].lower()
+    )
+
+
+class _Walk:
+    """What a walk over the records of an answer finds."""
+
+    __slots__ = (
+        "_known",
+        "_message",
+        "_place",
+        "_qtype",
+        "_start",
+        "addresses",
+        "aliases",
+        "edes",
+        "end",
+        "extended_rcode",
+        "has_answer",
+        "has_ech",
+        "has_soa",
+        "leads_to",
+        "longest_s",
+        "ttl_offsets",
+        "ttl_s",
+    )
+
+    def __init__(self, message: bytes, start: int, qtype: int) -> None:
+        self._message = message
+        self._start = self._place = self.end = start
+        self._qtype = qtype
+        self._known = {HEADER_OCTETS}
+        """Where names begin that were read without a fault."""
+        self.ttl_offsets: list[int] = []
+        self.ttl_s = MAX_TTL_S
+        self.longest_s = 0
+        self.aliases: list[str] = []
+        self.leads_to: list[str] = []
+        self.addresses: list[bytes] = []
+        self.edes: tuple[int, ...] = ()
+        self.extended_rcode = 0
+        self.has_answer = self.has_ech = self.has_soa = False
+
+    def record(self, section: int) -> None:
+        """Read the next record: of the answer (0), authority (1) or additional section (2)."""
+        message = self._message
+        place = self._owner(self._place)
+        kind, class_, ttl, length = RECORD.unpack_from(message, place)
+        begin = place + RECORD.size
+        end = self._place = begin + length
+        if end > len(message):
+            raise ValueError("a record is cut short")
+        if section == 2:
+            if kind == _OPT:
+                self._opt(ttl, message[begin:end])
+            return
+        if class_ != _IN or kind == _OPT:
+            raise ValueError(f"a record of type {kind} and class {class_} out of place")
+        self.end = end
+        self.ttl_offsets.append(place + 4 - self._start)
+        self.longest_s = max(self.longest_s, ttl)
+        if ttl < self.ttl_s:
+            self.ttl_s = ttl
+        elif ttl > MAX_TTL_S:
+            self.ttl_s = min(self.ttl_s, _believed(ttl))
+        if section == 0:
+            self._answer(kind, begin, end)
+        elif kind == _SOA and length >= 22:
+            self.has_soa = True
+            # RFC 2308, section 5: the last field of the SOA record bounds how long a negative answer holds.
+            self.ttl_s = min(self.ttl_s, int.from_bytes(message[end - 4 : end], "big"))
+
+    def _owner(self, place: int) -> int:
+        """Read the name at ``place``; return where what follows it begins."""
+        message = self._message
+        if message[place] < 0xC0:
+            self._known.add(place)
+            return read_labels(message, place)[1]
+        pointer = (message[place] & 0x3F) << 8 | message[place + 1]
+        if pointer not in self._known:
+            read_labels(message, place)
+            self._known.add(pointer)
+        return place + 2
+
+    def _answer(self, kind: int, begin: int, end: int) -> None:
+        if kind == self._qtype:
+            self.has_answer = True
+        if kind in _ADDRESS_OCTETS:
+            if end - begin != _ADDRESS_OCTETS[kind]:
+                raise ValueError(f"an address of {end - begin} octets")
+            self.addresses.append(self._message[begin:end])
+        elif kind == _CNAME:
+            target, after = read_name(self._message, begin)
+            if after != end:
+                raise ValueError("a CNAME record of another length")
+            self.aliases.append(target)
+            self._known.add(begin)
+        elif kind in _SERVICES:
+            self._service(begin, end)
+
+    def _service(self, begin: int, end: int) -> None:
+        try:
+            service = read_service(self._message, begin, end)
+        except FAULTS:
+            self.has_ech = True
+            return
+        if service.target:
+            self.leads_to.append(present(service.target))
+        for addresses in service.hints.values():
+            self.addresses += addresses
+        if ECH in service.params:
+            self.has_ech = True
+
+    def _opt(self, ttl: int, options: bytes) -> None:
+        self.extended_rcode = ttl >> 24
+        if options:
+            self.edes = tuple(
+                int.from_bytes(content[:2], "big")
+                for code, content in read_options(options)
+                if code == Option.EDE and len(content) >= 2
+            )
+
+    def lasts_s(self, rcode: int) -> int:
+        """Return how long the answer holds."""
+        if rcode not in _EXISTENCE:
+            return FAILURE_TTL_S
+        if not self.has_soa and (rcode == Rcode.NXDOMAIN or not self.has_answer):
+            return 0
+        return self.ttl_s
+
+    def loops(self, qname: str) -> bool:
+        """Tell whether the aliases of ``qname`` lead nowhere, or further than anybody follows."""
+        aliases = self.aliases
+        return bool(aliases) and (
+            len(aliases) > MAX_ALIASES
+            or qname in aliases
+            or (len(aliases) > 1 and len(set(aliases)) < len(aliases))
+        )
+
+
+def _believed(ttl: int) -> int:
+    # RFC 2181, section 8: with the most significant bit set, as if it were 0.
+    return ttl if ttl < 1 << 31 else 0
+
+
+def with_ttls(records: bytes, offsets: tuple[int, ...], change: Callable[[int], int]) -> bytes:
+    """Return ``records`` with ``change`` applied to the TTL at each of ``offsets``."""
+    changed = bytearray(records)
+    for offset in offsets:
+        (ttl,) = struct.unpack_from("!I", records, offset)
+        struct.pack_into("!I", changed, offset, change(ttl))
+    return bytes(changed)

@@ -1,0 +1,178 @@
+"""Values to the octets that leave: responses to clients, and questions to upstreams."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+from gate_core.clients import Address
+from gate_dns.answer import Answer
+from gate_dns.codes import Option, Qclass, Qtype, Rcode
+from gate_dns.soa import soa_record
+from gate_dns.wire import (
+    AD,
+    CD,
+    DO,
+    HEADER,
+    HEADER_OCTETS,
+    MAX_UDP_OCTETS,
+    POINTER,
+    QR,
+    RA,
+    RD,
+    RECORD,
+    TC,
+    Edns,
+    MalformedMessageError,
+    Query,
+    opt,
+    option,
+    plain_opt,
+)
+
+MAX_EXTRA_TEXT_OCTETS: Final = 80
+
+_OPCODE_AND_RD: Final = 0x7900
+_IN: Final = int(Qclass.IN)
+_A: Final = int(Qtype.A)
+_AAAA: Final = int(Qtype.AAAA)
+_HINFO: Final = int(Qtype.HINFO)
+_EDE: Final = int(Option.EDE)
+_COOKIE: Final = int(Option.COOKIE)
+
+_RFC8482: Final = b"\7RFC8482\0"
+"""RDATA of the HINFO record of RFC 8482, section 4.2: a CPU of this name, and no operating system."""
+
+
+class Response(NamedTuple):
+    """A response of our own making."""
+
+    rcode: Rcode
+    ttl_s: int = 0
+    address: Address | None = None
+    """RDATA of the one answer."""
+    serial: int | None = None
+    """Serial number of the SOA record of a negative response; None where none belongs to it."""
+    edes: tuple[int, ...] = ()
+    text: str = ""
+    """EXTRA-TEXT of the first of ``edes``."""
+    minimal_any: bool = False
+    """Whether the one answer is what a query for all types gets (RFC 8482, section 4.2)."""
+
+
+class Rendered(NamedTuple):
+    """A response in octets."""
+
+    message: bytes
+    ttl_offsets: tuple[int, ...] = ()
+    """Where TTLs that run down begin, from the end of the question on; our own responses have none."""
+
+
+def render(query: Query, response: Response | Answer, server_cookie: bytes = b"") -> Rendered:
+    """Return the octets that answer ``query``: TC and no records where the client would not take all of them.
+
+    Args:
+        query: What was asked.
+        response: What it gets.
+        server_cookie: Goes with the client cookie, where there is one in ``query``.
+    """
+    flags = QR | RA | query.flags & (RD | CD) | response.rcode & 0xF
+    if isinstance(response, Response):
+        # At most 255 octets of name and 220 of ours: fits into 512.
+        counts, records = _own_records(query, response)
+        ttl_offsets: tuple[int, ...] = ()
+    else:
+        # RFC 6840, section 5.8: AD only to who asked for it by AD or DO.
+        if response.authentic and (query.flags & AD or (query.edns and query.edns.dnssec_ok)):
+            flags |= AD
+        counts, records, ttl_offsets = response.counts, response.records, response.ttl_offsets
+    additional = _opt(query.edns, response, server_cookie) if query.edns else b""
+    end = query.question + records + additional
+    if len(end) + HEADER_OCTETS <= query.size_octets and not (
+        isinstance(response, Answer) and response.truncated
+    ):
+        head = HEADER.pack(query.id, flags, 1, *counts, 1 if additional else 0)
+        return Rendered(head + end, ttl_offsets)
+    head = HEADER.pack(query.id, flags & ~AD | TC, 1, 0, 0, 1 if additional else 0)
+    return Rendered(head + query.question + additional)
+
+
+def _opt(edns: Edns, response: Response | Answer, server_cookie: bytes) -> bytes:
+    options = b""
+    if response.edes:
+        text = response.text.encode()
+        if len(text) > MAX_EXTRA_TEXT_OCTETS:
+            # Not within a letter (RFC 8914, section 2: UTF-8).
+            text = text[:MAX_EXTRA_TEXT_OCTETS].decode(errors="ignore").encode()
+        for code in response.edes:
+            options += option(_EDE, code.to_bytes(2, "big") + text)
+            text = b""
+    if edns.cookie and server_cookie:
+        options += _cookie(edns, server_cookie)
+    ttl = response.rcode >> 4 << 24 | (DO if edns.dnssec_ok else 0)
+    return opt(MAX_UDP_OCTETS, ttl, options)
+
+
+def _cookie(edns: Edns, server_cookie: bytes) -> bytes:
+    return option(_COOKIE, edns.cookie[:8] + server_cookie)
+
+
+def _own_records(query: Query, response: Response) -> tuple[tuple[int, int], bytes]:
+    """Return how many records the answer and the authority section have, and both."""
+    if response.address is not None:
+        kind = _A if isinstance(response.address, IPv4Address) else _AAAA
+        return (1, 0), _about_qname(kind, response.ttl_s, response.address.packed)
+    if response.minimal_any:
+        return (1, 0), _about_qname(_HINFO, response.ttl_s, _RFC8482)
+    if response.serial is None:
+        return (0, 0), b""
+    return (0, 1), soa_record(query.question, response.serial, response.ttl_s)
+
+
+def _about_qname(kind: int, ttl_s: int, rdata: bytes) -> bytes:
+    owner = (POINTER | HEADER_OCTETS).to_bytes(2, "big")
+    return owner + RECORD.pack(kind, _IN, ttl_s, len(rdata)) + rdata
+
+
+def refuse(
+    message: bytes, fault: MalformedMessageError, server_cookie: bytes = b""
+) -> bytes | None:
+    """Return what tells of ``fault`` in ``message``: a header, and an OPT record where one is due; None for silence.
+
+    Args:
+        message: What came.
+        fault: What was found.
+        server_cookie: Goes with the client cookie, where ``fault.edns`` has one.
+    """
+    if fault.rcode is None:
+        return None
+    rcode = int(fault.rcode)
+    options = b""
+    if fault.edns and fault.edns.cookie and server_cookie:
+        options = _cookie(fault.edns, server_cookie)
+        if fault.edns.cookie[8:] not in (b"", server_cookie):
+            # RFC 7873, section 5.4: whoever asks for nothing else is told whether its server cookie is right.
+            rcode = int(Rcode.BADCOOKIE)
+    additional = opt(MAX_UDP_OCTETS, rcode >> 4 << 24, options) if fault.edns else b""
+    opcode_and_rd = int.from_bytes(message[2:4], "big") & _OPCODE_AND_RD
+    flags = QR | opcode_and_rd | rcode & 0xF
+    return message[:2] + HEADER.pack(0, flags, 0, 0, 0, 1 if additional else 0)[2:] + additional
+
+
+def render_question(
+    query: Query, message_id: int, question: bytes = b"", *, edns: bool = True
+) -> bytes:
+    """Return ``query`` as it goes to an upstream.
+
+    Args:
+        query: What is asked.
+        message_id: From 0 to 65535.
+        question: The question section of ``query`` in other letter case; b"" for the client's.
+        edns: Whether the upstream knows EDNS. Whether the client does is of no matter: what the upstream says of its
+            answer is for us as well. No option of the client's goes on, as it may tell who the client is.
+    """
+    dnssec_ok = query.edns is not None and query.edns.dnssec_ok
+    own = plain_opt(Edns(MAX_UDP_OCTETS, 0, dnssec_ok)) if edns else b""
+    # RFC 6840, section 5.7: with AD, an upstream says whether it has validated the answer.
+    head = HEADER.pack(message_id, query.flags | AD, 1, 0, 0, 1 if own else 0)
+    return head + (question or query.question) + own

@@ -1,0 +1,81 @@
+import pytest
+
+from gate_appliance.backlog import Backlog
+from gate_core.events import MANY, Event, Source, batches
+
+
+def event(name, action="allow", **more):
+    return Event(
+        **{
+            "at_ms": 1, "source": Source.DNS, "address": "192.0.2.10", "mac": "", "device": "d",
+            "group": "ks2", "name": name, "kind": "A", "action": action, "reason": "default",
+            "rule_id": "default:ks2", "categories": 0, "version": 1,
+        } | more
+    )  # fmt: skip
+
+
+def put(backlog, *events):
+    for batch in batches(events):
+        backlog.put(batch)
+
+
+def taken(backlog):
+    return [e for batch in iter(backlog.take, None) for e in batch.events()]
+
+
+def test_backlog_gives_back_in_order():
+    backlog = Backlog(10)
+    put(backlog, event("a.example"), event("b.example", "block"))
+    put(backlog, event("c.example"))
+    first = backlog.take()
+    backlog.put_back(first)
+    assert len(backlog) == 3
+    assert [e.name for e in taken(backlog)] == ["a.example", "b.example", "c.example"]
+    assert len(backlog) == 0
+    assert backlog.dropped == {"allow": 0, "block": 0}
+
+
+def test_backlog_without_room_drops_allowed_decisions_first_and_the_oldest_of_them():
+    backlog = Backlog(8)
+    for n in range(4):
+        put(backlog, event(f"a{n}.example", count=10), event(f"b{n}.example", "block", count=7))
+    put(backlog, event("new.example"))
+    names = [e.name for e in taken(backlog)]
+    assert [n for n in names if n.startswith("b")] == [f"b{n}.example" for n in range(4)]
+    assert names[-1] == "new.example"
+    assert "a0.example" not in names
+    assert backlog.dropped["allow"] == 10 * sum(f"a{n}.example" not in names for n in range(4)) > 0
+    assert backlog.dropped["block"] == 0
+
+
+def test_backlog_of_blocked_decisions_counts_what_it_can_not_list():
+    backlog = Backlog(100)
+    for n in range(5000):
+        address = f"192.0.2.{n % 2}"
+        put(backlog, *(event(f"{n}-{m}.example", "block", address=address) for m in range(10)))
+    assert len(backlog) <= 100
+    assert backlog.dropped == {"allow": 0, "block": 0} or backlog.dropped["block"] > 0
+    left = taken(backlog)
+    assert sum(e.count for e in left) + backlog.dropped["block"] == 50_000
+    assert any(e.name == MANY for e in left)
+
+
+def test_backlog_folds_equal_outcomes_of_a_client_and_keeps_a_name_that_all_share():
+    backlog = Backlog(4)
+    same = [event("a.example", "block", kind=k, count=2, at_ms=t) for k, t in (("A", 5), ("A", 6), ("AAAA", 7))]  # fmt: skip
+    other = [event(f"{n}.example", "block", address="192.0.2.77") for n in range(3)]
+    put(backlog, *same, *other)
+    assert [(e.address, e.name, e.kind, e.count, e.at_ms) for e in taken(backlog)] == [
+        ("192.0.2.10", "a.example", "A", 4, 5),
+        ("192.0.2.10", "a.example", "AAAA", 2, 7),
+        ("192.0.2.77", MANY, "A", 3, 1),
+    ]
+
+
+@pytest.mark.parametrize("action", ["allow", "block"])
+def test_backlog_is_bounded_and_accounts_for_all(action):
+    backlog = Backlog(50)
+    for n in range(1000):
+        put(backlog, event(f"{n}.example", action, address=f"2001:db8::{n:x}", count=3))
+        assert len(backlog) <= 50
+    assert sum(e.count for e in taken(backlog)) + backlog.dropped[action] == 3000

@@ -1,0 +1,202 @@
+"""Lists: where the names of sites come from, what came of looking for newer ones, and who let what in."""
+
+from __future__ import annotations
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from gate_core.categories import BY_ID, CATEGORIES
+from gate_core.roles import Act
+from gate_core.sources import TRUST_TITLES, ListSource, SourcesView, SourceView
+from gate_webui import access
+from gate_webui.forms import carry_out, offer
+from gate_webui.lists_forms import ChooseForm, DecideForm, PressAllForm, SourceForm
+from gate_webui.proposing import fully
+
+bp = Blueprint("lists", __name__, url_prefix="/lists")
+
+PHASES = {
+    "connecting": "Asking for it",
+    "downloading": "Downloading",
+    "checking": "Reading it and comparing it with the one before",
+    "reading": "Putting all lists together",
+    "compiling": "Putting all lists together",
+}
+
+STATES = {
+    "new": ("Not there yet", "blue"),
+    "ok": ("Up to date", "green"),
+    "stale": ("Old", "yellow"),
+    "refused": ("Refused", "yellow"),
+}
+
+TRUST = {trust.value: title for trust, title in TRUST_TITLES.items()}
+
+
+@bp.get("")
+@access.needs(Act.SEE_POLICY)
+def index() -> ResponseReturnValue:
+    """List the sources, and published lists that may be chosen."""
+    its = access.kept().services.desk.sources()
+    known = {view.source.id for view in its.sources}
+    return render_template(
+        "lists.html",
+        sources=its.sources,
+        suggestions=[s for s in its.suggestions if s.id not in known],
+        may_manage=access.may(Act.MANAGE_LISTS),
+        may_decide=fully(Act.APPROVE),
+        press=PressAllForm(),
+        states=STATES,
+        titles={c.id: c.title for c in CATEGORIES},
+        **_progress(its),
+    )
+
+
+@bp.get("/live")
+@access.polled
+@access.needs(Act.SEE_POLICY)
+def live() -> ResponseReturnValue:
+    """Return how far an update is; once it is done, have the page load again."""
+    its = access.kept().services.desk.sources()
+    if its.progress is None:
+        return "", 204, {"HX-Refresh": "true"}
+    return render_template("live/lists.html", **_progress(its))
+
+
+def _progress(its: SourcesView) -> dict[str, object]:
+    if its.progress is None:
+        return {"progress": None}
+    title = next((v.source.title for v in its.sources if v.source.id == its.progress.id), "")
+    return {"progress": its.progress, "phase": PHASES[its.progress.phase], "title": title}
+
+
+@bp.post("/update")
+@access.needs(Act.MANAGE_LISTS)
+def update() -> ResponseReturnValue:
+    """Look at all sources now."""
+    access.kept().services.desk.update_lists(actor=access.person().username)
+    return redirect(url_for("lists.index"))
+
+
+@bp.route("/add", methods=["GET", "POST"])
+@access.needs(Act.MANAGE_LISTS)
+def add() -> ResponseReturnValue:
+    """Add a source that the school knows of."""
+    form = SourceForm()
+    offer(form.category, [("", "Choose a category"), *((c.id, c.title) for c in CATEGORIES)])
+    offer(form.trust, TRUST.items())
+
+    def do() -> None:
+        source = ListSource(
+            form.id.data,
+            form.title.data,
+            form.url.data,
+            form.licence.data,
+            form.category.data,
+            form.trust.data,
+            form.format.data,
+            int(form.interval_h.data),
+            form.key_name.data,
+            form.key_algorithm.data if form.key_name.data else "",
+        )
+        _add(source, form.secret.data or "")
+
+    if carry_out(form, do):
+        return redirect(url_for("lists.index"))
+    return _form(form, "Add a list", send="Add the list")
+
+
+@bp.route("/choose/<id_>", methods=["GET", "POST"])
+@access.needs(Act.MANAGE_LISTS)
+def choose(id_: str) -> ResponseReturnValue:
+    """Add a published list that the program knows of."""
+    its = access.kept().services.desk.sources()
+    found = next((s for s in its.suggestions if s.id == id_), None)
+    if found is None:
+        abort(404)
+    form = ChooseForm()
+
+    def do() -> None:
+        _add(
+            ListSource(
+                found.id, found.title, found.url, found.licence, found.category, found.trust
+            ),
+            "",
+        )
+
+    if carry_out(form, do):
+        return redirect(url_for("lists.index"))
+    lead = (
+        f"About {found.names:,} names, licence {found.licence}. It comes from {found.url}",
+        f"Its sites are treated as “{BY_ID[found.category].title}” in the acceptable-use table.",
+        f"Who answers for it: {TRUST[found.trust].lower()}. Read more at {found.home}",
+    )
+    return _form(form, found.title, send="Add this list", lead=lead)
+
+
+def _add(source: ListSource, secret: str) -> None:
+    desk = access.kept().services.desk
+    desk.add_source(source=source, secret=secret, actor=access.person().username)
+    flash(f"{source.title} is added. It is being looked at now.", "success")
+
+
+@bp.route("/<id_>/remove", methods=["GET", "POST"])
+@access.needs(Act.SEE_POLICY)
+def remove(id_: str) -> ResponseReturnValue:
+    """Remove a source."""
+    its = _decided(id_)
+    form = DecideForm()
+    desk = access.kept().services.desk
+
+    def do() -> None:
+        desk.remove_source(id=id_, reason=form.reason.data, actor=access.person().username)
+        flash(f"{its.source.title} is removed.", "success")
+
+    if carry_out(form, do):
+        return redirect(url_for("lists.index"))
+    lead = (
+        "The names on it stay listed: nobody can open illegal content."
+        if its.source.is_illegal
+        else f"Its {its.names:,} names are no longer listed then. What no other list closes may open.",
+    )
+    return _form(form, f"Remove {its.source.title}", send="Remove", lead=lead, warning=True)
+
+
+@bp.route("/<id_>/accept", methods=["GET", "POST"])
+@access.needs(Act.SEE_POLICY)
+def accept(id_: str) -> ResponseReturnValue:
+    """Let a list in that was refused for what it lacks."""
+    its = _decided(id_)
+    form = DecideForm()
+    desk = access.kept().services.desk
+
+    def do() -> None:
+        desk.accept_list(id=id_, reason=form.reason.data, actor=access.person().username)
+        flash(f"{its.source.title} is accepted. It is being looked at again now.", "success")
+
+    if carry_out(form, do):
+        return redirect(url_for("lists.index"))
+    lead = (
+        f"The newest list was refused: {its.reason}.",
+        "Sites that are on no list any more may open. It is accepted once, and only if it lacks no more than this.",
+    )
+    return _form(form, f"Accept {its.source.title}", send="Accept", lead=lead, warning=True)
+
+
+def _decided(id_: str) -> SourceView:
+    if not fully(Act.APPROVE):
+        abort(403, access.who_may(Act.APPROVE))
+    views = access.kept().services.desk.sources().sources
+    found = next((view for view in views if view.source.id == id_), None)
+    if found is None:
+        abort(404)
+    return found
+
+
+def _form(
+    form: DecideForm | ChooseForm | SourceForm, heading: str, **more: object
+) -> ResponseReturnValue:
+    page = render_template(
+        "one_form.html", form=form, heading=heading, back=url_for("lists.index"), **more
+    )
+    return page, 422 if request.method == "POST" else 200
