@@ -7,13 +7,14 @@ while, as an old answer is better than none (RFC 8767).
 to the octets of its response. An entry gives what the readable path would give, with younger TTLs; it ends when the TTL or
 the decision does. All entries end with the policy version.
 
-Both are bounded by generations: when the young one is full it becomes the old one, whoever is asked for in the old one is
-young again, and the old one before it goes, a part at a time, since freeing thousands of objects at once would hold up answers.
+Both are bounded: where one is full, those kept longest go, some hundred at a time, as freeing thousands of objects at once
+would hold up answers. What is asked for often comes back at once, and for that nobody has to note each use.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Final
 
 from gate_core.events import Outcome
@@ -23,9 +24,9 @@ from gate_dns.render import Rendered
 from gate_dns.wire import HEADER_OCTETS, Query, Transport
 
 MAX_ENTRIES: Final = 24_576
-"""Entries of a generation; two are held."""
-MAX_ANSWERS: Final = 8192
-"""Answers of upstreams of a generation; two are held."""
+"""Entries of all views, about 0.7 kB each."""
+MAX_ANSWERS: Final = 12_288
+"""Answers of upstreams, about 0.8 kB each."""
 STALE_S: Final = 86_400.0
 """How long an answer is kept after its end: RFC 8767, section 5, suggests one to three days."""
 
@@ -36,6 +37,7 @@ _PREFETCH: Final = 8
 _PREFETCH_FROM_S: Final = 16.0
 """... where it lives this long: a shorter life is the choice of whoever owns the name."""
 _FREE_AT_ONCE: Final = 500
+_MAX_RESTS: Final = 256
 
 View = tuple[str, Transport]
 """``Policy.view`` of the client, and what carried the query: over TCP nothing is truncated."""
@@ -62,23 +64,14 @@ class Note:
 class Kept:
     """What an upstream said, and when."""
 
-    __slots__ = (
-        "_answers",
-        "answer",
-        "ends",
-        "query",
-        "stale_until",
-        "stored",
-        "upstream",
-        "wanted",
-    )
+    __slots__ = ("_answers", "answer", "ends", "key", "stale_until", "stored", "upstream", "wanted")
 
     def __init__(
-        self, answers: Answers, query: Query, answer: Answer, upstream: str, now: float
+        self, answers: Answers, key: bytes, answer: Answer, upstream: str, now: float
     ) -> None:
         self._answers = answers
-        self.query = query
-        """Who asked first; for asking again."""
+        self.key = key
+        """``Query.upstream_key``."""
         self.answer = answer
         self.upstream = upstream
         self.stored = now
@@ -93,7 +86,7 @@ class Kept:
         life = self.ends - self.stored
         if not self.wanted and life >= _PREFETCH_FROM_S and self.ends - now < life / _PREFETCH:
             self.wanted = True
-            self._answers.wanted.append(self)
+            self._answers.wanted.append(self.key)
 
 
 class Answers:
@@ -101,40 +94,29 @@ class Answers:
 
     def __init__(self, capacity: int = MAX_ANSWERS) -> None:
         self._capacity = capacity
-        self._young: dict[bytes, Kept] = {}
-        self._old: dict[bytes, Kept] = {}
-        self._ended: list[dict[bytes, Kept]] = []
-        self.wanted: list[Kept] = []
-        """To be fetched anew; whoever does removes them."""
+        self._kept: dict[bytes, Kept] = {}
+        self.wanted: list[bytes] = []
+        """Keys of what is to be fetched anew; whoever does removes them."""
 
-    def find(self, question: bytes) -> Kept | None:
-        """Return what is kept for ``question``, whether or not it has ended."""
-        kept = self._young.get(question)
-        if kept is None and (kept := self._old.get(question)) is not None:
-            self._put(question, kept)
-        return kept
+    def find(self, key: bytes) -> Kept | None:
+        """Return what is kept for ``Query.upstream_key``, whether or not it has ended."""
+        return self._kept.get(key)
 
-    def store(
-        self, question: bytes, query: Query, answer: Answer, upstream: str, now: float
-    ) -> Kept:
+    def store(self, key: bytes, answer: Answer, upstream: str, now: float) -> Kept:
         """Keep what ``upstream`` said at the monotonic time ``now``, if it may be kept; return it as kept."""
-        kept = Kept(self, query, answer, upstream, now)
+        kept = Kept(self, key, answer, upstream, now)
         if answer.ttl_s:
-            self._put(question, kept)
+            if len(self._kept) >= self._capacity:
+                for oldest in list(islice(self._kept, _FREE_AT_ONCE)):
+                    del self._kept[oldest]
+            self._kept[key] = kept
         return kept
-
-    def _put(self, question: bytes, kept: Kept) -> None:
-        if len(self._young) >= self._capacity:
-            self._ended.append(self._old)
-            self._old, self._young = self._young, {}
-        self._young[question] = kept
-
-    def free(self) -> None:
-        """Free a part of what has ended."""
-        _free_some(self._ended)
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._kept)
+
+
+_rests: dict[bytes, bytes] = {}
 
 
 class Entry:
@@ -179,7 +161,10 @@ class Entry:
             + query.question[:-4].lower()
             + message[self.question_end - 4 :]
         )
-        self.rest = query.rest
+        # One object for all: there are a few.
+        self.rest = _rests.get(query.rest) or _rests.setdefault(query.rest, query.rest)
+        if len(_rests) > _MAX_RESTS:
+            _rests.clear()
         self.note = note
         self._offsets = rendered.ttl_offsets
         self._stored = now
@@ -216,15 +201,13 @@ class Entry:
 class Room:
     """The entries of one view."""
 
-    __slots__ = ("exact", "folded", "old")
+    __slots__ = ("exact", "folded")
 
     def __init__(self) -> None:
         self.exact: dict[bytes, Entry] = {}
         """By the octets of a plain query behind its ID, the name in lower case; always the same dictionary."""
         self.folded: dict[bytes, Entry] = {}
         """By ``Query.key``; the rest has to be compared. Always the same dictionary."""
-        self.old: dict[bytes, Entry] = {}
-        """Those of the generation before, as ``folded``."""
 
 
 class Entries:
@@ -238,59 +221,56 @@ class Entries:
 
     def room(self, view: View) -> Room:
         """Return the room of ``view``: always the same until ``clear``."""
-        return self._rooms.setdefault(view, Room())
+        room = self._rooms.get(view)
+        if room is None:
+            room = self._rooms[view] = Room()
+        return room
 
     def find(self, room: Room, query: Query, now: float) -> Entry | None:
         """Return the entry that answers ``query`` at ``now``, for reading at once."""
-        key = query.key
-        entry = room.folded.get(key)
-        young = entry is not None
-        if entry is None:
-            entry = room.old.get(key)
+        entry = room.folded.get(query.key)
         if entry is None or entry.rest != query.rest:
             return None
         if entry.fresh_until <= now and not entry.refresh(now):
             return None
-        if not young:
-            self.store(room, query, entry)
         return entry
 
     def store(self, room: Room, query: Query, entry: Entry) -> None:
         """Keep ``entry`` for ``query``."""
         if self._count >= self._capacity:
-            self._age()
-        self._count += 1
-        key, rest = query.key, entry.rest
+            self._forget_oldest()
+        key = query.key
+        before = len(room.folded)
         room.folded[key] = entry
-        room.exact[key if key.endswith(rest) else key[: -len(rest)] + rest] = entry
+        room.exact[_exact(key, entry.rest)] = entry
+        self._count += len(room.folded) - before
 
-    def _age(self) -> None:
-        for room in self._rooms.values():
-            self._ended.append(room.old)
-            # The batch loop knows the young ones only, so that one key is enough for the old ones.
-            room.old = room.folded.copy()
-            room.folded.clear()
-            room.exact.clear()
-        self._count = 0
+    def _forget_oldest(self) -> None:
+        room = max(self._rooms.values(), key=lambda room: len(room.folded))
+        for key in list(islice(room.folded, _FREE_AT_ONCE)):
+            entry = room.folded.pop(key)
+            room.exact.pop(_exact(key, entry.rest), None)
+            self._count -= 1
 
     def clear(self) -> None:
         """Forget all entries; rooms handed out before are to be forgotten too."""
         for room in self._rooms.values():
-            self._ended += (room.exact, room.folded, room.old)
+            self._ended += (room.exact, room.folded)
         self._rooms = {}
         self._count = 0
 
     def free(self) -> None:
-        """Free a part of what has ended."""
-        _free_some(self._ended)
+        """Free a part of what has been forgotten."""
+        ended = self._ended
+        while ended and not ended[-1]:
+            ended.pop()
+        if ended:
+            for _ in range(min(_FREE_AT_ONCE, len(ended[-1]))):
+                ended[-1].popitem()
 
     def __len__(self) -> int:
-        return sum(len(room.folded) + len(room.old) for room in self._rooms.values())
+        return self._count
 
 
-def _free_some(ended: list[dict[bytes, Entry]] | list[dict[bytes, Kept]]) -> None:
-    while ended and not ended[-1]:
-        ended.pop()
-    if ended:
-        for _ in range(min(_FREE_AT_ONCE, len(ended[-1]))):
-            ended[-1].popitem()
+def _exact(key: bytes, rest: bytes) -> bytes:
+    return key if key.endswith(rest) else key[: -len(rest)] + rest

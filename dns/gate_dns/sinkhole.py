@@ -28,7 +28,14 @@ from gate_dns.settings import DnsPorts, DnsSettings
 from gate_dns.tap import Tap
 from gate_dns.tunnels import Tunnels
 from gate_dns.upstream import Forwarder
-from gate_dns.wire import Edns, MalformedMessageError, Query, Transport, parse_query
+from gate_dns.wire import (
+    Edns,
+    MalformedMessageError,
+    Query,
+    Transport,
+    parse_query,
+    question_of,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -273,7 +280,7 @@ class Sinkhole:
         # Of several who waited for it the first has kept it.
         if kept is None or kept.stored < asked_at:
             answer = self._cleaned(question, outcome)
-            kept = self._answers.store(key, question, answer, upstream, now)
+            kept = self._answers.store(key, answer, upstream, now)
             if question.qname in TARGETS and answer.addresses:
                 self._ports.pins.put(question.qname, answer.addresses, answer.ttl_s)
         return kept
@@ -282,7 +289,7 @@ class Sinkhole:
         """Return the old answer, to be given for some seconds, within which nobody asks again."""
         if kept.ends > now:
             return kept
-        again = self._answers.store(key, kept.query, stale(kept.answer), kept.upstream, now)
+        again = self._answers.store(key, stale(kept.answer), kept.upstream, now)
         again.stale_until = kept.stale_until
         return again
 
@@ -401,7 +408,7 @@ class Sinkhole:
         """Ask anew for what ends soon and is still asked for."""
         wanted = self._answers.wanted
         while wanted and self._prefetches < MAX_PREFETCHES:
-            question = wanted.pop().query
+            question = question_of(wanted.pop())
             self._prefetches += 1
             self._forwarder.ask(question, partial(self._prefetched, question, now))
 
@@ -415,7 +422,6 @@ class Sinkhole:
     def free(self) -> None:
         """Free a part of what has ended; to be called in each round."""
         self._entries.free()
-        self._answers.free()
 
     def sizes(self) -> dict[str, int]:
         """Return how much is kept, by room."""

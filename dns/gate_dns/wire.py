@@ -139,6 +139,14 @@ class Query(NamedTuple):
         return _query(self.id, flags, name, question, edns, self.transport)
 
 
+def question_of(key: bytes) -> Query:
+    """Return a query with that ``Query.upstream_key``, as nobody asks it but ourselves."""
+    question = key[3:-8] + key[-4:]
+    edns = Edns(MAX_UDP_OCTETS, 0, dnssec_ok=bool(key[0]))
+    name = present(read_labels(question, 0)[0])
+    return _query(0, key[1] << 8 | key[2], name, question, edns, Transport.UDP)
+
+
 def read_labels(message: bytes, place: int) -> tuple[tuple[bytes, ...], int]:
     """Return the labels of the name that begins at ``place``, and where what follows it begins.
 

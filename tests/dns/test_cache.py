@@ -137,17 +137,19 @@ def test_find_gives_nothing_that_has_ended():
     assert not find(entries, VIEW, asked, 60.0)
 
 
-def test_entries_are_bounded_and_keep_what_is_used():
-    entries = Entries(capacity=10)
-    used = query("used.example")
-    keep(entries, VIEW, used)
+def test_entries_are_bounded_and_forget_the_oldest_of_the_largest_view():
+    entries = Entries(capacity=2000)
+    small = ("small view", Transport.UDP)
+    keep(entries, small, query("rare.example"))
     room = entries.room(VIEW)
-    for number in range(200):
-        keep(entries, (f"view {number % 3}", Transport.UDP), query(f"n{number}.example"))
-        assert find(entries, VIEW, used, 1.0)
-        assert len(entries) <= 21
+    for number in range(5000):
+        keep(entries, VIEW, query(f"n{number}.example", kind="HTTPS"))
+        assert len(entries) <= 2000
     assert entries.room(VIEW) is room
-    assert not find(entries, ("view 0", Transport.UDP), query("n0.example"), 1.0)
+    assert find(entries, small, query("rare.example"), 1.0)
+    assert find(entries, VIEW, query("n4999.example", kind="HTTPS"), 1.0)
+    assert not find(entries, VIEW, query("n0.example", kind="HTTPS"), 1.0)
+    assert len(room.exact) == len(room.folded) == len(entries) - 1
 
 
 def test_clear_forgets_all_and_frees_it_bit_by_bit():
@@ -173,7 +175,7 @@ QUESTION = query().upstream_key
 
 def test_answers_are_kept_beyond_their_end():
     answers = Answers()
-    kept = answers.store(QUESTION, query(), answered(query(), 300, 60), "192.0.2.53", 1000.0)
+    kept = answers.store(QUESTION, answered(query(), 300, 60), "192.0.2.53", 1000.0)
     assert answers.find(QUESTION) is kept
     assert (kept.stored, kept.ends, kept.stale_until) == (1000.0, 1060.0, 1060.0 + STALE_S)
     assert kept.upstream == "192.0.2.53"
@@ -181,36 +183,33 @@ def test_answers_are_kept_beyond_their_end():
 
 def test_answers_that_must_not_be_kept_are_not():
     answers = Answers()
-    kept = answers.store(QUESTION, query(), answered(query(), 0), "192.0.2.53", 1000.0)
+    kept = answers.store(QUESTION, answered(query(), 0), "192.0.2.53", 1000.0)
     assert kept.ends == 1000.0
     assert answers.find(QUESTION) is None
 
 
-def test_answers_are_bounded_and_keep_what_is_used():
-    answers = Answers(capacity=10)
-    answers.store(QUESTION, query(), answered(query(), 300), "", 0.0)
-    for number in range(200):
-        other = query(f"n{number}.example")
-        answers.store(other.upstream_key, other, answered(other, 300), "", 0.0)
-        assert answers.find(QUESTION)
-        assert len(answers) <= 20
-    assert answers.find(query("n0.example").upstream_key) is None
-    while answers._ended:
-        answers.free()
+def test_answers_are_bounded_and_forget_the_oldest():
+    answers = Answers(capacity=1000)
+    keys = [query(f"n{number}.example").upstream_key for number in range(3000)]
+    for key in keys:
+        answers.store(key, answered(query(), 300), "", 0.0)
+        assert len(answers) <= 1000
+    assert answers.find(keys[-1])
+    assert answers.find(keys[0]) is None
 
 
 def test_an_answer_that_is_asked_for_near_its_end_is_wanted_once():
     answers = Answers()
-    kept = answers.store(QUESTION, query(), answered(query(), 80), "", 1000.0)
+    kept = answers.store(QUESTION, answered(query(), 80), "", 1000.0)
     entry = Entry(query(), forwarded(query(), 80), NOTE, 1000.0, 80.0, kept)
     for now in range(1000, 1080):
         if entry.fresh_until <= now:
             assert entry.refresh(now)
-        assert answers.wanted == ([kept] if now >= 1071 else []), now
+        assert answers.wanted == ([QUESTION] if now >= 1071 else []), now
 
 
 def test_an_answer_of_short_life_is_not_fetched_anew():
     answers = Answers()
-    kept = answers.store(QUESTION, query(), answered(query(), 10), "", 1000.0)
+    kept = answers.store(QUESTION, answered(query(), 10), "", 1000.0)
     kept.asked_for(1009.9)
     assert not answers.wanted

@@ -23,6 +23,7 @@ from gate_dns.wire import (
     Transport,
     parse_query,
     present,
+    question_of,
     read_name,
     read_options,
     render_frame,
@@ -277,6 +278,17 @@ def test_key_and_rest_hold_the_cookie():
     assert one.key == octets[2:].lower()
     assert octets.endswith(one.rest)
     assert one.rest != other.rest
+
+
+@pytest.mark.parametrize("kind", ["A", "HTTPS", "TYPE97"])
+@pytest.mark.parametrize("flags", [0, dns.flags.RD, dns.flags.RD | dns.flags.CD])
+@pytest.mark.parametrize("want_dnssec", [False, True])
+def test_question_of_asks_what_the_key_stands_for(kind, flags, want_dnssec):
+    asked = query(name="WwW.Example", kind=kind, flags=flags, want_dnssec=want_dnssec, use_edns=0)
+    again = question_of(asked.upstream_key)
+    assert again.upstream_key == asked.upstream_key
+    assert (again.qname, again.qtype, again.qclass) == (asked.qname, asked.qtype, asked.qclass)
+    assert again.flags == asked.flags & (dns.flags.RD | dns.flags.CD)
 
 
 def test_upstream_key_tells_apart_what_an_upstream_sees():
