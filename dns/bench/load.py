@@ -41,7 +41,7 @@ class Trace:
 
 
 def ask(
-    port: int, files: Sequence[Path], sockets: int, *, seconds: float, once: bool = False
+    port: int, files: Sequence[Path], sockets: int, *, seconds: float, passes: int = 0
 ) -> Asked:
     """Ask as fast as answers come.
 
@@ -50,10 +50,10 @@ def ask(
         files: What each client asks, in turn.
         sockets: How many in all; of the first client alone where it is one.
         seconds: How long at most.
-        once: Whether to end when the files do, instead of going through them again.
+        passes: How often to go through the files; 0 until the time is over.
     """
     clients = CLIENTS[: min(sockets, len(CLIENTS))]
-    options = ("-l", str(seconds), *(("-n", "1") if once else ()))
+    options = ("-l", str(seconds), *(("-n", str(passes)) if passes else ()))
     share = str(sockets // len(clients))
     outputs = _dnsperf(
         [

@@ -143,7 +143,7 @@ class _Neighbours:
 
 
 def _work(places: Places, port: int, upstream: int) -> None:
-    from gate_dns.server import serve  # noqa: PLC0415  # the recorder does not carry it
+    from gate_dns.server import collect_when_idle, serve  # noqa: PLC0415  # the recorder does not carry it
     from gate_dns.settings import DnsPorts, DnsSettings  # noqa: PLC0415
 
     config = parse_config(
@@ -165,6 +165,7 @@ def _work(places: Places, port: int, upstream: int) -> None:
         closing(PinPost(places.folder / "pins")) as pins,
     ):
         clock = SystemClock(ZONE, places.folder)
+        collect_when_idle()
         serve(settings, DnsPorts(source, _Neighbours(), clock, outbox, pins))
 
 

@@ -2,9 +2,9 @@
 
 It knows octets and the cache, no policy: what it can't answer goes to ``miss``, one message at a time.
 
-A socket may be bound to one address or to all of them. The kernel gives the address each query came to as a control
-message (IP_PKTINFO, IPV6_PKTINFO), and the same control message, sent back as it is, makes it the source of the answer.
-That costs nothing for each query, and unlike a socket for each address it follows addresses that come and go.
+A socket may be bound to one address or to all of them. In the second case the kernel gives the address each query came to
+as a control message (IP_PKTINFO, IPV6_PKTINFO), and the same control message, sent back as it is, makes it the source of
+the answer: unlike a socket for each address, that follows addresses that come and go.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Final
 
 from gate_dns.askers import Asker
@@ -50,14 +51,19 @@ def open_socket(address: str, port: int, family: socket.AddressFamily) -> socket
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_OCTETS)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if _is_any(address) and family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        else:
+        elif _is_any(address):
             opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         opened.bind((address, port))
     except OSError as e:
         opened.close()
         raise OSError(e.errno, f"{e.strerror}: listening on {address} port {port}") from e
     return opened
+
+
+def _is_any(address: str) -> bool:
+    return ip_address(address).is_unspecified
 
 
 class DatagramBatch:
@@ -77,7 +83,8 @@ class DatagramBatch:
         self.unsent = 0
         """Answers that the kernel did not take."""
         family = socket.AddressFamily(bound.family)
-        sizes = (_SOURCES[family].size, _CONTROL_OCTETS[family])
+        control_octets = _CONTROL_OCTETS[family] if _is_any(bound.getsockname()[0]) else 0
+        sizes = (_SOURCES[family].size, control_octets)
         self._addresses = _SOURCES[family].iter_unpack
         self._received = Vector(QUERY_OCTETS, *sizes)
         # An answer at once goes back the way its query came: by the name and control message of its slot.
@@ -89,7 +96,7 @@ class DatagramBatch:
         self._in_order = True
         """Whether the answers' slots are still those of the queries."""
         self._later = Vector(MAX_UDP_OCTETS, *sizes)
-        self._waiting: list[tuple[bytes, bytes, bytes]] = []
+        self.waiting: list[tuple[bytes, bytes, bytes]] = []
         """Answers of misses: name, control message, octets."""
 
     def answer(  # noqa: C901  # every query comes by here: what nearly all of them need is written out
@@ -146,7 +153,7 @@ class DatagramBatch:
                     self._tap.put(messages[place], sources[place], text, now, note.decision)
         for place in missed:
             self._miss(messages[place], sources[place], self._way_back(place))
-        if self._waiting:
+        if self.waiting:
             self.flush()
         return sources
 
@@ -177,15 +184,15 @@ class DatagramBatch:
 
         def reply(response: bytes | None) -> None:
             if response is not None:
-                self._waiting.append((name, control, response))
+                self.waiting.append((name, control, response))
 
         return reply
 
     def flush(self) -> None:
         """Send the answers of misses that have come in."""
         vector = self._later
-        while self._waiting:
-            some, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+        while self.waiting:
+            some, self.waiting = self.waiting[:BATCH], self.waiting[BATCH:]
             names, controls, texts = zip(*some, strict=True)
             octets = b"".join(names)
             vector.names[: len(octets)] = octets

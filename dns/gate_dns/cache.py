@@ -259,14 +259,15 @@ class Entries:
         self._rooms = {}
         self._count = 0
 
-    def free(self) -> None:
-        """Free a part of what has been forgotten."""
+    def free(self) -> bool:
+        """Free a part of what has been forgotten; tell whether there is more."""
         ended = self._ended
         while ended and not ended[-1]:
             ended.pop()
         if ended:
             for _ in range(min(_FREE_AT_ONCE, len(ended[-1]))):
                 ended[-1].popitem()
+        return bool(ended)
 
     def __len__(self) -> int:
         return self._count

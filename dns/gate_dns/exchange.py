@@ -98,6 +98,8 @@ class DatagramPool:
         self._upstream, self._now = upstream, now
         self._ports: list[DatagramPort | None] = [None] * PORTS
         self._all: set[DatagramPort] = set()
+        self.unsent: list[DatagramPort] = []
+        """Sockets with questions to be sent."""
         self._port: DatagramPort | None = None
         """The socket of this round: what goes out together leaves by one call."""
         self._random = b""
@@ -142,7 +144,7 @@ class DatagramPool:
         else:
             sent = message_id + message[2:]
         flight.sent = sent
-        port.unsent.append(flight)
+        port.put(flight)
         flight.carrier = port
         port.flights[message_id] = flight
         port.left -= 1
@@ -151,7 +153,8 @@ class DatagramPool:
     def flush(self) -> None:
         """Send the questions of this round."""
         self._port = None
-        for port in [port for port in self._all if port.unsent]:
+        ports, self.unsent = self.unsent, []
+        for port in ports:
             port.flush()
 
     def _open(self, place: int, now: float) -> DatagramPort:
@@ -222,6 +225,12 @@ class DatagramPort:
         self.closes_at = closes_at
         pool.poll.watch(self.socket.fileno(), self._ready)
 
+    def put(self, flight: Flight) -> None:
+        """Take a question, to be sent by the pool's ``flush``."""
+        if not self.unsent:
+            self._pool.unsent.append(self)
+        self.unsent.append(flight)
+
     def flush(self) -> None:
         """Send what is to be sent."""
         flights, self.unsent = self.unsent, []
@@ -291,7 +300,7 @@ class DatagramPort:
 
     def send_again(self, flight: Flight) -> None:
         """Send the question once more."""
-        self.unsent.append(flight)
+        self.put(flight)
 
     def drop(self, flight: Flight) -> None:
         """Wait for its answer no longer (``Carrier``)."""

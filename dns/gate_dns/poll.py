@@ -39,8 +39,8 @@ class Poll:
         self._epoll.unregister(descriptor)
         del self._ready[descriptor]
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until something is ready, and call for all that is."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something is ready, and call for all that is; tell whether anything was."""
         events = self._epoll.poll(timeout_s)
         for place, (descriptor, _) in enumerate(events):
             if descriptor == self._urgent:
@@ -50,6 +50,7 @@ class Poll:
             # A call before this one may have closed it.
             if ready := self._ready.get(descriptor):
                 ready(mask)
+        return bool(events)
 
     def close(self) -> None:
         """Free the set; its descriptors stay open."""

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final, assert_never
 
 from gate_core.clients import Address, Client
-from gate_core.policy import Decision, Policy, Reason, decide
+from gate_core.policy import Decision, Policy, Reason, decide, decide_address
 from gate_dns.answer import Answer
 from gate_dns.codes import Ede, Qclass, Qtype, Rcode
 from gate_dns.render import Response
@@ -128,13 +128,13 @@ def _text(decision: Decision) -> str:
 
 
 _ABOUT_THE_TARGET: Final = frozenset((Reason.CANARY, Reason.EXCEPTION, Reason.MATRIX))
-"""Reasons for which the target of a CNAME, HTTPS or SVCB record stops an answer, as they speak of that very name. A pause, a lesson's
-list or a group's default speak of the names they leave out; where they allow ``www.example.org``, they mean it with
-the content network it is an alias of, which stands on no school's list."""
+"""Reasons for which the target of a CNAME, HTTPS or SVCB record, or an address, stops an answer, as they speak of that
+very target. A pause, a lesson's list or a group's default speak of the names they leave out; where they allow
+``www.example.org``, they mean it with the content network it is an alias of, which stands on no school's list."""
 
 _NOT_ASKED_FOR: Final = frozenset((Reason.MATRIX, Reason.DEFAULT))
 """Reasons which allow a name nobody allowed by name. Whoever allowed a name by name has allowed what it is an alias
-of, short of the illegal tier."""
+of, and the addresses it has, short of the illegal tier."""
 
 
 def recheck(
@@ -144,14 +144,14 @@ def recheck(
 
     Args:
         decision: Allows the name asked for.
-        answer: What the upstream said; looked at are the names it leads to.
+        answer: What the upstream said; looked at are the names and addresses it leads to.
         policy: The policy that made ``decision``.
         client: Who asks.
         at: The time of ``decision``.
     """
-    if not answer.targets:
-        return None
     decisions = [decide(policy, client, target, at) for target in answer.targets]
+    if policy.index.lists_addresses:
+        decisions += [decide_address(policy, client, address, at) for address in answer.addresses]
     blocked = [d for d in decisions if d.blocked]
     illegal = next((d for d in blocked if d.reason is Reason.ILLEGAL), None)
     if illegal or decision.reason not in _NOT_ASKED_FOR:

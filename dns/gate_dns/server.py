@@ -26,16 +26,19 @@ from gate_dns.tap import Tap
 from gate_dns.tcp import StreamServer, listen
 from gate_dns.upstream import Forwarder
 
-__all__ = ["BlockAnswer", "DnsPorts", "DnsSettings", "serve"]
+__all__ = ["BlockAnswer", "DnsPorts", "DnsSettings", "collect_when_idle", "serve"]
 
 _log = logging.getLogger(__name__)
 
 IDLE_WAIT_S: Final = 0.25
 BUSY_WAIT_S: Final = 0.05
-"""Longest wait while questions are in flight, whose deadlines are kept that exactly."""
+"""Longest wait while something happens: so exactly are deadlines of questions kept."""
+HURRIED_WAIT_S: Final = 0.005
+"""The same while there is more to put out or to free than is done at once."""
 TICK_S: Final = 0.25
 HEARTBEAT_S: Final = 1.0
-_NEVER: Final = 1 << 30
+COLLECT_S: Final = 60.0
+"""How often circles are looked for, at the soonest."""
 REPORT_S: Final = 60.0
 """How often counted faults are logged."""
 
@@ -54,12 +57,17 @@ def serve(settings: DnsSettings, ports: DnsPorts, worker: int = 0) -> None:
         OSError: An address can't be listened on.
     """
     with ExitStack() as stack:
-        made = _Worker(settings, ports, worker, stack)
-        # Looking for circles among all that is kept would hold up answers for tens of milliseconds, and there are none
-        # among what lives long; those of a moment are found among the young.
-        gc.freeze()
-        gc.set_threshold(10_000, 10, _NEVER)
-        made.run()
+        _Worker(settings, ports, worker, stack).run()
+
+
+def collect_when_idle() -> None:
+    """Leave it to ``serve`` to look for circles among objects; for a process that does nothing else.
+
+    What is left behind goes at once, but for circles, and of those there are few. To look for them holds up answers for
+    tens of milliseconds, so it is done while nobody asks.
+    """
+    gc.freeze()
+    gc.disable()
 
 
 class _Worker:
@@ -85,10 +93,10 @@ class _Worker:
         for address in settings.listen:
             self._listen(address, settings.port, stack)
         stack.enter_context(closing(PolicyLoader(ports.policies, self._poll, self._take_policy)))
-        self._expiry = _Every(BUSY_WAIT_S)
         self._tick = _Every(TICK_S)
         self._heartbeat = _Every(HEARTBEAT_S)
         self._report = _Every(REPORT_S)
+        self._collection = _Every(COLLECT_S)
         self._logged: Counter[str] = Counter()
 
     def _listen(self, address: Address, port: int, stack: ExitStack) -> None:
@@ -109,31 +117,41 @@ class _Worker:
 
     def run(self) -> None:
         """Answer until an exception ends it."""
+        due = 0.0
         while True:
             now = time.monotonic()
-            if self._tick.due(now):
-                self._sinkhole.tick(now)
-            if self._heartbeat.due(now):
-                for server in self._servers:
-                    server.expire()
-                # Said again and again: it is also how the steward sees that this worker lives.
-                self._journal.in_force(self._sinkhole.policy.version, self._counts())
-                self._pins.renew()
-            if self._report.due(now):
-                self._log_faults()
-            if self._expiry.due(now):
-                self._forwarder.expire()
-                self._sinkhole.expire(now)
-            wait_s = BUSY_WAIT_S if self._forwarder.in_flight else IDLE_WAIT_S
-            if self._journal.put_due(now):
-                wait_s = 0.0
-            self._sinkhole.free()
+            if now >= due:
+                due = now + self._keep_house(now)
             self._forwarder.flush()
             for batch in self._batches:
-                batch.flush()
-            if self._tap:
-                self._tap.flush(now)
-            self._poll.wait(wait_s)
+                if batch.waiting:
+                    batch.flush()
+            busy = self._poll.wait(max(0.0, due - time.monotonic()))
+            if not busy and not gc.isenabled() and self._collection.due(now):
+                gc.collect()
+                # What lives on is not looked at again.
+                gc.freeze()
+
+    def _keep_house(self, now: float) -> float:
+        """Do what is due from time to time; return the seconds until there is something again."""
+        if self._tick.due(now):
+            self._sinkhole.tick(now)
+        if self._heartbeat.due(now):
+            for server in self._servers:
+                server.expire()
+            # Said again and again: it is also how the steward sees that this worker lives.
+            self._journal.in_force(self._sinkhole.policy.version, self._counts())
+            self._pins.renew()
+        if self._report.due(now):
+            self._log_faults()
+        self._forwarder.expire()
+        self._sinkhole.expire(now)
+        if self._tap:
+            self._tap.flush(now)
+        more = self._journal.put_due(now)
+        if self._sinkhole.free() or more:
+            return HURRIED_WAIT_S
+        return BUSY_WAIT_S if self._tap or self._forwarder.in_flight else IDLE_WAIT_S
 
     def _answer_batch(self, batch: DatagramBatch, _events: int) -> None:
         askers = self._sinkhole.askers

@@ -346,7 +346,7 @@ class Sinkhole:
     def _conclude(self, asked: _Asked, kept: Kept, now: float, *, lasting: bool) -> bytes:
         """Return the response to a query that an upstream has answered; an entry is made of it if it is ``lasting``."""
         query, decision, answer = asked.query, asked.decision, kept.answer
-        if answer.targets:
+        if answer.targets or self.policy.index.lists_addresses:
             client, at = asked.asker.client, self._now(now)
             stop = recheck(decision, answer, self.policy, client, at)
             if stop:
@@ -419,9 +419,9 @@ class Sinkhole:
         key, now = question.upstream_key, time.monotonic()
         self._learn(question, key, asked_at, outcome, upstream, now)
 
-    def free(self) -> None:
-        """Free a part of what has ended; to be called in each round."""
-        self._entries.free()
+    def free(self) -> bool:
+        """Free a part of what is forgotten; tell whether there is more."""
+        return self._entries.free()
 
     def sizes(self) -> dict[str, int]:
         """Return how much is kept, by room."""

@@ -269,7 +269,7 @@ class Forwarder:
     def flush(self) -> None:
         """Send the questions that have been asked; to be called before each wait."""
         for contact in self._contacts.values():
-            if contact.datagrams:
+            if contact.datagrams and contact.datagrams.unsent:
                 contact.datagrams.flush()
 
     def expire(self) -> None:

@@ -35,14 +35,23 @@ STAFF_PC = "00:00:5e:00:53:20"
 
 
 class FakeIndex:
-    def __init__(self, categories: dict[str, str]) -> None:
+    def __init__(self, categories: dict[str, str], addresses: dict[str, str] | None = None) -> None:
         self._masks = {name: mask_of([category]) for name, category in categories.items()}
+        self._addresses = {
+            ip_address(address).packed: mask_of([category])
+            for address, category in (addresses or {}).items()
+        }
+        self.lists_addresses = bool(addresses)
 
     def mask(self, name: str) -> int:
         mask = 0
         for suffix in suffixes(name):
             mask |= self._masks.get(suffix, 0)
         return mask
+
+    def address_mask(self, address: bytes) -> int:
+        assert self.lists_addresses
+        return self._addresses.get(address, 0)
 
 
 @dataclass
@@ -189,6 +198,18 @@ def school() -> Policy:
         },
         canaries=NameSet.of(["use-application-dns.net"]),
     )
+
+
+@pytest.fixture
+def knowing(school) -> Policy:
+    """The school, whose lists know addresses, too."""
+    addresses = {
+        "192.0.2.66": "pornography",
+        "2001:db8::66": "pornography",
+        "192.0.2.67": "child-abuse",
+        "192.0.2.68": "games-educational",
+    }
+    return replace(school, index=FakeIndex(CATEGORIES, addresses))
 
 
 @pytest.fixture

@@ -273,24 +273,25 @@ def test_recheck_stops_an_alias_of_a_name_blocked_by_exception(school):
     assert rechecked(policy, "www.example", "cdn.example").rule_id == "exception:1"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"exceptions": (exception("www.example", Action.ALLOW),)}, id="an exception"),
-        pytest.param({"protected": NameSet.of(["www.example"])}, id="a protected name"),
-        pytest.param(
-            {"lessons": (Lesson("1", "ks2", LessonMode.ONLY, NameSet.of(["www.example"]), HOUR),)},
-            id="a lesson with these sites only",
-        ),
-        pytest.param(
-            {
-                "pauses": (Pause("1", frozenset(["ks2"]), HOUR, "button"),),
-                "essential": NameSet.of(["www.example"]),
-            },
-            id="the essential list in a pause",
-        ),
-    ],
-)
+ALLOWING = [
+    pytest.param({"exceptions": (exception("www.example", Action.ALLOW),)}, id="an exception"),
+    pytest.param({"protected": NameSet.of(["www.example"])}, id="a protected name"),
+    pytest.param(
+        {"lessons": (Lesson("1", "ks2", LessonMode.ONLY, NameSet.of(["www.example"]), HOUR),)},
+        id="a lesson with these sites only",
+    ),
+    pytest.param(
+        {
+            "pauses": (Pause("1", frozenset(["ks2"]), HOUR, "button"),),
+            "essential": NameSet.of(["www.example"]),
+        },
+        id="the essential list in a pause",
+    ),
+]
+"""Ways in which a policy allows www.example by name."""
+
+
+@pytest.mark.parametrize("changes", ALLOWING)
 def test_recheck_lets_a_name_allowed_by_name_be_an_alias_of_anything_but_the_illegal(
     school, changes
 ):
@@ -318,3 +319,46 @@ def test_respond_blocks_as_the_category_wants(school, settings):
         assert got["answer"][0].split()[-1] == address
     nothing = replace(settings, block_answers=((mask_of(["games"]), BlockAnswer.NXDOMAIN),))
     assert said(query(), respond(query(), decision, school, nothing))["rcode"] == "NXDOMAIN"
+
+
+def at_address(policy, name="www.example", *, records=("A 192.0.2.66",)):
+    """Return what recheck says to an answer with ``records``, by lists that know some addresses."""
+    kind = records[0].split()[0]
+    made = [dns.rrset.from_text(f"{name}.", 60, "IN", *r.split(" ", 1)) for r in records]
+    return rechecked(policy, name, kind=kind, records=made)
+
+
+@pytest.mark.parametrize(
+    ("records", "rule"),
+    [
+        pytest.param(("A 192.0.2.65",), None, id="on no list"),
+        pytest.param(("A 192.0.2.68",), None, id="acceptable"),
+        pytest.param(("A 192.0.2.66",), "matrix:pornography:ks2", id="IPv4"),
+        pytest.param(("AAAA 2001:db8::66",), "matrix:pornography:ks2", id="IPv6"),
+        pytest.param(("A 192.0.2.65", "A 192.0.2.66"), "matrix:pornography:ks2", id="one of two"),
+        pytest.param(("A 192.0.2.66", "A 192.0.2.67"), "illegal:child-abuse", id="the strictest"),
+        pytest.param(("HTTPS 1 . ipv4hint=192.0.2.66",), "matrix:pornography:ks2", id="a hint"),
+        pytest.param(("CNAME tracker.example.",), "matrix:pornography:ks2", id="names, still"),
+    ],
+)
+def test_recheck_stops_an_answer_with_a_listed_address(knowing, records, rule):
+    stop = at_address(knowing, records=records)
+    assert (stop and stop.rule_id) == rule
+
+
+@pytest.mark.parametrize("changes", ALLOWING)
+def test_recheck_lets_a_name_allowed_by_name_have_any_address_but_an_illegal(knowing, changes):
+    policy = replace(knowing, **changes)
+    assert at_address(policy) is None
+    assert at_address(policy, records=("A 192.0.2.67",)).rule_id == "illegal:child-abuse"
+
+
+def test_recheck_needs_no_list_entry_of_an_address_where_the_default_is_block(knowing):
+    groups = {**knowing.groups, "ks2": replace(knowing.groups["ks2"], default=DefaultAction.BLOCK)}
+    policy = replace(knowing, groups=groups)
+    assert at_address(policy, "sums.example", records=("A 192.0.2.65",)) is None
+
+
+def test_recheck_looks_up_no_address_where_none_is_listed(school):
+    """The lists of the fixture refuse to be asked then."""
+    assert at_address(school) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import dns.flags
@@ -12,7 +13,12 @@ import dns.rcode
 import dns.rdtypes.svcbbase
 import pytest
 
+from gate_core.names import NameSet
+from gate_core.policy import Action, DatedException, Scope
+from gate_core.timetable import Span
 from gate_dns.zones import Zone, Zones
+
+NOON = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 
 STAFF_PC = "00:00:5e:00:53:20"
 SAFE = "forcesafesearch.google.com"
@@ -100,6 +106,46 @@ def test_private_addresses_of_public_names_are_taken_out(start_worker, upstream)
         answer = worker.udp("inside.example", kind, use_edns=0)
         assert (answer.rcode(), lines(answer), edes(answer)) == (dns.rcode.NOERROR, [], [15])
     assert lines(worker.udp("server.school.example"))[0].endswith("10.0.0.5")
+
+
+def test_an_answer_with_a_listed_address_is_stopped(start_worker, upstream, knowing, until):
+    upstream.zone["fresh.example"] = [
+        "300 IN A 192.0.2.65",
+        "300 IN A 192.0.2.66",
+        "300 IN AAAA 2001:db8::66",
+        "300 IN HTTPS 1 . alpn=h2 ipv4hint=192.0.2.66",
+    ]
+    upstream.zone["approved.example"] = ["300 IN A 192.0.2.66"]
+    upstream.zone["vile.approved.example"] = ["300 IN A 192.0.2.67"]
+    span = Span(NOON - timedelta(hours=1), NOON + timedelta(hours=1))
+    names = NameSet.of(["approved.example"])
+    allow = DatedException("1", Scope.SCHOOL, "", names, Action.ALLOW, span, "why")
+    worker = start_worker([upstream], policy=replace(knowing, exceptions=(allow,)))
+    rule = "school policy matrix:pornography:ks2"
+    # The second time from what is kept.
+    for _ in range(2):
+        for kind, page in (("A", ["192.0.2.2"]), ("AAAA", ["2001:db8::2"]), ("HTTPS", [])):
+            answer = worker.udp("fresh.example", kind, use_edns=0)
+            assert [line.split()[-1] for line in lines(answer)] == page
+            assert (int(answer.options[0].code), answer.options[0].text) == (15, rule)
+        assert lines(worker.udp("approved.example"))[0].endswith("192.0.2.66")
+        illegal = worker.udp("vile.approved.example", use_edns=0)
+        assert (lines(illegal)[0].split()[-1], edes(illegal)[0]) == ("192.0.2.2", 16)
+    until(lambda: sum(e.count for e in worker.events.events) >= 10)
+    recorded = {(e.name, e.rule_id) for e in worker.events.events}
+    assert recorded == {
+        ("fresh.example", "matrix:pornography:ks2"),
+        ("approved.example", "exception:1"),
+        ("vile.approved.example", "illegal:child-abuse"),
+    }
+
+
+def test_addresses_come_into_force_with_their_lists(worker, upstream, knowing, until):
+    upstream.zone["fresh.example"] = ["300 IN A 192.0.2.66"]
+    assert lines(worker.udp("fresh.example"))[0].endswith("192.0.2.66")
+    worker.policies.publish(index=knowing.index)
+    until(lambda: worker.events.in_force[-1].version > knowing.version)
+    assert lines(worker.udp("fresh.example"))[0].endswith("192.0.2.2")
 
 
 def test_names_of_no_network_go_nowhere(worker, upstream):
