@@ -3,7 +3,8 @@
 
 ``webui/screenshots.py FOLDER`` takes every page, served by the real server with the made-up school of the tests.
 
-The pictures in docs/screenshots are of the product itself: while ``make demo`` runs, with the address and code it prints,
+The pictures in docs/screenshots are of the product itself: while ``make demo`` runs, with the address and code it prints (an
+empty code once it is set up by this), and after a minute of its traffic,
 
     webui/screenshots.py docs/screenshots --url https://127.0.0.1:PORT --code CODE
     make pupil CMD='.venv/bin/python webui/screenshots.py docs/screenshots --blocked http://www.bet365.com/'
@@ -53,6 +54,9 @@ PAGES: Final = {
     "exception-ended": "/exceptions/exception-2",
     "exception-new": "/exceptions/new?action=block&service=snapchat",
     "times": "/times",
+    "lists": "/lists",
+    "list-choose": "/lists/choose/ut1-games",
+    "list-add": "/lists/add",
     "policy-text": "/policy-text",
     "policy-import": "/policy-text/import",
     "policy-table": "/policy-text/table",
@@ -80,9 +84,8 @@ OTHERS: Final = {
 }
 """What people besides the coordinator see."""
 
-REAL_PAGES: Final = {
-    name: PAGES[name] for name in ("today", "acceptable-use", "devices", "changes", "record")
-}
+REAL_PICTURES: Final = {"phone": ("today",), "desktop": ("today", "acceptable-use", "activity")}
+"""Those in docs/screenshots, besides the block page on a phone."""
 
 BLOCKED: Final = {
     "block-page": "www.games.example",
@@ -104,13 +107,14 @@ def main() -> None:
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     tests = _tests()
-    for size, width in WIDTHS.items() if arguments.url or arguments.blocked else ():
-        with _Camera(folder, size, width) as camera:
-            if arguments.blocked:
-                camera.shoot("block-page", arguments.blocked)
-            else:
-                _real_tour(camera, tests, arguments.url, arguments.code)
-    if arguments.url or arguments.blocked:
+    if arguments.blocked:
+        with _Camera(folder, "phone", WIDTHS["phone"]) as camera:
+            camera.shoot("block-page", arguments.blocked)
+        return
+    if arguments.url:
+        for size, names in REAL_PICTURES.items():
+            with _Camera(folder, size, WIDTHS[size]) as camera:
+                _real_tour(camera, tests, names, arguments.url, arguments.code)
         return
     for size, width in WIDTHS.items():
         with tempfile.TemporaryDirectory() as state, _Camera(folder, size, width) as camera:
@@ -131,7 +135,9 @@ def _tests() -> ModuleType:
     return module
 
 
-def _real_tour(camera: _Camera, tests: ModuleType, url: str, code: str) -> None:
+def _real_tour(
+    camera: _Camera, tests: ModuleType, names: tuple[str, ...], url: str, code: str
+) -> None:
     browser = camera.browser
     fields = {"username": tests.USERNAME, "password": tests.PASSWORD}
     browser.get(f"{url}/first-run?code={code}")
@@ -145,8 +151,12 @@ def _real_tour(camera: _Camera, tests: ModuleType, url: str, code: str) -> None:
         browser.find_element(By.NAME, name).send_keys(text)
     camera.press(SUBMIT, then="#part-state")
     browser.get(url)  # Without the banner of the first sign-in.
-    for name, path in REAL_PAGES.items():
-        camera.shoot(name, url + path)
+    for name in names:
+        if name == "activity":
+            _look(camera, url)
+            camera.shoot(name)
+        else:
+            camera.shoot(name, url + PAGES[name])
 
 
 def _tour(camera: _Camera, tests: ModuleType, server: Any) -> None:
@@ -178,9 +188,14 @@ def _tour(camera: _Camera, tests: ModuleType, server: Any) -> None:
 
 def _activity(camera: _Camera, url: str) -> None:
     camera.shoot("activity-purpose", f"{url}/activity")
+    _look(camera, url)
+    camera.shoot("activity")
+
+
+def _look(camera: _Camera, url: str) -> None:
+    camera.browser.get(f"{url}/activity")
     camera.browser.find_element(By.NAME, "reason").send_keys("Weekly check")
     camera.press(SUBMIT, then=".sg-filter")
-    camera.shoot("activity")
 
 
 def _change(camera: _Camera, url: str) -> None:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import re
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
 
 from argon2 import PasswordHasher
 
 from gate_appliance.cli_files import add_file_commands
 from gate_appliance.cli_lists import add_list_commands
 from gate_appliance.cli_school import add_school_commands
-from gate_appliance.console import actor_of, complain, desk_of, load, places_of, say
-from gate_appliance.lists.formats import ListError
-from gate_core.config import ConfigError, reference
+from gate_appliance.console import (
+    Actions,
+    Command,
+    actor_of,
+    add_command,
+    complain,
+    desk_of,
+    load,
+    perform,
+    places_of,
+    say,
+)
+from gate_appliance.run import add_run_command
+from gate_core.config import reference
 from gate_core.desk import (
     MIN_PASSWORD_CHARACTERS,
     ActivityFilter,
@@ -31,30 +38,25 @@ from gate_core.desk import (
     UnavailableError,
 )
 
-DEFAULT_CONFIG: Final = "/etc/schoolgate/schoolgate.toml"
-
-_PART: Final = re.compile(r"(steward|firewall|webui|panel|unbound|zone|dns(?:-[0-9]+)?)")
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``gate``; return its exit code: 0 done, 1 refused or not so, 2 wrong usage, 3 the steward is away."""
-    arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(name)s %(message)s")
-    command: Callable[[argparse.Namespace], int] = arguments.command
+    return perform(_ask, _parser().parse_args(argv))
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    """Run a command that may ask the steward."""
+    command: Command = arguments.command
     try:
         return command(arguments)
-    except ConfigError as e:
-        complain(f"{arguments.config}:", *e.faults)
     except RefusedError as e:
         complain(f"{e.field}: {e}" if e.field else str(e))
+        return 1
     except UnavailableError as e:
         complain(
             f"the steward does not answer ({e}); is the appliance up? gate up --config {arguments.config}"
         )
         return 3
-    except (ListError, OSError) as e:
-        complain(str(e))
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:  # one statement an argument
@@ -63,42 +65,26 @@ def _parser() -> argparse.ArgumentParser:  # one statement an argument
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(
-        where: argparse._SubParsersAction[argparse.ArgumentParser],
-        name: str,
-        command: Callable[[argparse.Namespace], int],
-        text: str,
-    ) -> argparse.ArgumentParser:
-        sub = where.add_parser(name, help=text, description=text)
-        sub.add_argument(
-            "--config",
-            default=DEFAULT_CONFIG,
-            help=f"configuration file (default: {DEFAULT_CONFIG})",
-        )
-        sub.set_defaults(command=command)
-        return sub
-
-    def family(name: str, text: str) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    def family(name: str, text: str) -> Actions[argparse.ArgumentParser]:
         sub = commands.add_parser(name, help=text, description=text)
         return sub.add_subparsers(required=True, metavar="ACTION")
 
-    add(commands, "up", _up, "start every part and restart what dies, until Ctrl-C")
-    run = add(commands, "run", _run, "run one part in the foreground")
-    run.add_argument(
-        "part",
-        type=_part,
-        help="steward, firewall, dns (dns-2, dns-3...), unbound, zone, webui or panel",
+    add_command(commands, "up", _up, "start every part and restart what dies, until Ctrl-C")
+    add_run_command(commands)
+    status = add_command(
+        commands, "status", _status, "say how the appliance does; exit 0 while it filters"
     )
-    status = add(commands, "status", _status, "say how the appliance does; exit 0 while it filters")
     status.add_argument("--json", action="store_true", help="print the whole status as JSON")
     status.add_argument(
         "--wait", type=float, default=0.0, metavar="SECONDS", help="wait so long for it to filter"
     )
-    log = add(commands, "log", _log_command, "print the newest decisions, the oldest of them first")
+    log = add_command(
+        commands, "log", _log_command, "print the newest decisions, the oldest of them first"
+    )
     log.add_argument("text", nargs="?", default="", help="part of a name or of a device's name")
     log.add_argument("--blocked", action="store_true", help="blocked ones only")
     log.add_argument("--limit", type=int, default=50, help="1 to 500 (default: 50)")
-    setup = add(commands, "setup", _setup, "complete the first run without a browser")
+    setup = add_command(commands, "setup", _setup, "complete the first run without a browser")
     setup.add_argument("--school", required=True)
     setup.add_argument("--username", required=True)
     setup.add_argument("--full-name", required=True)
@@ -116,19 +102,11 @@ def _parser() -> argparse.ArgumentParser:  # one statement an argument
     shown = config.add_parser("reference", help="print every key with its default")
     shown.set_defaults(command=_config_reference, config="")
 
-    add_school_commands(family, add)
-    add_file_commands(family, add)
-    add_list_commands(family, add)
+    add_school_commands(family, add_command)
+    add_file_commands(family, add_command)
+    add_list_commands(family, add_command)
 
     return parser
-
-
-def _part(text: str) -> str:
-    if not _PART.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is none of steward, firewall, dns, unbound, webui, panel"
-        )
-    return text
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -140,18 +118,6 @@ def _up(arguments: argparse.Namespace) -> int:
     except AlreadyUpError as e:
         complain(str(e))
         return 1
-    return 0
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from gate_appliance.parts import run_part
-
-    def stop(_number: int, _frame: object) -> None:
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    run_part(arguments.part, load(arguments))
     return 0
 
 

@@ -27,7 +27,10 @@ _STATES: Final = {"new": "not there yet", "ok": "up to date", "stale": "old", "r
 
 def add_list_commands(family: Family, add: Add) -> None:
     """Add the family ``lists``."""
-    lists = family("lists", "category lists")
+    lists = family(
+        "lists",
+        "lists of sites: those of the school, published ones, and how they are kept up to date",
+    )
     check = lists.add_parser("check", help="say what of a list is understood")
     check.add_argument("file", type=Path)
     check.set_defaults(command=_check, config="")
@@ -36,28 +39,37 @@ def add_list_commands(family: Family, add: Add) -> None:
     own.add_argument("category")
     own.add_argument("file", type=Path)
     may_be_somebody(own)
-    add(lists, "show", _show, "print the sources of lists and what came of them")
+    add(lists, "show", _show, "print where lists come from, and what came of the last look")
     add(lists, "catalogue", _catalogue, "print published lists that can be chosen")
     choose = add(lists, "choose", _choose, "add a published list of the catalogue")
-    choose.add_argument("id")
-    source = add(lists, "add-source", _add_source, "add a source that is looked at by itself")
+    choose.add_argument("id", help="as gate lists catalogue prints it")
+    source = add(
+        lists, "add-source", _add_source, "add a list that the box keeps up to date by itself"
+    )
     source.add_argument("id", help="a short name: letters, digits and '-'")
     source.add_argument("category")
     source.add_argument(
         "url", help="https://..., http://..., file:/PATH or rpz://ADDRESS[:PORT]/ZONE"
     )
-    source.add_argument("--title", required=True)
-    source.add_argument("--licence", required=True)
+    source.add_argument("--title", required=True, help="what pages call it")
+    source.add_argument("--licence", required=True, help="under which the school may use it")
     source.add_argument(
-        "--trust", default=Trust.CURATED.value, choices=[trust.value for trust in Trust]
+        "--trust",
+        default=Trust.CURATED.value,
+        choices=[trust.value for trust in Trust],
+        help="who answers for it: an authority or provider, maintainers (default), or anybody",
     )
-    source.add_argument("--format", default="", choices=FORMATS)
-    source.add_argument("--every", type=int, default=24, metavar="HOURS")
+    source.add_argument(
+        "--format", default="", choices=FORMATS, help="refuse it in any other form; default: any"
+    )
+    source.add_argument(
+        "--every", type=int, default=24, metavar="HOURS", help="how often to look (default: 24)"
+    )
     source.add_argument("--key-name", default="", help="TSIG key; its secret is asked for")
     source.add_argument("--key-algorithm", default=ALGORITHMS[0], choices=ALGORITHMS)
     for name, command, text in (
-        ("remove-source", _remove_source, "remove a source and its list"),
-        ("accept", _accept, "let a list in that was refused for what it lacks"),
+        ("remove-source", _remove_source, "remove a list that is kept up to date; needs --as"),
+        ("accept", _accept, "let a list in that was refused for what it lacks; needs --as"),
     ):
         decide = add(lists, name, command, text)
         decide.add_argument("id")
@@ -82,7 +94,7 @@ def _add(arguments: argparse.Namespace) -> int:
         path=str(arguments.file.resolve()),
         actor=actor_of(arguments),
     )
-    say(f"{names} names are on the lists")
+    say(f"{names:,} names are on the lists")
     return 0
 
 
@@ -91,7 +103,7 @@ def _show(arguments: argparse.Namespace) -> int:
     for view in its.sources:
         say(_line(view))
     if not its.sources:
-        say("no sources; gate lists catalogue prints some")
+        say("no list is kept up to date; gate lists catalogue prints some to choose from")
     if its.progress:
         say(f"now: {_words(its.progress)}")
     return 1 if any(view.state in ("stale", "refused") for view in its.sources) else 0
@@ -99,8 +111,10 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _line(view: SourceView) -> str:
     source = view.source
-    good = view.good_at[:16] or "never"
-    text = f"{source.id:<20} {_STATES[view.state]:<13} {view.names:>9} names, good on {good}, {source.category}"
+    since = (
+        f"up to date on {view.good_at[:16].replace('T', ' ')}" if view.good_at else "never there"
+    )
+    text = f"{source.id:<20} {_STATES[view.state]:<13} {view.names:>9,} names, {since}, {source.category}"
     for more in (view.reason, view.note):
         if more:
             text += f"\n{'':20} {more}"
@@ -111,7 +125,7 @@ def _line(view: SourceView) -> str:
 
 def _catalogue(arguments: argparse.Namespace) -> int:
     for its in desk_of(arguments).sources().suggestions:
-        say(f"{its.id:<26} {its.names:>8} names, {its.licence:<13} {its.category:<16} {its.title}")
+        say(f"{its.id:<26} {its.names:>9,} names, {its.licence:<13} {its.category:<16} {its.title}")
     return 0
 
 
@@ -122,7 +136,7 @@ def _choose(arguments: argparse.Namespace) -> int:
         source = ListSource(its.id, its.title, its.url, its.licence, its.category, its.trust)
         desk.add_source(source=source, actor=actor_of(arguments))
         return _follow(arguments)
-    say(f"{arguments.id!r} is not in the catalogue")
+    say(f"{arguments.id!r} is not in the catalogue; gate lists catalogue prints what is")
     return 1
 
 

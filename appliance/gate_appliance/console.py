@@ -1,23 +1,28 @@
-"""What the commands of ``gate`` share: the configuration, the desk, who types, and what is printed."""
+"""What the commands of ``gate`` share: the configuration, the desk, who types, and what is printed.
+
+A part that runs holds this too, so what only people's commands need is imported where they do.
+"""
 
 from __future__ import annotations
 
 import argparse
 import getpass
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from zoneinfo import ZoneInfo
 
-from argon2 import PasswordHasher
-from argon2.exceptions import Argon2Error, InvalidHashError
-
-from gate_appliance.control import control_client
+from gate_appliance.lists.formats import ListError
 from gate_appliance.places import Places
 from gate_core.config import Config, ConfigError, parse
-from gate_core.desk import Desk, RefusedError
+
+if TYPE_CHECKING:
+    from gate_core.desk import Desk
+
+DEFAULT_CONFIG: Final = "/etc/schoolgate/schoolgate.toml"
 
 Command = Callable[[argparse.Namespace], int]
 Actions = argparse._SubParsersAction  # argparse has no public name for it
@@ -31,6 +36,32 @@ class Add(Protocol):
         self, where: Actions[argparse.ArgumentParser], name: str, command: Command, text: str
     ) -> argparse.ArgumentParser:
         """Return the parser of the command ``name``, which runs ``command``."""
+
+
+def add_command(
+    where: Actions[argparse.ArgumentParser], name: str, command: Command, text: str
+) -> argparse.ArgumentParser:
+    """Add one command, which reads the configuration (``Add``)."""
+    sub = where.add_parser(name, help=text, description=text)
+    sub.add_argument(
+        "--config",
+        default=DEFAULT_CONFIG,
+        help=f"configuration file (default: {DEFAULT_CONFIG})",
+    )
+    sub.set_defaults(command=command)
+    return sub
+
+
+def perform(command: Command, arguments: argparse.Namespace) -> int:
+    """Run ``command`` and return its exit code; 1 where it could not be done, once the reason is printed."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(name)s %(message)s")
+    try:
+        return command(arguments)
+    except ConfigError as e:
+        complain(f"{arguments.config}:", *e.faults)
+    except (ListError, OSError) as e:
+        complain(str(e))
+    return 1
 
 
 def load(arguments: argparse.Namespace) -> Config:
@@ -65,6 +96,9 @@ def places_of(arguments: argparse.Namespace) -> Places:
 
 def desk_of(arguments: argparse.Namespace, timeout_s: float | None = None) -> Desk:
     """Return the steward's desk."""
+    from gate_appliance.control import control_client
+    from gate_core.desk import Desk
+
     path = places_of(arguments).desk
     if timeout_s is None:
         return control_client(Desk, path)  # type: ignore[type-abstract]  # a protocol is wanted
@@ -89,6 +123,11 @@ def actor_of(arguments: argparse.Namespace) -> str:
     Raises:
         RefusedError: The password is not that of the account.
     """
+    from argon2 import PasswordHasher
+    from argon2.exceptions import Argon2Error, InvalidHashError
+
+    from gate_core.desk import RefusedError
+
     username = getattr(arguments, "account", "")
     if not username:
         return (

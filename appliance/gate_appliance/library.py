@@ -51,7 +51,7 @@ ListKey = tuple[str, str]
 """Category and name of a list of the school."""
 
 # Raised when the compiled form or the meaning of a category changes, so that lists are compiled anew.
-_EDITION: Final = b"2"
+_EDITION: Final = b"3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,8 +441,9 @@ def check_list(path: Path) -> Iterator[str]:
     with path.open("rb") as lines:
         form, report = read_names(lines, _ignore, _ignore)
     yield (
-        f"{path.name}: {form.value}, {report.names} names, {report.exclusions} exclusions,"
-        f" {report.addresses} addresses left out, {report.not_understood} of {report.lines} lines not understood"
+        f"{path.name}: {form.value}, {report.names} names, {report.networks} addresses and networks,"
+        f" {report.exclusions} exclusions, {report.addresses} addresses left out,"
+        f" {report.not_understood} of {report.lines} lines not understood"
     )
     for kind, count in report.others:
         yield f"  {count} rules of the kind {kind} are not enforced"

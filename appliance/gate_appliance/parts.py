@@ -12,7 +12,6 @@ from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Final
 
 from gate_appliance.clock import SystemClock
-from gate_appliance.control import ANSWER_TIMEOUT_S, ControlServer, control_client
 from gate_appliance.neighbours import KernelNeighbours
 from gate_appliance.outbox import Outbox
 from gate_appliance.pins import PinPost
@@ -20,11 +19,11 @@ from gate_appliance.places import Places
 from gate_appliance.publication import SnapshotSource
 from gate_core.clients import Address
 from gate_core.config import Config
-from gate_core.desk import Desk, PanelButtons
 from gate_core.upstreams import parse_upstream
 
 if TYPE_CHECKING:
     from gate_appliance.steward import Steward
+    from gate_core.desk import Desk
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +58,10 @@ def run_part(name: str, config: Config) -> None:
 
 
 def _steward(config: Config, places: Places) -> None:
+    from gate_appliance.control import ControlServer
     from gate_appliance.desk import StewardDesk
     from gate_appliance.steward import Steward
+    from gate_core.desk import Desk
 
     steward = Steward(config)
     desk = StewardDesk(steward)
@@ -124,7 +125,7 @@ def _data_plane(
 
 
 def _dns(config: Config, places: Places, name: str, worker: int) -> None:
-    from gate_dns.server import serve
+    from gate_dns.server import collect_when_idle, serve
     from gate_dns.settings import DnsPorts, DnsSettings
 
     with (
@@ -133,6 +134,7 @@ def _dns(config: Config, places: Places, name: str, worker: int) -> None:
     ):
         ports = DnsPorts(policies, neighbours, clock, events, pins)
         settings = DnsSettings.of(config.dns, own_addresses(config), unlimited(config))
+        collect_when_idle()
         serve(settings, ports, worker)
 
 
@@ -171,6 +173,8 @@ def _firewall(config: Config, places: Places) -> None:
 
 
 def _webui(config: Config, places: Places) -> None:
+    from gate_appliance.control import control_client
+    from gate_core.desk import PanelButtons
     from gate_webui.server import Services, WebSettings, serve
 
     services = Services(
@@ -186,11 +190,13 @@ def _webui(config: Config, places: Places) -> None:
 
 
 def _panel(config: Config, places: Places) -> None:
+    from gate_appliance.control import ANSWER_TIMEOUT_S, ControlServer
+    from gate_core.desk import PanelButtons
     from gate_hardware.service import PanelPorts, PanelService, PanelSettings
 
     panel = PanelService(
         PanelSettings.of(config.panel),
-        PanelPorts(_desk(places)),
+        PanelPorts(_desk(places, ANSWER_TIMEOUT_S)),
     )
     server = ControlServer(places.panel, PanelButtons, panel.buttons)
     try:
@@ -200,7 +206,10 @@ def _panel(config: Config, places: Places) -> None:
         server.close()
 
 
-def _desk(places: Places, timeout_s: float = ANSWER_TIMEOUT_S) -> Desk:
+def _desk(places: Places, timeout_s: float) -> Desk:
+    from gate_appliance.control import control_client
+    from gate_core.desk import Desk
+
     return control_client(Desk, places.desk, timeout_s)  # type: ignore[type-abstract]  # a protocol is wanted
 
 

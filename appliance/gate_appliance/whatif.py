@@ -191,6 +191,8 @@ class _Remembering:
     def __init__(self, index: CategoryIndex) -> None:
         self._index = index
         self._masks: dict[str, int] = {}
+        self.lists_addresses = index.lists_addresses
+        self.address_mask = index.address_mask
 
     def mask(self, name: str) -> int:
         known = self._masks.get(name)

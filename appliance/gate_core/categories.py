@@ -123,3 +123,10 @@ class CategoryIndex(Protocol):
 
     def mask(self, name: str) -> int:
         """Return the categories of a canonical ``name``: the union over the name and all names above it."""
+
+    @property
+    def lists_addresses(self) -> bool:
+        """Whether any address is listed: where none is, there is no need to ask."""
+
+    def address_mask(self, address: bytes) -> int:
+        """Return the categories of the 4 or 16 octets of ``address``."""

@@ -727,6 +727,39 @@ def decide_tunnel(
     return Decision(Action.BLOCK, Reason.TUNNEL, f"tunnel:{parent}", q.categories, decision.until)
 
 
+def decide_address(policy: Policy, client: Client, address: bytes, at: datetime | None) -> Decision:
+    """Return what ``client`` gets for an answer that leads to ``address``, and why.
+
+    Only the illegal tier and the acceptable-use table decide: all other rules are about names, or have decided before an
+    answer was sought. What neither closes is allowed, whatever the group's default, which is about names on no list.
+
+    Args:
+        policy: The policy in force.
+        client: Who asks.
+        address: 4 or 16 octets.
+        at: As for ``decide``.
+    """
+    mask = policy.index.address_mask(address)
+    if mask:
+        stretch = _stretch_of(policy, at)
+        q = _question(policy, client, "", mask, (), at, stretch)
+        outcome = _illegal(q) or _matrix(q)
+        if outcome:
+            return Decision(*outcome, q.categories, stretch.until)
+    return Decision(Action.ALLOW, Reason.DEFAULT, f"default:{client.group}", mask, None)
+
+
+def _stretch_of(policy: Policy, at: datetime | None) -> _Stretch:
+    """Return the stretch of time around ``at``: found out once, as in ``decide``."""
+    memo = policy._memo  # of this module
+    if at is None:
+        return memo.timeless
+    since = memo.stretch.since
+    if at.tzinfo is not since.tzinfo or at.fold != since.fold or not since <= at < memo.stretch.end:
+        memo.stretch = policy._stretch(at)
+    return memo.stretch
+
+
 def _covering(policy: Policy, name: str) -> tuple[str, ...]:
     """Return the name rules of the policy that cover a canonical ``name``, narrowest first."""
     rules = policy._rules  # of this module

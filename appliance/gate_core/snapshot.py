@@ -42,7 +42,12 @@ class Snapshot:
 class _NoLists:
     """An index for a policy whose lists are elsewhere."""
 
+    lists_addresses = False
+
     def mask(self, name: str) -> int:  # the port's signature
+        return 0
+
+    def address_mask(self, address: bytes) -> int:  # the port's signature
         return 0
 
 

@@ -1,4 +1,5 @@
 import shutil
+from ipaddress import ip_address
 
 import pytest
 
@@ -49,6 +50,27 @@ def test_add_puts_a_list_into_its_category_and_replaces_it(library, tmp_path):
     assert index.mask("old.example") == 0
 
 
+def test_add_takes_addresses_too(library, tmp_path):
+    text = "bad.example\n198.51.100.0/24\n2001:db8::66\n"
+    library.add("mine", "school-blocked", list_of(tmp_path, text))
+    lists = library.compile()
+    assert lists.faults == ()
+    for address in ("198.51.100.7", "2001:db8::66"):
+        octets = ip_address(address).packed
+        assert lists.index.address_mask(octets) == mask_of(["school-blocked"])
+    assert lists.index.address_mask(ip_address("198.51.101.7").packed) == 0
+
+
+def test_list_that_is_taken_back_leaves_no_address(library, tmp_path):
+    library.add("mine", "games", list_of(tmp_path, "198.51.100.7\n"))
+    lines = ["a.example"] + ["no name"] * 9
+    (tmp_path / "school" / "games" / "bad").write_text("198.51.100.8\n" + "\n".join(lines))
+    lists = library.compile()
+    assert len(lists.faults) == 1
+    assert lists.index.address_mask(bytes((198, 51, 100, 7)))
+    assert not lists.index.address_mask(bytes((198, 51, 100, 8)))
+
+
 def test_add_into_the_illegal_tier_is_possible_and_a_starter_list_is_not(library, tmp_path):
     library.add("licensed", "child-abuse", list_of(tmp_path, "abuse.example\n"))
     assert library.compile().index.mask("abuse.example") == BY_ID["child-abuse"].mask
@@ -74,6 +96,11 @@ def test_compile_says_which_list_of_the_school_can_t_be_read_and_uses_the_rest(l
     assert "HTML" in fault
 
 
+def test_check_list_tells_how_many_addresses_count(tmp_path):
+    (line,) = check_list(list_of(tmp_path, "a.example\n192.0.2.0/24\n2001:db8::1\n"))
+    assert "1 names, 2 addresses and networks, 0 exclusions, 0 addresses left out" in line
+
+
 def test_check_list_tells_what_was_not_understood(tmp_path):
     lines = list(check_list(list_of(tmp_path, "a.example\nb c d\nc.example\n")))
     assert "2 names" in lines[0]
@@ -95,6 +122,12 @@ def test_list_of_illegal_content_can_grow_and_not_shrink(tmp_path):
     library.add("police", "terrorism", source)
     source.write_text("a.example\nc.example\n")
     with pytest.raises(ListError, match=r"can only grow: 1 names .* such as 'b\.example'"):
+        library.add("police", "terrorism", source)
+    # Addresses likewise.
+    source.write_text("a.example\nb.example\nc.example\n192.0.2.66\n")
+    library.add("police", "terrorism", source)
+    source.write_text("a.example\nb.example\nc.example\n")
+    with pytest.raises(ListError, match=r"such as '192\.0\.2\.66/32'"):
         library.add("police", "terrorism", source)
     # What is not illegal, the school may take back.
     library.add("mine", "games", source)

@@ -83,8 +83,11 @@ def test_zone_holds_each_name_and_what_is_below_it(server):
 def test_exclusions_pass_and_illegal_content_is_never_served(places, contents, server):
     put(places, "||play.example^", "@@||maths.play.example^", category="games")
     put(places, "secret.example", category="terrorism")
+    put(places, "site.example", "192.0.2.66", category="games", name="with-address")
     contents.refresh(1000)
     zone = transferred(server.port)
+    assert zone.get_rdataset("site.example", "CNAME")
+    assert "192.0.2" not in zone.to_text().replace("\\", "")
     assert zone.get_rdataset("maths.play.example", "CNAME")[0].target.to_text() == "rpz-passthru."
     assert zone.get_rdataset("*.play.example", "CNAME")[0].target.to_text() == "."
     assert "secret" not in zone.to_text()

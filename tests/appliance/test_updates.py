@@ -103,6 +103,10 @@ def mask(desk, name):
     return desk._steward.around.index.mask(name)
 
 
+def address_mask(desk, *octets):
+    return desk._steward.around.index.address_mask(bytes(octets))
+
+
 def component(desk):
     desk._steward.look()
     return next(c for c in desk.status().components if c.name == "lists")
@@ -192,15 +196,16 @@ def test_list_of_illegal_content_only_grows(updating, shelf):
     updating._steward.sources.add(
         ListSource("ours", "Our list", shelf.url, "licence", "terrorism", "official"), ""
     )
-    shelf.has("one.example", "two.example")
+    shelf.has("one.example", "two.example", "192.0.2.66")
     look(updating)
     shelf.has("two.example", "three.example")
-    assert look(updating).names == 3
+    assert look(updating).names == 4
     updating.remove_source(id="ours", reason="the licence ended", actor="head")
     wait(updating)
     assert updating.sources().sources == ()
     names = ("one.example", "two.example", "three.example")
     assert all(mask(updating, name) == BY_ID["terrorism"].mask for name in names)
+    assert address_mask(updating, 192, 0, 2, 66) == BY_ID["terrorism"].mask
     with pytest.raises(RefusedError, match="there is a list of that name"):
         add(updating, **source)
     # At the next start the record vouches for what there is.
@@ -282,7 +287,8 @@ def test_zone_of_the_trust_comes_by_transfer_and_follows_its_serial(updating, tm
         pytest.skip(f"{program} is not installed; tools/apt/test has its package")
     names = [f"bad{n}.example" for n in range(50)]
     write_zone(
-        tmp_path / "server" / "zone", 10, names, "32.1.2.0.192.rpz-ip CNAME .\n"
+        tmp_path / "server" / "zone", 10, names, "24.0.2.0.192.rpz-ip CNAME .\n"
+        "32.1.2.0.192.rpz-ip CNAME rpz-passthru.\n" "32.1.2.0.192.rpz-nsip CNAME .\n"
         "*.zone.example CNAME .\nzone.example CNAME rpz-passthru.\n",
     )  # fmt: skip
     port = free_port()
@@ -296,11 +302,13 @@ def test_zone_of_the_trust_comes_by_transfer_and_follows_its_serial(updating, tm
             format="rpz",
         )
         (view,) = updating.sources().sources
-        assert (view.state, view.names, view.reason) == ("ok", 51, "")
-        assert view.note == "Not enforced: 1 rules rpz-ip"
+        assert (view.state, view.names, view.reason) == ("ok", 52, "")
+        assert view.note == "Not enforced: 1 rules rpz-nsip"
+        assert address_mask(updating, 192, 0, 2, 2) == GAMES
+        assert address_mask(updating, 192, 0, 2, 1) == 0
         assert mask(updating, "bad7.example") == mask(updating, "a.zone.example") == GAMES
         primary.update(add=["new.example"], delete=["bad7.example"])
-        assert look(updating).names == 51
+        assert look(updating).names == 52
         assert mask(updating, "new.example") == GAMES
         assert mask(updating, "bad7.example") == 0
     assert "refused" in look(updating).reason

@@ -22,6 +22,7 @@ from gate_core.policy import (
     Reason,
     Scope,
     decide,
+    decide_address,
     decide_protocol,
     decide_tunnel,
     explain,
@@ -44,13 +45,16 @@ STAFF = Client(ip_address("192.0.2.20"), "00:00:5e:00:53:20", "staff", "office",
 
 
 class Index(dict):
-    """Name to category ids; the union over the name and all above it."""
+    """Name to category ids; the union over the name and all above it. Address, as octets, to category ids."""
 
     def mask(self, name):
         found = 0
         for suffix in suffixes(name):
             found |= mask_of(self.get(suffix, ()))
         return found
+
+    def address_mask(self, address):
+        return mask_of(self.get(address, ()))
 
 
 LISTED = Index(
@@ -62,6 +66,10 @@ LISTED = Index(
         "abuse.example": ["child-abuse"],
         "learn.games.example": ["games-educational"],
         "both.example": ["video", "pornography"],
+        bytes((192, 0, 2, 1)): ["games"],
+        bytes((192, 0, 2, 2)): ["video"],
+        bytes((192, 0, 2, 3)): ["child-abuse", "games"],
+        bytes((192, 0, 2, 4)): ["unsafe-search"],
     }
 )
 
@@ -581,6 +589,54 @@ def test_decide_protocol_goes_by_its_category_and_its_services():
     allowed = policy(exceptions=(replace(torrent, services=services.mask_of(["bittorrent"])),))
     assert decide_protocol(allowed, PUPIL, "bittorrent", "", NOW).reason is Reason.EXCEPTION
     assert decide_protocol(allowed, PUPIL, "wireguard", "", NOW).reason is Reason.MATRIX
+
+
+@pytest.mark.parametrize(
+    ("client", "last", "action", "rule_id"),
+    [
+        (PUPIL, 1, Action.BLOCK, "matrix:games:ks2"),
+        (STAFF, 1, Action.BLOCK, "matrix:games:staff"),
+        (PUPIL, 3, Action.BLOCK, "illegal:child-abuse"),
+        (STAFF, 3, Action.BLOCK, "illegal:child-abuse"),
+        (PUPIL, 4, Action.BLOCK, "matrix:ethos:ks2"),
+        (PUPIL, 9, Action.ALLOW, "default:ks2"),
+    ],
+)
+def test_decide_address_goes_by_the_illegal_tier_and_the_table(client, last, action, rule_id):
+    d = decide_address(policy(), client, bytes((192, 0, 2, last)), NOW)
+    assert (d.action, d.rule_id) == (action, rule_id)
+
+
+def test_decide_address_goes_by_the_time_and_by_who_asks():
+    lunch = NOW.replace(hour=12, minute=30)
+    made = policy(timetable=LUNCH, nominees={"games": frozenset([PUPIL_MAC])})
+    cells = {**made.groups["ks2"].cells, "video": Cell.TIMES, "games": Cell.NOMINATED}
+    made = replace(made, groups=groups(ks2=replace(made.groups["ks2"], cells=cells)))
+    video, games = bytes((192, 0, 2, 2)), bytes((192, 0, 2, 1))
+    closed = decide_address(made, PUPIL, video, NOW)
+    assert (closed.rule_id, closed.until) == ("matrix:video:ks2", NOW.replace(hour=12))
+    assert not decide_address(made, PUPIL, video, lunch).blocked
+    assert decide_address(made, PUPIL, video, None).blocked
+    assert not decide_address(made, PUPIL, games, NOW).blocked
+    assert decide_address(made, replace(PUPIL, mac=None), games, NOW).blocked
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"pauses": PAUSED}, id="pause"),
+        pytest.param(
+            {
+                "groups": groups(
+                    ks2=Group("ks2", "KS2", 2, SHIPPED_CELLS["ks2"], default=DefaultAction.BLOCK)
+                )
+            },
+            id="closed default",
+        ),
+    ],
+)
+def test_decide_address_on_no_list_is_allowed(changes):
+    assert not decide_address(policy(**changes), PUPIL, bytes((192, 0, 2, 9)), NOW).blocked
 
 
 def seeking(*, safe_search=True, youtube=YouTube.STRICT, **changes):

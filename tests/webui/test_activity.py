@@ -157,9 +157,9 @@ def test_page_tells_who_answered_and_how_long_it_took(looking, full_desk, known)
     rows = {
         row.split("<")[0]: row for row in looking.get("/activity").text.split('class="sg-name">')
     }
-    assert "Answered by 192.0.2.53 in 12.3 ms" in rows["fetched.example"]
-    assert "Answered by 192.0.2.53<" in rows["kept.example"]
-    assert "Answered by" not in rows["ours.example"]
+    assert "Resolver 192.0.2.53, 12.3 ms<" in rows["fetched.example"]
+    assert "Resolver 192.0.2.53<" in rows["kept.example"]
+    assert "Resolver" not in rows["ours.example"]
     # There is no name to ask "Why?" about.
     assert "/why" not in rows["Many names"]
     assert "/why" not in rows["No name seen"]

@@ -1,6 +1,13 @@
+from pathlib import Path
+
 import pytest
 
+from gate_appliance import lists
+from gate_core.categories import CATEGORIES, ILLEGAL_MASK
 from gate_core.sources import ListSource, Outcome
+from gate_webui.lists import WITHOUT_SITES
+
+STARTER = Path(lists.__file__).with_name("starter")
 
 CHOSEN = "ut1-games"
 SOURCE = {
@@ -57,12 +64,17 @@ def test_source_of_the_school_is_added_and_its_key_never_shown(coordinator, full
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"url": "ftp://lists.example/"}, "https://HOST/PATH"),
+        ({"url": "ftp://lists.example/"}, "Begin it with https://, http:// or rpz://."),
+        ({"url": "lists.example/names"}, "Begin it with https://, http:// or rpz://."),
+        ({"url": "rpz://trust.example/zone"}, "with an IP address"),
         ({"url": "file:/etc/passwd", "key_name": "", "secret": ""}, "at its command line"),
         ({"url": "https://me:secret@lists.example/"}, "without user name and password"),
-        ({"id": "A list"}, "a-z, 0-9"),
+        ({"id": "A list"}, "“A list” can&#39;t be a short name."),
+        ({"trust": ""}, "Choose who answers for it."),
         ({"category": "terrorism", "trust": "community"}, "only official sources"),
         ({"secret": "short"}, "in base64"),
+        ({"secret": ""}, "Enter the key, or leave its name empty."),
+        ({"key_name": ""}, "Write the name of the key, or leave the key empty."),
         ({"title": ""}, "Write what it is called."),
     ],
 )
@@ -88,7 +100,10 @@ def test_refused_list_is_accepted_or_removed_with_a_reason(coordinator, full_des
 def test_it_looks_and_adds_but_does_not_decide(technician, full_desk, refused):
     page = technician.get("/lists").text
     assert "Accept it" not in page
-    assert technician.get("/lists/short/accept").status_code == 403
+    for action in ("accept", "remove"):
+        answer = technician.get(f"/lists/short/{action}")
+        assert answer.status_code == 403
+        assert "Head teacher, Safeguarding lead, E-safety coordinator." in answer.text
     assert technician.post("/lists/update", {}).status_code == 302
     assert full_desk.sources().progress is not None
 
@@ -98,4 +113,37 @@ def test_page_follows_an_update(coordinator, full_desk, refused):
     full_desk.steward.updates._tell("short", "downloading", 5_000_000, 20_000_000)
     for path in ("/lists", "/lists/live"):
         text = coordinator.get(path).text
-        assert "<strong>Short list</strong>: Downloading: 5,000,000 of 20,000,000 octets" in text
+        assert "<strong>Short list</strong>: Downloading: 5.0 of 20.0 MB." in text
+
+
+def test_list_that_did_not_come_says_why_in_words(coordinator, full_desk, refused):
+    sources = full_desk.steward.sources
+    for id_, outcome in (
+        ("away", Outcome(reason="[Errno 113] No route to host")),
+        ("page", Outcome("refused", "HTML or XML, not a list of names; allowed are hosts lines")),
+    ):
+        sources.add(ListSource(id_, id_, "https://lists.example/", "MIT", "malware"), "")
+        sources.note(id_, outcome)
+    text = coordinator.get("/lists").text
+    away = text.partition("<strong>away</strong>")[2].partition("</tr>")[0]
+    assert "Did not come" in away
+    assert "No route to host. The box tries again within the hour." in away
+    assert "Errno" not in text
+    assert "HTML or XML, not a list of names. The box looks again in time." in text
+    assert "allowed are" not in text
+    assert "Nothing of it has come into force" in coordinator.get("/lists/away/remove").text
+    assert "Its 9 sites are on it no more" in coordinator.get("/lists/short/remove").text
+
+
+def test_page_names_categories_that_no_list_is_for(coordinator, head, full_desk):
+    assert "<li>Malware and its control servers</li>" in head.get("/lists").text
+    sources = full_desk.steward.sources
+    sources.add(ListSource("bad", "Bad sites", "https://lists.example/", "MIT", "malware"), "")
+    assert "<li>Malware and its control servers</li>" in coordinator.get("/lists").text
+    sources.note("bad", Outcome("ok", names=9))
+    text = coordinator.get("/lists").text
+    assert "<li>Malware and its control servers</li>" not in text
+    assert "<li>Phishing and scams</li>" in text
+    starter = {path.stem for path in STARTER.iterdir()}
+    brought = {c.id for c in CATEGORIES if not c.mask & ILLEGAL_MASK and c.id != "school-blocked"}
+    assert set(WITHOUT_SITES) == brought - starter

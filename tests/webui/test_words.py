@@ -8,13 +8,16 @@ from gate_core.acceptable_use import Cell
 from gate_core.desk import ActivityRecord, Component, Lamp, PauseView, ProposalState, Status
 from gate_core.policy import PLACES
 from gate_core.record import Entry
+from gate_core.sources import Progress
 from gate_webui.words import (
     CELL_WORDS,
     PLACE_WORDS,
     PROPOSAL_WORDS,
     SHORT_WORDS,
     Titles,
+    amount,
     approvers_of,
+    banner_words,
     capitalize_first,
     clock_time,
     entry_words,
@@ -23,6 +26,7 @@ from gate_webui.words import (
     lamp_words,
     last_moment,
     minutes_left,
+    reason_words,
     role_words,
     thousands,
     visits,
@@ -184,7 +188,7 @@ def test_every_cell_and_place_has_words():
     assert set(PLACE_WORDS) == {place for place, _ in PLACES}
 
 
-def record(at: str, source: str = "dns", **more: str) -> ActivityRecord:
+def record(at: str, source: str = "dns", **more: str | int) -> ActivityRecord:
     values = {"mac": "00:00:5e:00:53:10", "name": "a.example", "action": "allow", **more}
     return ActivityRecord(
         id=1,
@@ -219,6 +223,43 @@ def test_visits_joins_what_one_visit_made():
         (records[2], "Looked up"),
         (records[5], "Looked up"),
     ]
+
+
+def test_visits_tells_the_resolver_that_was_asked_before_one_whose_answer_was_kept():
+    connected = record("09", "firewall")
+    kept = record("08", upstream="192.0.2.53")
+    asked = record("07", upstream="192.0.2.54", took_us=2500)
+    found = [visits(rows)[0] for rows in ([connected, kept, asked], [connected, asked, kept])]
+    assert [(v.resolver, v.took_us) for v in found] == [("192.0.2.54", 2500)] * 2
+    (visit,) = visits([connected, kept])
+    assert (visit.resolver, visit.took_us) == ("192.0.2.53", 0)
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (Progress("a", "downloading", 5_000_000, 20_000_000, "octets"), "5.0 of 20.0 MB"),
+        (Progress("a", "downloading", 1_250_000, 0, "octets"), "1.2 MB"),
+        (Progress("a", "downloading", 12_000, 0, "records"), "12,000 records"),
+        (Progress("", "reading", 2, 31, "lists"), "2 of 31 lists"),
+        (Progress("", "connecting", 0, 0, "lists"), ""),
+    ],
+)
+def test_amount_is_written_as_people_do(progress, words):
+    assert amount(progress) == words
+
+
+def test_reason_is_without_numbers_of_the_system_and_forms():
+    assert reason_words("[Errno 113] No route to host") == "No route to host"
+    assert reason_words("an empty list; allowed are hosts lines") == "An empty list"
+    assert reason_words("it lacks 5 of the 9 names") == "It lacks 5 of the 9 names"
+
+
+def test_banner_says_what_is_wrong_and_not_what_should_be():
+    heading, first = banner_words(Component("illegal-content", "off", ""))
+    assert heading == "Nobody has checked that illegal content is filtered"
+    assert "Internet Watch Foundation" in first
+    assert banner_words(Component("identity", "down", "")) == ("Telling devices apart", "")
 
 
 def test_visits_keeps_apart_what_came_later_and_what_has_no_name():

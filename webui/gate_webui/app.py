@@ -192,6 +192,10 @@ def _set_up_templates(app: Flask, services: Services) -> None:
         part_words=words.part_words,
         role_words=words.role_words,
         thousands=words.thousands,
+        without_errno=words.without_errno,
+        reason_words=words.reason_words,
+        banner_words=words.banner_words,
+        amount=words.amount,
     )
 
     @app.context_processor

@@ -6,12 +6,13 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 
 from gate_core.categories import BY_ID, CATEGORIES
-from gate_core.roles import Act
+from gate_core.roles import ACCOUNT_ROLES, TITLES, Act, Leave, leave
 from gate_core.sources import TRUST_TITLES, ListSource, SourcesView, SourceView
 from gate_webui import access
 from gate_webui.forms import carry_out, offer
 from gate_webui.lists_forms import ChooseForm, DecideForm, PressAllForm, SourceForm
 from gate_webui.proposing import fully
+from gate_webui.words import without_errno
 
 bp = Blueprint("lists", __name__, url_prefix="/lists")
 
@@ -25,10 +26,15 @@ PHASES = {
 
 STATES = {
     "new": ("Not there yet", "blue"),
+    "failed": ("Did not come", "yellow"),
     "ok": ("Up to date", "green"),
     "stale": ("Old", "yellow"),
     "refused": ("Refused", "yellow"),
 }
+"""State of a source to the words and the colour of its tag; ``failed`` is ``new`` after a look that failed."""
+
+WITHOUT_SITES = ("malware", "phishing", "self-harm", "discrimination", "misinformation")
+"""Categories that the box brings no sites for: these change daily, or need somebody who answers for them."""
 
 TRUST = {trust.value: title for trust, title in TRUST_TITLES.items()}
 
@@ -39,6 +45,8 @@ def index() -> ResponseReturnValue:
     """List the sources, and published lists that may be chosen."""
     its = access.kept().services.desk.sources()
     known = {view.source.id for view in its.sources}
+    listed = {view.source.category for view in its.sources if view.names}
+    titles = {c.id: c.title for c in CATEGORIES}
     return render_template(
         "lists.html",
         sources=its.sources,
@@ -47,9 +55,20 @@ def index() -> ResponseReturnValue:
         may_decide=fully(Act.APPROVE),
         press=PressAllForm(),
         states=STATES,
-        titles={c.id: c.title for c in CATEGORIES},
+        titles=titles,
+        missing=[titles[id_] for id_ in WITHOUT_SITES if id_ not in listed],
+        next_step=_next_step,
         **_progress(its),
     )
+
+
+def _next_step(its: SourceView) -> str:
+    """Return what becomes of a list that did not come, as a sentence."""
+    if its.acceptable:
+        return "Whoever may approve changes can accept it."
+    if its.state == "refused":
+        return "The box looks again in time. If that goes on, ask who publishes it, or remove it."
+    return "The box tries again within the hour."
 
 
 @bp.get("/live")
@@ -84,7 +103,7 @@ def add() -> ResponseReturnValue:
     """Add a source that the school knows of."""
     form = SourceForm()
     offer(form.category, [("", "Choose a category"), *((c.id, c.title) for c in CATEGORIES)])
-    offer(form.trust, TRUST.items())
+    offer(form.trust, [("", "Choose who answers for it"), *TRUST.items()])
 
     def do() -> None:
         source = ListSource(
@@ -103,7 +122,11 @@ def add() -> ResponseReturnValue:
 
     if carry_out(form, do):
         return redirect(url_for("lists.index"))
-    return _form(form, "Add a list", send="Add the list")
+    lead = (
+        "Here you add a list that the school knows of, such as one of its trust or provider. Published lists are on the"
+        " page before.",
+    )
+    return _form(form, "Add a list", send="Add the list", lead=lead)
 
 
 @bp.route("/choose/<id_>", methods=["GET", "POST"])
@@ -127,17 +150,21 @@ def choose(id_: str) -> ResponseReturnValue:
     if carry_out(form, do):
         return redirect(url_for("lists.index"))
     lead = (
-        f"About {found.names:,} names, licence {found.licence}. It comes from {found.url}",
-        f"Its sites are treated as “{BY_ID[found.category].title}” in the acceptable-use table.",
-        f"Who answers for it: {TRUST[found.trust].lower()}. Read more at {found.home}",
+        f"About {found.names:,} sites. The acceptable-use table decides on them as “{BY_ID[found.category].title}”.",
+        f"Licence: {found.licence}. Who answers for it: {_lower_first(TRUST[found.trust])}, {found.home}",
+        f"The box downloads it from {found.url} and looks for a newer one once a day.",
     )
     return _form(form, found.title, send="Add this list", lead=lead)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _add(source: ListSource, secret: str) -> None:
     desk = access.kept().services.desk
     desk.add_source(source=source, secret=secret, actor=access.person().username)
-    flash(f"{source.title} is added. It is being looked at now.", "success")
+    flash(f"“{source.title}” is added. The box looks at it now.", "success")
 
 
 @bp.route("/<id_>/remove", methods=["GET", "POST"])
@@ -150,16 +177,21 @@ def remove(id_: str) -> ResponseReturnValue:
 
     def do() -> None:
         desk.remove_source(id=id_, reason=form.reason.data, actor=access.person().username)
-        flash(f"{its.source.title} is removed.", "success")
+        flash(f"“{its.source.title}” is removed.", "success")
 
     if carry_out(form, do):
         return redirect(url_for("lists.index"))
-    lead = (
-        "The names on it stay listed: nobody can open illegal content."
-        if its.source.is_illegal
-        else f"Its {its.names:,} names are no longer listed then. What no other list closes may open.",
+    if its.source.is_illegal:
+        lead = "The sites on it stay closed: nobody can open illegal content."
+    elif its.names:
+        lead = (
+            f"Its {its.names:,} sites are on it no more then. Those that nothing else closes open."
+        )
+    else:
+        lead = "Nothing of it has come into force, so no site opens."
+    return _form(
+        form, f"Remove “{its.source.title}”", send="Remove the list", lead=(lead,), warning=True
     )
-    return _form(form, f"Remove {its.source.title}", send="Remove", lead=lead, warning=True)
 
 
 @bp.route("/<id_>/accept", methods=["GET", "POST"])
@@ -172,20 +204,25 @@ def accept(id_: str) -> ResponseReturnValue:
 
     def do() -> None:
         desk.accept_list(id=id_, reason=form.reason.data, actor=access.person().username)
-        flash(f"{its.source.title} is accepted. It is being looked at again now.", "success")
+        flash(f"“{its.source.title}” is accepted. The box gets it again now.", "success")
 
     if carry_out(form, do):
         return redirect(url_for("lists.index"))
     lead = (
-        f"The newest list was refused: {its.reason}.",
-        "Sites that are on no list any more may open. It is accepted once, and only if it lacks no more than this.",
+        f"The newest list was refused: {without_errno(its.reason)}.",
+        "Sites that it lacks, and that nothing else closes, open. This accepts it once, and only if it lacks no more"
+        " than this.",
     )
-    return _form(form, f"Accept {its.source.title}", send="Accept", lead=lead, warning=True)
+    return _form(
+        form, f"Accept “{its.source.title}”", send="Accept the list", lead=lead, warning=True
+    )
 
 
 def _decided(id_: str) -> SourceView:
     if not fully(Act.APPROVE):
-        abort(403, access.who_may(Act.APPROVE))
+        # IT may be the second of two to approve something, but there is no second here.
+        alone = [TITLES[r] for r in ACCOUNT_ROLES if leave(r, Act.APPROVE) is Leave.YES]
+        abort(403, f"What may open sites, these roles decide: {', '.join(alone)}.")
     views = access.kept().services.desk.sources().sources
     found = next((view for view in views if view.source.id == id_), None)
     if found is None:

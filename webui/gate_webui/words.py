@@ -12,6 +12,7 @@ from gate_core.acceptable_use import Cell
 from gate_core.desk import ActivityRecord, Component, Lamp, Status
 from gate_core.record import Entry
 from gate_core.roles import TITLES, Role
+from gate_core.sources import Progress
 
 CELL_WORDS: Final = {
     Cell.ACCEPTABLE.value: ("Acceptable", "Open at any time."),
@@ -40,8 +41,8 @@ SHORT_WORDS: Final = {
 SEARCH_WORDS: Final = {
     "safe": (
         "Safe results only",
-        "Google, Bing, DuckDuckGo, Brave, Ecosia, Qwant and Pixabay leave out what is for adults. What the table says of"
-        " “Search engines without safe search” holds for the others.",
+        "Google, Bing, DuckDuckGo, Brave, Ecosia, Qwant and Pixabay leave out what is for adults. Engines that can't do"
+        " that are closed where the table says so of “Search engines without safe search”.",
     ),
     "all": (
         "All results",
@@ -53,7 +54,7 @@ SEARCH_WORDS: Final = {
 YOUTUBE_WORDS: Final = {
     "strict": (
         "Restricted mode, strict",
-        "The smallest choice of films, and no comments below them.",
+        "The smallest choice of videos, and no comments below them.",
     ),
     "moderate": (
         "Restricted mode, moderate",
@@ -71,19 +72,31 @@ PART_WORDS: Final = {
     "clock": "Clock",
     "panel": "Panel",
     "recorder": "Activity record",
-    "illegal-content": "Illegal content (filtered by the internet provider)",
+    "illegal-content": "Test of the filter for illegal content",
     "identity": "Telling devices apart",
 }
 
 _BANNERS: Final = ("illegal-content", "identity")
 """Parts that say what somebody has to do where they are not well."""
 
+_BANNER_WORDS: Final = {
+    ("illegal-content", "off"): (
+        "Nobody has checked that illegal content is filtered",
+        "The lists of the Internet Watch Foundation (IWF) and of the police's Counter Terrorism Internet Referral Unit"
+        " (CTIRU) are not given to schools: the internet provider, or the school's trust, has to filter by them.",
+    ),
+    ("illegal-content", "degraded"): ("It is not certain that illegal content is filtered", ""),
+    ("illegal-content", "down"): ("Illegal content may not be filtered", ""),
+    ("identity", "degraded"): ("The box can't tell the school's devices apart", ""),
+}
+"""Part and state to the banner's heading, and what one has to know first."""
+
 STATE_WORDS: Final = {
     "ok": ("Working", "green"),
     "starting": ("Starting", "blue"),
     "degraded": ("Needs attention", "yellow"),
     "down": ("Not working", "red"),
-    "off": ("Switched off", "grey"),
+    "off": ("Not set up", "grey"),
 }
 
 PLACE_WORDS: Final = {
@@ -155,6 +168,11 @@ def banners(status: Status) -> tuple[Component, ...]:
     return tuple(c for c in status.components if c.name in _BANNERS and c.state not in fine)
 
 
+def banner_words(part: Component) -> tuple[str, str]:
+    """Return the heading of a banner, and what one has to know before its detail."""
+    return _BANNER_WORDS.get((part.name, part.state), (part_words(part.name), ""))
+
+
 def role_words(role: str) -> str:
     """Return what the pages call a role; the word itself where it is none."""
     return TITLES[Role(role)] if role in _ROLES else role.capitalize()
@@ -184,6 +202,10 @@ class Visit:
     """The newest of them."""
     lookups: int
     connections: int
+    resolver: str
+    """Who answered the newest look-up, of those that were asked for if there are any; "" where the box did itself."""
+    took_us: int
+    """How long that took, in microseconds; 0 where the box knew already."""
 
     @property
     def how(self) -> str:
@@ -203,10 +225,16 @@ def visits(records: Iterable[ActivityRecord]) -> list[Visit]:
         at = place.get(key)
         if r.name and at is not None and _near(found[at].record.at, r.at):
             its = found[at]
-            found[at] = Visit(its.record, its.lookups + lookups, its.connections + connections)
+            asked = (its.resolver, its.took_us)
+            found[at] = Visit(
+                its.record,
+                its.lookups + lookups,
+                its.connections + connections,
+                *(asked if its.took_us or not r.upstream else (r.upstream, r.took_us)),
+            )
         else:
             place[key] = len(found)
-            found.append(Visit(r, lookups, connections))
+            found.append(Visit(r, lookups, connections, r.upstream, r.took_us))
     return found
 
 
@@ -369,6 +397,30 @@ def minutes_left(until: str, now: datetime | None) -> int | None:
 def capitalize_first(text: str) -> str:
     """Return ``text`` with a capital at its beginning; names within it keep theirs."""
     return text[:1].upper() + text[1:]
+
+
+def without_errno(text: str) -> str:
+    """Return ``text`` without the numbers that the system puts before its own words, as in ``[Errno 113] No route``."""
+    return _ERRNO.sub("", text)
+
+
+def reason_words(reason: str) -> str:
+    """Return why a list did not come, without the numbers of the system and the forms that are allowed."""
+    return capitalize_first(without_errno(reason).partition("; allowed are")[0])
+
+
+_ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
+
+
+def amount(progress: Progress) -> str:
+    """Return how much of an update is done, such as ``5.0 of 20.0 MB``; "" before there is any."""
+    if not progress.done:
+        return ""
+    if progress.unit == "octets":
+        done, of, unit = f"{progress.done / 1e6:.1f}", f"{progress.of / 1e6:.1f}", "MB"
+    else:
+        done, of, unit = thousands(progress.done), thousands(progress.of), progress.unit
+    return f"{done} of {of} {unit}" if progress.of else f"{done} {unit}"
 
 
 def thousands(number: int) -> str:

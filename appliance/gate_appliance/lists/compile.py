@@ -2,6 +2,7 @@
 
 Names go through a file without a name on their way, and through the trie; Python keeps none of them. A million names take
 some 130 MB at most, nearly all of it marisa-trie's while it sorts (``tests/appliance/lists/bench_lists.py`` prints it).
+Networks, of which a list may hold far fewer (``formats.MAX_NETWORKS``), are kept packed until the end.
 
 The file is written beside, fsynced and renamed to its own SHA-256, so that whoever opens it by name gets all of it.
 """
@@ -13,7 +14,7 @@ import tempfile
 from array import array
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ import marisa_trie
 
 from gate_appliance.durable import write_durably
 from gate_appliance.lists.index import CODE_TYPES, Header, key_of, path_of, render_header
+from gate_appliance.lists.networks import build_table, is_network, pack_network
 from gate_core.categories import mask_of
 
 # Marks an exclusion in the file of names; no name begins with it.
@@ -35,9 +37,10 @@ class Source:
     category: str
     """Id of ``gate_core.categories``."""
     names: Iterable[str]
-    """Canonical names; each stands for itself and everything below it."""
+    """Canonical names, each of which stands for itself and everything below it, and networks."""
     exclusions: Iterable[str] = ()
-    """Canonical names that this list does not cover, nor anything below them, even where it lists them."""
+    """Canonical names that this list does not cover, nor anything below them, even where it lists them; and networks,
+    which it does not cover but for what it lists within them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class _Section:
     nearest: bool = False
     names: int = 0
     exclusions: int = 0
+    networks: list[bytes] = field(default_factory=list)
+    """Packed, those that are listed and those that are excluded; they are not in the file."""
 
 
 class Compilation:
@@ -97,15 +102,23 @@ class Compilation:
         mask_of((category,))
         self._sections.append(_Section(category, self._file.tell()))
 
-    def take(self, name: str) -> None:
-        """List a canonical name."""
-        self._write(f"{key_of(name)}\n")
-        self._sections[-1].names += 1
+    def take(self, entry: str) -> None:
+        """List a canonical name or network."""
+        section = self._sections[-1]
+        if is_network(entry):
+            section.networks.append(pack_network(entry, listed=True))
+            return
+        self._write(f"{key_of(entry)}\n")
+        section.names += 1
 
-    def exclude(self, name: str) -> None:
-        """Exclude a canonical name, and everything below it, from this list."""
-        self._write(f"{_EXCLUDED}{key_of(name)}\n")
-        self._sections[-1].exclusions += 1
+    def exclude(self, entry: str) -> None:
+        """Exclude a canonical name, and everything below it, or a network from this list."""
+        section = self._sections[-1]
+        if is_network(entry):
+            section.networks.append(pack_network(entry, listed=False))
+            return
+        self._write(f"{_EXCLUDED}{key_of(entry)}\n")
+        section.exclusions += 1
 
     def decide_by_nearest(self) -> None:
         """Let the longest name that the list begun last holds or excludes decide, as in a response policy zone."""
@@ -140,12 +153,20 @@ class Compilation:
             id_of = trie.key_id
             for key in chain.from_iterable(map(self._keys, sections)):
                 sets[id_of(key)] |= mask
-        sha256, size = self._store(trie, sets, clears)
+        table = build_table(
+            {
+                mask_of((category,)): [section.networks for section in sections]
+                for category, sections in by_category.items()
+            }
+        )
+        octets = _render(trie, sets, clears, table)
+        sha256 = hashlib.sha256(octets).hexdigest()
+        write_durably(path_of(self._directory, sha256), octets)
         return Compiled(
             sha256,
             path_of(self._directory, sha256),
             len(sets) - sets.count(0),
-            size,
+            len(octets),
             {c: sum(section.names for section in its) for c, its in by_category.items()},
         )
 
@@ -184,12 +205,6 @@ class Compilation:
             table = sets if any(marks.cover(above) for marks in judges) else clears
             table[above[-1]] |= mask
 
-    def _store(self, trie: Any, sets: array[int], clears: array[int]) -> tuple[str, int]:
-        octets = _render(trie, sets, clears)
-        sha256 = hashlib.sha256(octets).hexdigest()
-        write_durably(path_of(self._directory, sha256), octets)
-        return sha256, len(octets)
-
 
 class _Marks:
     """What one list says of each key of the trie: an octet each, by its id."""
@@ -225,10 +240,10 @@ def compile_lists(sources: Iterable[Source], directory: Path) -> Compiled:
     with Compilation(directory) as compilation:
         for source in sources:
             compilation.begin(source.category)
-            for name in source.names:
-                compilation.take(name)
-            for name in source.exclusions:
-                compilation.exclude(name)
+            for entry in source.names:
+                compilation.take(entry)
+            for entry in source.exclusions:
+                compilation.exclude(entry)
         return compilation.finish()
 
 
@@ -243,13 +258,17 @@ def remove_others(directory: Path, keep: Collection[str]) -> None:
             path.unlink()
 
 
-def _render(trie: Any, sets: array[int], clears: array[int]) -> bytes:
+def _render(
+    trie: Any, sets: array[int], clears: array[int], table: tuple[bytes, array[int]]
+) -> bytes:
     places: dict[tuple[int, int], int] = {}
     codes = array("I", (places.setdefault(p, len(places)) for p in zip(sets, clears, strict=True)))
     width = next(w for w in CODE_TYPES if len(places) <= 1 << 8 * w)
     octets = trie.tobytes()
-    header = Header(len(trie), width, len(places), len(octets))
+    edges, masks = table
+    header = Header(len(trie), width, len(places), len(masks), len(octets))
     packed = array(CODE_TYPES[width], codes).tobytes()
     palette = array("Q", chain.from_iterable(places)).tobytes()
-    padding = bytes(header.trie_at - header.codes_at - len(packed))
-    return b"".join((render_header(header), palette, packed, padding, octets))
+    padding = bytes(header.edges_at - header.codes_at - len(packed))
+    parts = (render_header(header), palette, packed, padding, edges, masks.tobytes(), octets)
+    return b"".join(parts)

@@ -1,7 +1,9 @@
 """The four forms in which lists of names are published, and what could not be read of them.
 
-Pure: octets in, values out; names are handed on one by one, so that a list of any length takes no room. A name in a list means the name and everything below it, whatever the form says:
-who lists ``example.org`` does not want ``www.example.org`` left open.
+Pure: octets in, values out; names are handed on one by one, so that a list of any length takes no room. A name in a list
+means the name and everything below it, whatever the form says: who lists ``example.org`` does not want
+``www.example.org`` left open. An address or network, where the form has a place
+for them, means each answer that leads there.
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ from ipaddress import ip_address
 from itertools import chain, islice
 from typing import Final, Protocol
 
+from gate_appliance.lists.networks import MalformedNetworkError, is_network, read_network
 from gate_appliance.lists.rpz import MalformedRecordError, Says, ZoneText
 from gate_core.names import MAX_NAME_OCTETS, MalformedNameError, parse_name
 
 MAX_LIST_OCTETS: Final = 100 << 20
 """Largest list that is read: some five million names."""
+
+MAX_NETWORKS: Final = 250_000
+"""Addresses and networks of a list, listed or excluded: more than the largest published ones hold."""
 
 MAX_LINE_OCTETS: Final = 2000
 """Longest line that is looked at; longer ones are reported."""
@@ -35,12 +41,13 @@ _HEAD_LINES: Final = 2000
 _VOTING_LINES: Final = 200
 
 _ALLOWED: Final = (
-    "allowed are one name a line, hosts lines (0.0.0.0 name), adblock host rules (||name^, @@||name^), or a response"
-    " policy zone (name CNAME .)"
+    "allowed are one name a line, one address a line, hosts lines (0.0.0.0 name), adblock host rules (||name^,"
+    " @@||name^), or a response policy zone (name CNAME .)"
 )
 
 Take = Callable[[str], object]
-"""Is handed each canonical name, in the order of the list; a name may come twice."""
+"""Is handed each canonical name, and each network as ``read_network`` returns it, in the order of the list; one may
+come twice. ``is_network`` tells them apart."""
 
 
 class ListError(ValueError):
@@ -51,13 +58,15 @@ class Format(Enum):
     """How a list writes its names."""
 
     NAMES = "names"
-    """``example.org``, one a line; ``.example.org`` and ``*.example.org`` mean the same."""
+    """``example.org``, one a line; ``.example.org`` and ``*.example.org`` mean the same. Also ``192.0.2.1`` and
+    ``2001:db8::/32``."""
     HOSTS = "hosts"
     """``0.0.0.0 example.org``, as in hosts(5)."""
     ADBLOCK = "adblock"
     """``||example.org^``, and ``@@||example.org^`` for what the list must not cover."""
     RPZ = "rpz"
-    """``example.org CNAME .`` in a zone file, and ``CNAME rpz-passthru.`` for what the list must not cover."""
+    """``example.org CNAME .`` in a zone file, and ``CNAME rpz-passthru.`` for what the list must not cover. Also
+    ``24.0.2.0.192.rpz-ip`` for addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +89,13 @@ class Report:
     exclusions: int
     addresses: int
     """IP addresses in the place of names: they are left out, since a query never asks for one."""
+    networks: int
+    """Addresses and networks that are listed as such: answers that lead there are stopped."""
     not_understood: int
     unread: tuple[UnreadLine, ...]
     """The first ``MAX_REPORTED_LINES`` lines that were not understood."""
     others: tuple[tuple[str, int], ...] = ()
-    """What a response policy zone says besides, and is not enforced: its kind, such as ``rpz-ip``, and how many."""
+    """What a response policy zone says besides, and is not enforced: its kind, such as ``rpz-nsip``, and how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +105,15 @@ class ParsedList:
     format: Format
     names: tuple[str, ...]
     """Canonical, in the order of the list; a name may come twice."""
+    networks: tuple[str, ...]
+    """Canonical, as ``names``."""
     exclusions: tuple[str, ...]
-    """Canonical names that this list does not cover, nor anything below them."""
+    """Canonical names that this list does not cover, nor anything below them; and networks."""
     report: Report
 
 
 def read_names(lines: Iterable[bytes], take: Take, exclude: Take) -> tuple[Format, Report]:
-    """Hand on the names of the list in ``lines``, whose form is found out from its first lines.
+    """Hand on what the list in ``lines`` holds, whose form is found out from its first lines.
 
     Args:
         lines: Lines as a binary file yields them, with or without line ends, in UTF-8.
@@ -122,7 +135,7 @@ def read_names(lines: Iterable[bytes], take: Take, exclude: Take) -> tuple[Forma
             f"{report.not_understood} of {report.lines} lines were not understood, first line {first.number},"
             f" {first.text!r} ({first.reason}); {_ALLOWED}"
         )
-    if not report.names:
+    if not report.names and not report.networks:
         raise ListError(f"{report.lines} lines and no name among them; {_ALLOWED}")
     return format_, report
 
@@ -133,10 +146,16 @@ def parse_list(lines: Iterable[bytes]) -> ParsedList:
     Raises:
         ListError: See ``read_names``.
     """
-    names: list[str] = []
+    entries: list[str] = []
     exclusions: list[str] = []
-    format_, report = read_names(lines, names.append, exclusions.append)
-    return ParsedList(format_, tuple(names), tuple(exclusions), report)
+    format_, report = read_names(lines, entries.append, exclusions.append)
+    return ParsedList(
+        format_,
+        tuple(e for e in entries if not is_network(e)),
+        tuple(e for e in entries if is_network(e)),
+        tuple(exclusions),
+        report,
+    )
 
 
 def detect(head: Iterable[bytes]) -> Format:
@@ -167,6 +186,9 @@ class _Reading:
     exclusions: int = 0
     lines: int = 0
     addresses: int = 0
+    networks: int = 0
+    read_networks: int = 0
+    """Listed and excluded."""
     passed_over: int = 0
     not_understood: int = 0
     unread: list[UnreadLine] = field(default_factory=list)
@@ -174,19 +196,33 @@ class _Reading:
 
     @property
     def understood(self) -> int:
-        return (
-            self.names + self.exclusions + self.addresses + self.passed_over + self.others.total()
-        )
+        counted = self.names + self.networks + self.exclusions + self.addresses
+        return counted + self.passed_over + self.others.total()
 
     def listed(self, text: str) -> None:
         if name := self._name(text):
             self.names += 1
             self.take(name)
 
+    def network_listed(self, network: str) -> None:
+        self._count_network()
+        self.networks += 1
+        self.take(network)
+
     def excluded(self, text: str) -> None:
         if name := self._name(text):
             self.exclusions += 1
             self.exclude(name)
+
+    def network_excluded(self, network: str) -> None:
+        self._count_network()
+        self.exclusions += 1
+        self.exclude(network)
+
+    def _count_network(self) -> None:
+        self.read_networks += 1
+        if self.read_networks > MAX_NETWORKS:
+            raise ListError(f"more than the {MAX_NETWORKS} addresses and networks that are read")
 
     def _name(self, text: str) -> str:
         """Return the canonical form of a name; "" where an address stands in its place.
@@ -216,6 +252,7 @@ class _Reading:
             self.names,
             self.exclusions,
             self.addresses,
+            self.networks,
             self.not_understood,
             tuple(self.unread),
             tuple(sorted(self.others.items())),
@@ -224,6 +261,9 @@ class _Reading:
 
 class _NotUnderstoodError(ValueError):
     """A line that says nothing in the form at hand."""
+
+
+_LINE_FAULTS: Final = (_NotUnderstoodError, MalformedNameError, MalformedNetworkError)
 
 
 Reader = Callable[[str, _Reading], None]
@@ -246,7 +286,7 @@ class _LineForm:
     plain: re.Pattern[bytes]
     """Matches a whole line that lists one plain ASCII name, its first group: nearly every line of a real list."""
     read_line: Reader
-    """Takes any other line that is no comment; raises _NotUnderstoodError or MalformedNameError."""
+    """Takes any other line that is no comment; raises one of ``_LINE_FAULTS``."""
 
     def read(self, lines: Iterable[bytes], reading: _Reading) -> None:
         # One pass of a regular expression instead of the checks of parse_name: 1 s a million names, not 8 s
@@ -272,13 +312,13 @@ class _LineForm:
             return
         try:
             self.read_line(text, reading)
-        except (_NotUnderstoodError, MalformedNameError) as e:
+        except _LINE_FAULTS as e:
             reading.reject(text, str(e))
 
     def understands(self, text: str) -> bool:
         try:
             self.read_line(text, _Reading(_ignore, _ignore))
-        except (_NotUnderstoodError, MalformedNameError):
+        except _LINE_FAULTS:
             return False
         return True
 
@@ -308,7 +348,7 @@ class _ZoneForm:
             text = raw.decode("utf-8", errors="replace").removeprefix("\ufeff").rstrip()
             try:
                 self._read_line(text, zone, reading)
-            except (_NotUnderstoodError, MalformedNameError, MalformedRecordError) as e:
+            except (*_LINE_FAULTS, MalformedRecordError) as e:
                 reading.reject(text, str(e))
         try:
             zone.end()
@@ -320,8 +360,12 @@ class _ZoneForm:
         if rule is None:
             return
         match rule.says:
+            case Says.BLOCK if rule.is_network:
+                reading.network_listed(_demand_network(rule.name))
             case Says.BLOCK:
                 reading.listed(rule.name)
+            case Says.PASS if rule.is_network:
+                reading.network_excluded(_demand_network(rule.name))
             case Says.PASS:
                 reading.excluded(rule.name)
             case Says.TCP_ONLY:
@@ -330,12 +374,19 @@ class _ZoneForm:
                 reading.others[rule.name] += 1
             case Says.LOCAL_DATA:
                 raise _NotUnderstoodError(
-                    "leads elsewhere, which does not say that the name is bad; CNAME ., CNAME *., CNAME rpz-drop. and"
+                    "leads elsewhere, which does not say that it is bad; CNAME ., CNAME *., CNAME rpz-drop. and"
                     " CNAME rpz-passthru. are allowed"
                 )
 
     def understands(self, text: str) -> bool:
         return bool(_RECORD.match(text))
+
+
+def _demand_network(text: str) -> str:
+    network = read_network(text)
+    if network is None:
+        raise _NotUnderstoodError("no address or network such as 24.0.2.0.192.rpz-ip")
+    return network
 
 
 def _ignore(_: str) -> None:
@@ -353,7 +404,10 @@ def _read_names(text: str, reading: _Reading) -> None:
     name = _without_comment(text)
     if " " in name or "\t" in name:
         raise _NotUnderstoodError("more than one word; one name a line is allowed")
-    reading.listed(name.removeprefix("*").removeprefix("."))
+    if network := read_network(name):
+        reading.network_listed(network)
+    else:
+        reading.listed(name.removeprefix("*").removeprefix("."))
 
 
 # What a hosts file says of the machine it lies on; the lines mean nothing to a filter.
@@ -451,7 +505,7 @@ def _is_comment(text: str) -> bool:
 
 
 def _without_comment(text: str) -> str:
-    return re.split(r"\s#", text, maxsplit=1)[0].rstrip()
+    return re.split(r"\s[#;]", text, maxsplit=1)[0].rstrip()
 
 
 def _is_address(text: str) -> bool:

@@ -1,13 +1,15 @@
-"""The compiled lists as one mapped file, and looking names up in it.
+"""The compiled lists as one mapped file, and looking names and addresses up in it.
 
 Form of the file, in this machine's byte order, since it never leaves the machine that compiled it:
 
 =========  ======================================================================================
 octets     what
 =========  ======================================================================================
-128        ``schoolgate-lists 1 KEYS WIDTH ENTRIES TRIE``, spaces, a line feed
+128        ``schoolgate-lists 2 KEYS WIDTH ENTRIES EDGES TRIE``, spaces, a line feed
 ENTRIES*16 palette: pairs of 64-bit masks, what a key sets and what it clears
 KEYS*WIDTH for each key of the trie its place in the palette, padded to 8 octets
+EDGES*16   addresses in their order, first octet first, at which what is said of addresses changes
+EDGES*8    64-bit masks: what is said from each of them up to the next; the last one is 0
 TRIE       marisa-trie; a key is a name with its labels turned round, each followed by a dot
 =========  ======================================================================================
 
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +32,10 @@ from typing import Any, Final, Literal
 import marisa_trie
 
 from gate_appliance.lists.formats import ListError
+from gate_appliance.lists.networks import ADDRESS_OCTETS, widened
 
 MAGIC: Final = "schoolgate-lists"
-FORMAT: Final = 1
+FORMAT: Final = 2
 HEADER_OCTETS: Final = 128
 
 CODE_TYPES: Final[Mapping[int, Literal["B", "H", "I"]]] = {1: "B", 2: "H", 4: "I"}
@@ -62,6 +66,8 @@ class Header:
     """Octets of a place in the palette."""
     entries: int
     """Entries of the palette."""
+    edges: int
+    """Addresses at which what is said of addresses changes."""
     trie_octets: int
 
     @property
@@ -70,9 +76,19 @@ class Header:
         return HEADER_OCTETS + 16 * self.entries
 
     @property
+    def edges_at(self) -> int:
+        """Where the addresses begin."""
+        return self.codes_at + -(-self.keys * self.width // 8) * 8
+
+    @property
+    def masks_at(self) -> int:
+        """Where the masks of the addresses begin."""
+        return self.edges_at + ADDRESS_OCTETS * self.edges
+
+    @property
     def trie_at(self) -> int:
         """Where the trie begins: on a border of 8 octets, as it wants for its numbers."""
-        return self.codes_at + -(-self.keys * self.width // 8) * 8
+        return self.masks_at + 8 * self.edges
 
     @property
     def size_octets(self) -> int:
@@ -82,7 +98,8 @@ class Header:
 
 def render_header(header: Header) -> bytes:
     """Return ``header`` as the first octets of a file."""
-    words = (MAGIC, FORMAT, header.keys, header.width, header.entries, header.trie_octets)
+    h = header
+    words = (MAGIC, FORMAT, h.keys, h.width, h.entries, h.edges, h.trie_octets)
     return " ".join(map(str, words)).ljust(HEADER_OCTETS - 1).encode("ascii") + b"\n"
 
 
@@ -98,8 +115,8 @@ def parse_header(octets: bytes) -> Header:
     if words[1:2] != [b"%d" % FORMAT]:
         raise ListError(f"compiled lists of another format; this program reads {FORMAT}")
     numbers = words[2:]
-    if len(numbers) != 4 or not all(n.isdigit() and len(n) <= 12 for n in numbers):
-        raise ListError("compiled lists damaged: the first line does not hold four numbers")
+    if len(numbers) != 5 or not all(n.isdigit() and len(n) <= 12 for n in numbers):
+        raise ListError("compiled lists damaged: the first line does not hold five numbers")
     header = Header(*map(int, numbers))
     if header.width not in CODE_TYPES:
         raise ListError("compiled lists damaged: places in the palette of another width")
@@ -122,8 +139,13 @@ class MappedIndex:
         # Kept as what stays of a mask, so that a look-up has one operation less.
         self._palette = [(s, ~c) for s, c in zip(palette[::2], palette[1::2], strict=True)]
         self._prefixes = trie.iter_prefixes_with_ids
+        self._mapped = mapped
+        self._edges = range(header.edges_at, header.masks_at, ADDRESS_OCTETS)
+        self._masks = view[header.masks_at : header.trie_at].cast("Q")
         self.keys = header.keys
         """Names and exclusions in it."""
+        self.lists_addresses = header.edges > 0
+        """Whether any address is listed."""
 
     def mask(self, name: str) -> int:
         """Return the categories of a canonical ``name``: the union over the name and all names above it.
@@ -137,6 +159,14 @@ class MappedIndex:
             sets, stays = palette[codes[id_]]
             mask = mask & stays | sets
         return mask
+
+    def address_mask(self, address: bytes) -> int:
+        """Return the categories of the 4 or 16 octets of ``address``: those of the networks that it is in."""
+        behind = bisect_right(self._edges, widened(address), key=self._edge)
+        return self._masks[behind - 1] if behind else 0
+
+    def _edge(self, at: int) -> bytes:
+        return self._mapped[at : at + ADDRESS_OCTETS]
 
 
 def open_index(path: Path, sha256: str | None) -> MappedIndex:

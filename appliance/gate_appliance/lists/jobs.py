@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gate_appliance.lists.compile import Compilation
 from gate_appliance.lists.formats import Format, ListError, read_names
+from gate_appliance.lists.networks import is_network
 from gate_appliance.lists.work import Progress
 
 _EXAMPLES: Final = 100
@@ -58,6 +59,7 @@ def examine(path: str, olds: Sequence[str], *, progress: Progress) -> dict[str, 
     Returns:
         ``sha256``, ``format``, ``names``, ``exclusions``, ``not_understood``, ``others``; ``lost``, how many names of the
         older ones it does not list, or excludes anew; ``example``, one of them; ``unread``, why an older one could not be read.
+        Addresses and networks count as names do.
 
     Raises:
         ListError: It is no list.
@@ -92,7 +94,7 @@ def examine(path: str, olds: Sequence[str], *, progress: Progress) -> dict[str, 
     return {
         "sha256": sha256,
         "format": form.value,
-        "names": report.names,
+        "names": report.names + report.networks,
         "exclusions": report.exclusions,
         "not_understood": report.not_understood,
         "others": dict(report.others),
@@ -103,7 +105,7 @@ def examine(path: str, olds: Sequence[str], *, progress: Progress) -> dict[str, 
 
 
 def unite(path: str, old: str, *, progress: Progress) -> dict[str, Any]:
-    """Make the list at ``path`` one that lists all that ``old`` does too, and excludes nothing; one name a line.
+    """Make the list at ``path`` one that lists all that ``old`` does too, and excludes nothing; one name or network a line.
 
     Raises:
         ListError: One of them is no list; nothing has changed.
@@ -133,7 +135,7 @@ def unite(path: str, old: str, *, progress: Progress) -> dict[str, Any]:
 def gather(files: Sequence[str], into: str, *, progress: Progress) -> dict[str, Any]:
     """Put the names of lists into one file, one a line and each once; what they exclude behind, with a ``!`` before it.
 
-    A list that can't be read is left out.
+    Addresses and networks are left out. A list that can't be read is left out.
 
     Returns:
         ``sha256`` of the file.
@@ -148,14 +150,18 @@ def gather(files: Sequence[str], into: str, *, progress: Progress) -> dict[str, 
     with beside.open("w", encoding="ascii") as file:
 
         def take(name: str) -> None:
-            if (mark := hash(name)) not in listed:
+            if not is_network(name) and (mark := hash(name)) not in listed:
                 listed.add(mark)
                 file.write(f"{name}\n")
+
+        def exclude(name: str) -> None:
+            if not is_network(name):
+                excluded[name] = None
 
         for number, source in enumerate(files):
             progress("reading", number, len(files))
             with contextlib.suppress(ListError), Path(source).open("rb") as lines:
-                read_names(lines, take, excluded.setdefault)
+                read_names(lines, take, exclude)
         for name in excluded:
             if hash(name) not in listed:
                 file.write(f"!{name}\n")

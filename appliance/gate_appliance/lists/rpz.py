@@ -1,4 +1,4 @@
-"""Response policy zones as text: what each record of a zone file says about a name.
+"""Response policy zones as text: what each record of a zone file says about a name, or about addresses.
 
 Pure, line by line, so that a zone of any size takes no room. The form is that of RFC 1035, section 5, as far as policy zones
 use it; what a policy zone means is said in draft-vixie-dnsop-dns-rpz, sections 3 to 5.
@@ -14,7 +14,8 @@ from typing import Final
 # Where a file does not say what its zone is called, its names are taken to be below this one (RFC 2606).
 _NAMELESS: Final = "zone.invalid"
 
-_OTHER_TRIGGERS: Final = ("rpz-ip", "rpz-client-ip", "rpz-nsip", "rpz-nsdname")
+_ADDRESS_TRIGGER: Final = "rpz-ip"
+_OTHER_TRIGGERS: Final = ("rpz-client-ip", "rpz-nsip", "rpz-nsdname")
 _SERVICE_TYPES: Final = frozenset(
     ("SOA", "NS", "RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "DNSKEY", "CDS", "CDNSKEY", "TYPE65534")
 )
@@ -29,7 +30,7 @@ _MAX_WORDS: Final = 64
 
 
 class Says(Enum):
-    """What a rule says about its name."""
+    """What a rule says about its name or addresses."""
 
     BLOCK = "block"
     PASS = "pass"  # noqa: S105  # no password
@@ -37,7 +38,7 @@ class Says(Enum):
     LOCAL_DATA = "local data"
     """The name leads elsewhere, to safe search for one, which does not say that it is bad."""
     OTHER_TRIGGER = "another trigger"
-    """A rule about addresses or name servers."""
+    """A rule about clients or name servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class Rule:
 
     says: Says
     name: str
-    """As written, without zone and without a leading ``*.``; of another trigger its kind, such as ``rpz-ip``."""
+    """As written, without zone and without a leading ``*.``; of another trigger its kind, such as ``rpz-nsip``."""
+    is_network: bool = False
+    """Whether it is about answers with an address in the network ``name``, such as ``192.0.2.0/24``; it may be none."""
 
 
 class MalformedRecordError(ValueError):
@@ -140,22 +143,13 @@ class ZoneText:
         name = self._below_apex()
         if not name:
             return None
-        kind = name.rpartition(".")[2]
+        above, _, kind = name.rpartition(".")
         if kind in _OTHER_TRIGGERS:
             return Rule(Says.OTHER_TRIGGER, kind)
         name = name.removeprefix("*.")
-        if qtype != "CNAME" or len(data) != 1:
-            return Rule(Says.LOCAL_DATA, name)
-        match data[0].lower():
-            case "." | "*." | "rpz-drop.":
-                says = Says.BLOCK
-            case "rpz-passthru.":
-                says = Says.PASS
-            case "rpz-tcp-only.":
-                says = Says.TCP_ONLY
-            case target:
-                # The first drafts let a name pass by leading it to itself.
-                says = Says.PASS if target == f"{name}." else Says.LOCAL_DATA
+        says = _says(name, qtype, data)
+        if kind == _ADDRESS_TRIGGER:
+            return Rule(says, _network(above), is_network=True)
         return Rule(says, name)
 
     def _below_apex(self) -> str:
@@ -165,3 +159,34 @@ class ZoneText:
             if self._owner.endswith(f".{apex}"):
                 return self._owner.removesuffix(f".{apex}")
         raise MalformedRecordError(f"out of the zone {self._apex[:60]!r}")
+
+
+def _says(name: str, qtype: str, data: list[str]) -> Says:
+    if qtype != "CNAME" or len(data) != 1:
+        return Says.LOCAL_DATA
+    match data[0].lower():
+        case "." | "*." | "rpz-drop.":
+            return Says.BLOCK
+        case "rpz-passthru.":
+            return Says.PASS
+        case "rpz-tcp-only.":
+            return Says.TCP_ONLY
+        case target:
+            # The first drafts let a name pass by leading it to itself.
+            return Says.PASS if target == f"{name}." else Says.LOCAL_DATA
+
+
+def _network(labels: str) -> str:
+    """Return the network that ``labels`` stand for: a prefix length, and the parts of its first address turned round.
+
+    >>> _network("24.0.2.0.192"), _network("128.1.zz.db8.2001")
+    ('192.0.2.0/24', '2001:db8:0:0:0:0:0:1/128')
+    """
+    width, *parts = labels.split(".")
+    parts.reverse()
+    if len(parts) == 4 and "zz" not in parts:
+        return f"{'.'.join(parts)}/{width}"
+    if "zz" in parts:
+        place = parts.index("zz")
+        parts[place : place + 1] = ["0"] * (9 - len(parts))
+    return f"{':'.join(parts)}/{width}"

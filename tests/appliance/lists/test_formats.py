@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gate_appliance.lists import formats
 from gate_appliance.lists.formats import (
     MAX_LINE_OCTETS,
     MAX_QUOTED_CHARACTERS,
@@ -15,6 +16,7 @@ from gate_appliance.lists.formats import (
     detect,
     parse_list,
 )
+from gate_appliance.lists.networks import read_network
 from gate_core.names import MalformedNameError, parse_name
 
 # Lines that settle the form of a list, so that one more line can be looked at.
@@ -147,10 +149,60 @@ def test_parse_list_reports_what_it_does_not_understand(
     assert len(parsed.names) == 3
 
 
-@pytest.mark.parametrize("address", [b"192.0.2.1", b"2001:db8::1", b"fe80::1%eth0", b"0.0.0.0"])
-def test_parse_list_counts_addresses_apart(address: bytes) -> None:
-    report = read(NAMES, address + b"\n").report
+@pytest.mark.parametrize(
+    ("settled", "line"),
+    [
+        pytest.param(NAMES, b"fe80::1%eth0\n", id="of one machine"),
+        pytest.param(NAMES, b"*.192.0.2.1\n", id="below an address"),
+        pytest.param(HOSTS, b"0.0.0.0 192.0.2.1\n", id="hosts"),
+        pytest.param(ADBLOCK, b"||192.0.2.1^\n", id="adblock"),
+    ],
+)
+def test_parse_list_counts_addresses_in_the_place_of_names(
+    settled: list[bytes], line: bytes
+) -> None:
+    parsed = read(settled, line)
+    report = parsed.report
     assert (report.names, report.addresses, report.not_understood) == (3, 1, 0)
+    assert parsed.networks == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "network"),
+    [
+        (b"192.0.2.1\n", "192.0.2.1/32"),
+        (b"192.0.2.0/24 # why\n", "192.0.2.0/24"),
+        (b"192.0.2.0/24 ; why\r\n", "192.0.2.0/24"),
+        (b" 2001:DB8::1\n", "2001:db8::1/128"),
+        (b"2001:db8::/32", "2001:db8::/32"),
+    ],
+)
+def test_parse_list_takes_an_address_or_network_a_line(line: bytes, network: str) -> None:
+    parsed = read(NAMES, line)
+    assert parsed.networks == (network,)
+    assert len(parsed.names) == parsed.report.names == 3
+    assert (parsed.report.networks, parsed.report.addresses) == (1, 0)
+
+
+def test_parse_list_takes_a_list_of_addresses_alone() -> None:
+    parsed = parse_list([b"; a list\n", b"192.0.2.0/24 ; one\n", b"2001:db8::1\n"])
+    assert (parsed.format, parsed.names) == (Format.NAMES, ())
+    assert parsed.networks == ("192.0.2.0/24", "2001:db8::1/128")
+
+
+@pytest.mark.parametrize("line", [b"10.0.0.1\n", b"0.0.0.0/0\n", b"192.0.2.1/24\n", b"::1\n"])
+def test_parse_list_reports_addresses_that_no_list_may_hold(line: bytes) -> None:
+    parsed = read(NAMES, line)
+    assert parsed.networks == ()
+    assert [unread.number for unread in parsed.report.unread] == [4]
+
+
+def test_parse_list_refuses_more_addresses_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "MAX_NETWORKS", 9)
+    lines = [b"192.0.2.%d\n" % n for n in range(10)]
+    assert len(parse_list(lines[:9]).networks) == 9
+    with pytest.raises(ListError, match="more than the 9 addresses and networks"):
+        parse_list(lines)
 
 
 def test_parse_list_bounds_its_report() -> None:
@@ -184,7 +236,7 @@ def test_parse_list_reads_a_list_once_and_line_by_line() -> None:
         pytest.param([b'{"message": "Not Found"}\n'], "no list of names", id="JSON"),
         pytest.param([b"Dear head teacher,\n"], "no list of names", id="a letter"),
         pytest.param([b"\x1f\x8b\x08\x00" + bytes(range(256))], "no list", id="compressed"),
-        pytest.param([b"192.0.2.1\n"], "no name among them", id="addresses only"),
+        pytest.param([b"0.0.0.0 192.0.2.1\n"], "no name among them", id="addresses only"),
         pytest.param([b"@@||a.example^\n"], "no name among them", id="allow rules only"),
         pytest.param(
             [b"||a.example^\n", b"||b.example^$third-party\n", b"##.banner\n"],
@@ -196,7 +248,7 @@ def test_parse_list_reads_a_list_once_and_line_by_line() -> None:
 def test_parse_list_refuses_what_is_no_list(lines: list[bytes], message: str) -> None:
     with pytest.raises(ListError, match=message) as refusal:
         parse_list(lines)
-    assert "allowed are one name a line" in str(refusal.value)
+    assert "allowed are one name a line, one address a line" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +286,9 @@ def test_parse_list_gives_a_list_or_a_list_error_for_any_octets(lines: list[byte
         return
     for name in (*parsed.names, *parsed.exclusions):
         assert parse_name(name) == name
-    assert parsed.names
+    for network in parsed.networks:
+        assert read_network(network) == network
+    assert parsed.names or parsed.networks
     assert parsed.report.lines == len(lines)
 
 
@@ -248,7 +302,8 @@ def test_parse_list_survives_mutations_of_real_lines(data: st.DataObject) -> Non
         parsed = parse_list([*NAMES, bytes(line)])
     except ListError:
         return
-    assert len(parsed.names) + parsed.report.not_understood + parsed.report.addresses in (3, 4)
+    report = parsed.report
+    assert len(parsed.names) + report.not_understood + report.addresses + report.networks in (3, 4)
 
 
 @settings(max_examples=300, deadline=None)

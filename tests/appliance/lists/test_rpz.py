@@ -55,11 +55,11 @@ def test_parse_list_takes_names_out_of_the_zone_they_stand_in(origin):
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
-        ("32.1.2.0.192.rpz-ip CNAME .", "rpz-ip"),
         ("24.0.2.0.192.rpz-client-ip CNAME rpz-drop.", "rpz-client-ip"),
         ("ns.bad.example.rpz-nsdname CNAME .", "rpz-nsdname"),
         ("128.zz.db8.2001.rpz-nsip CNAME .", "rpz-nsip"),
         ("bad.example CNAME rpz-tcp-only.", "rpz-tcp-only"),
+        ("32.1.2.0.192.rpz-ip CNAME rpz-tcp-only.", "rpz-tcp-only"),
     ],
 )
 def test_parse_list_counts_what_is_not_about_names(line, kind):
@@ -67,6 +67,34 @@ def test_parse_list_counts_what_is_not_about_names(line, kind):
     assert parsed.names == ("settled.example",)
     assert parsed.report.others == ((kind, 1),)
     assert parsed.report.not_understood == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "networks", "exclusions"),
+    [
+        ("32.1.2.0.192.rpz-ip CNAME .", ["192.0.2.1/32"], []),
+        ("24.0.2.0.192.rpz-ip 60 IN CNAME *.", ["192.0.2.0/24"], []),
+        ("24.0.2.0.192.rpz-ip CNAME rpz-drop.", ["192.0.2.0/24"], []),
+        ("32.1.2.0.192.rpz-ip CNAME rpz-passthru.", [], ["192.0.2.1/32"]),
+        ("32.1.2.0.192.rpz-ip CNAME 32.1.2.0.192.rpz-ip.", [], ["192.0.2.1/32"]),
+        ("128.1.zz.db8.2001.RPZ-IP CNAME .", ["2001:db8::1/128"], []),
+        ("32.zz.DB8.2001.rpz-ip CNAME .", ["2001:db8::/32"], []),
+        ("48.zz.1.db8.2001.rpz-ip CNAME .", ["2001:db8:1::/48"], []),
+        ("128.8.7.6.5.4.3.db8.2001.rpz-ip CNAME .", ["2001:db8:3:4:5:6:7:8/128"], []),
+    ],
+)
+def test_parse_list_takes_rules_about_addresses(line, networks, exclusions):
+    parsed = read(f"{HEAD}settled.example CNAME .\n{line}\n")
+    assert parsed.names == ("settled.example",)
+    assert list(parsed.networks) == networks
+    assert list(parsed.exclusions) == exclusions
+    report = parsed.report
+    assert (report.networks, report.exclusions) == (len(networks), len(exclusions))
+    assert (report.addresses, report.others, report.not_understood) == (0, (), 0)
+
+
+def test_parse_list_takes_a_zone_of_addresses_alone():
+    assert read(f"{HEAD}32.1.2.0.192.rpz-ip CNAME .\n").networks == ("192.0.2.1/32",)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +109,14 @@ def test_parse_list_counts_what_is_not_about_names(line, kind):
         ("bad.example ( CNAME .", "brackets"),
         ("com CNAME .", "a single label"),
         ("-bad-.example CNAME .", "label"),
+        ("32.1.2.0.192.rpz-ip A 192.0.2.99", "leads elsewhere"),
+        ("33.1.2.0.192.rpz-ip CNAME .", "no address or network"),
+        ("24.1.2.0.192.rpz-ip CNAME .", "192.0.2.0/24 is allowed"),
+        ("0.0.0.0.0.rpz-ip CNAME .", "wider than is allowed"),
+        ("8.0.0.0.10.rpz-ip CNAME .", "private"),
+        ("rpz-ip CNAME .", "no address or network"),
+        ("*.32.1.2.0.192.rpz-ip CNAME .", "no address or network"),
+        ("128.zz.1.zz.2001.rpz-ip CNAME .", "no address or network"),
     ],
 )
 def test_parse_list_reports_what_it_does_not_enforce(line, part):

@@ -1,0 +1,245 @@
+import errno
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import uuid
+from contextlib import closing, suppress
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gate_appliance.neighbours import (
+    KernelNeighbours,
+    MalformedRoutesError,
+    Neighbour,
+    Routes,
+    parse_neighbour,
+    parse_network,
+)
+
+MAC = "02:00:5e:00:53:01"
+REACHABLE, FAILED = 0x02, 0x20
+
+
+def attribute(kind, value):
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def neighbour(address, mac=MAC, state=REACHABLE, family=None):
+    packed = ip_address(address).packed
+    family = family or (socket.AF_INET if len(packed) == 4 else socket.AF_INET6)
+    head = struct.pack("=BxxxiHBB", family, 2, state, 0, 1)
+    return head + attribute(1, packed) + attribute(2, bytes.fromhex(mac.replace(":", "")))
+
+
+def own(address, family=socket.AF_INET):
+    interface = ip_interface(address)
+    head = struct.pack("=BBBBI", family, interface.network.prefixlen, 0, 0, 1)
+    return head + attribute(1, interface.packed)
+
+
+def message(kind, content=b"", sequence=1):
+    return struct.pack("=IHHII", 16 + len(content), kind, 2, sequence, 0) + content
+
+
+@pytest.fixture
+def kernel():
+    """The kernel's end of a socket, and what reads at the other."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with closing(Routes(ours)) as routes, its:
+        yield its, routes
+
+
+@given(st.binary(max_size=64))
+def test_parse_gives_a_value_or_malformed(octets):
+    for parse in (parse_neighbour, parse_network):
+        with suppress(MalformedRoutesError):
+            parse(octets)
+
+
+@given(st.data())
+def test_parse_of_altered_messages_gives_a_value_or_malformed(data):
+    for parse, good in ((parse_neighbour, neighbour("192.0.2.1")), (parse_network, own("::1/64"))):
+        octets = bytearray(good[: data.draw(st.integers(0, len(good)))])
+        if octets:
+            octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
+        with suppress(MalformedRoutesError):
+            parse(bytes(octets))
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "fe80::1"])
+def test_parse_neighbour_knows_both_families(address):
+    assert parse_neighbour(neighbour(address)) == Neighbour(ip_address(address), MAC)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(neighbour("192.0.2.1", state=FAILED), id="failed"),
+        pytest.param(neighbour("192.0.2.1", mac="00:00:00:00:00:00"), id="no link-layer address"),
+        pytest.param(neighbour("192.0.2.1", mac="02:00:5e:00"), id="tunnel"),
+        pytest.param(neighbour("192.0.2.1", family=socket.AF_BRIDGE), id="forwarding table"),
+    ],
+)
+def test_parse_neighbour_passes_over_what_tells_no_device(content):
+    assert parse_neighbour(content) is None
+
+
+def test_parse_network_passes_over_other_families():
+    assert parse_network(own("192.0.2.1/24")) == ip_network("192.0.2.0/24")
+    assert parse_network(own("192.0.2.1/24", family=45)) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"\2\0", "parsing 2 octets: 0200: too few"),
+        (neighbour("192.0.2.1")[:-3], "length 10"),
+        (neighbour("192.0.2.1") + b"\0\0\0\0", "parsing 4 octets: 00000000: length 0"),
+    ],
+)
+def test_parse_neighbour_says_what_it_could_not_read(content, part):
+    with pytest.raises(MalformedRoutesError, match=part):
+        parse_neighbour(content)
+
+
+def test_neighbours_are_read_from_many_datagrams_until_done(kernel):
+    its, routes = kernel
+    its.send(message(28, neighbour("192.0.2.1")) + message(28, neighbour("192.0.2.2")))
+    its.send(message(28, neighbour("fe80::1")))
+    its.send(message(3, bytes(4)))
+    found = [str(n.address) for n in routes.neighbours()]
+    assert found == ["192.0.2.1", "192.0.2.2", "fe80::1"]
+    # Length, RTM_GETNEIGH, NLM_F_REQUEST and NLM_F_DUMP, first; an empty struct ndmsg.
+    assert its.recv(4096) == struct.pack("=IHHII", 28, 30, 0x301, 1, 0) + bytes(12)
+
+
+def test_neighbours_pass_over_what_is_left_of_an_earlier_reading(kernel):
+    its, routes = kernel
+    its.send(message(28, neighbour("192.0.2.1"), sequence=0) + message(3, bytes(4), sequence=0))
+    its.send(message(28, neighbour("192.0.2.2")) + message(3, bytes(4)))
+    assert [str(n.address) for n in routes.neighbours()] == ["192.0.2.2"]
+
+
+@pytest.mark.parametrize("kind", [2, 3])
+def test_neighbours_raise_what_the_kernel_refuses_with(kernel, kind):
+    its, routes = kernel
+    its.send(message(kind, struct.pack("=i", -errno.EBUSY)))
+    with pytest.raises(OSError, match="reading the kernel's neighbours") as raised:
+        routes.neighbours()
+    assert raised.value.errno == errno.EBUSY
+
+
+def test_networks_raise_what_is_cut_short(kernel):
+    its, routes = kernel
+    its.send(message(20, own("192.0.2.1/24"))[:-4])
+    with pytest.raises(MalformedRoutesError, match="length 32"):
+        routes.networks()
+
+
+def test_mac_of_loopback_is_none():
+    with closing(KernelNeighbours()) as table:
+        assert table.mac(ip_address("127.0.0.1")) is None
+        assert table.mac(ip_address("::1")) is None
+
+
+NAMESPACES = """
+ip netns add {0}
+ip netns add {0}-far
+ip -n {0} link set lo up
+ip -n {0} link add eth0 type veth peer name far0 netns {0}-far
+ip -n {0} link set eth0 up
+ip -n {0} addr add 192.0.2.1/24 dev eth0
+ip -n {0} addr add 198.51.100.1 peer 198.51.100.2/32 dev eth0
+ip -n {0} addr add 2001:db8::1/64 dev eth0 nodad
+ip -n {0}-far link set far0 address 02:00:5e:00:53:99 up
+ip -n {0}-far addr add 192.0.2.99/24 dev far0
+ip -n {0}-far addr add 2001:db8::99/64 dev far0 nodad
+"""
+
+
+class Host:
+    def __init__(self, name):
+        self.name = name
+
+    def run(self, *command, **options):
+        command = ("ip", "netns", "exec", self.name, *command)
+        return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
+
+    def python(self, code):
+        return json.loads(self.run(sys.executable, "-c", code))
+
+
+@pytest.fixture
+def host():
+    """A host with a device on the other end of its cable."""
+    if os.geteuid():
+        pytest.skip("needs root: makes network namespaces")
+    name = f"gate-neigh-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["sh", "-ec", NAMESPACES.format(name)], check=True)
+    yield Host(name)
+    for each in (name, f"{name}-far"):
+        subprocess.run(["ip", "netns", "del", each], check=True)
+
+
+@pytest.mark.netns
+def test_entries_and_networks_are_those_that_ip_tells(host):
+    # 900 entries are more than the kernel tells in one datagram.
+    lines = [
+        f"neigh add 192.0.2.{n % 250 + 2} lladdr 02:00:5e:00:53:{n % 250:02x} dev eth0 nud {nud}"
+        for n, nud in enumerate(("permanent", "stale", "reachable", "noarp", "failed"))
+    ]
+    lines += [
+        f"neigh add 2001:db8::{n:x} lladdr 02:00:5e:00:{n >> 8:02x}:{n & 255:02x} dev eth0"
+        for n in range(0x100, 0x100 + 900)
+    ]
+    host.run("ip", "-batch", "-", input="\n".join(lines))
+    told = {
+        (entry["dst"], entry["lladdr"])
+        for entry in json.loads(host.run("ip", "-j", "neigh"))
+        if "lladdr" in entry and not {"NOARP", "FAILED", "INCOMPLETE"} & set(entry["state"])
+    }
+    addresses = {
+        str(ip_network(f"{a.get('address', a['local'])}/{a['prefixlen']}", strict=False))
+        for link in json.loads(host.run("ip", "-j", "addr"))
+        for a in link["addr_info"]
+    }
+
+    entries, networks = host.python(
+        "import json, socket\n"
+        "from gate_appliance.neighbours import Routes\n"
+        "routes = Routes(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))\n"
+        "entries = [(str(n.address), n.mac) for n in routes.neighbours()]\n"
+        "print(json.dumps([entries, [str(n) for n in routes.networks()]]))"
+    )
+    assert len(told) >= 903
+    assert {tuple(entry) for entry in entries} == told
+    assert {"192.0.2.0/24", "198.51.100.2/32", "2001:db8::/64", "127.0.0.0/8"} <= addresses
+    assert set(networks) == addresses
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("address", "mac"),
+    [
+        ("192.0.2.99", "02:00:5e:00:53:99"),
+        ("2001:db8::99", "02:00:5e:00:53:99"),
+        ("203.0.113.9", None),
+    ],
+)
+def test_mac_of_a_device_that_the_kernel_has_not_met(host, address, mac):
+    # Some readings may be over before the other end answers.
+    found = host.python(
+        "import json\n"
+        "from ipaddress import ip_address\n"
+        "from gate_appliance.neighbours import KernelNeighbours\n"
+        "table = KernelNeighbours()\n"
+        f"found = [table.mac(ip_address({address!r})) for _ in range(5)]\n"
+        "print(json.dumps(found[-1]))"
+    )
+    assert found == mac
