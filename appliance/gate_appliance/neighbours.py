@@ -108,7 +108,8 @@ class KernelNeighbours:
 
     def _read(self) -> None:
         self._table = {entry.address: entry.mac for entry in self.entries()}
-        self._local = tuple(self._routes.networks())
+        # A network of one address is ourselves.
+        self._local = tuple(n for n in self._routes.networks() if n.num_addresses > 1)
         self._read_at = time.monotonic()
 
     def _may_solicit(self, address: Address) -> bool:

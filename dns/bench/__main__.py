@@ -19,6 +19,7 @@ from typing import Final
 
 from bench import ours, schoolgate
 from bench.lists import read_names
+from bench.load import CLIENTS
 from bench.measure import MISS, Bench
 from bench.processes import enter_own_network
 from bench.queries import write_questions
@@ -32,7 +33,7 @@ ROUNDS: Final = 3
 def main() -> None:
     """Measure and print."""
     options = _options()
-    enter_own_network()
+    enter_own_network(CLIENTS)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
         _run(options, stack, Path(stack.enter_context(tempfile.TemporaryDirectory())))

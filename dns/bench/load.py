@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-CLIENTS: Final = ("127.0.0.2", "127.0.0.3")
+CLIENTS: Final = ("10.77.0.2", "10.77.0.3")
+"""Private addresses, as loopback is nobody's limit; ``processes.enter_own_network`` has them."""
+NETWORK: Final = "10.77.0.0/24"
 """Addresses that ask, of two groups; with one socket in all only the first does."""
 OUTSTANDING: Final = 128
 """Queries under way at a time, over all clients: what fits into the receive buffer of a socket as it is by default."""

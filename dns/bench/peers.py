@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.lists import Names
-from bench.load import CLIENTS
+from bench.load import CLIENTS, NETWORK
 from bench.processes import module
 
 FIRST: Final = CLIENTS[0]
@@ -94,6 +94,7 @@ def _unbound(site: Site) -> list[str]:
         "server:",
         f"interface: 127.0.0.1@{site.port}",
         "access-control: 127.0.0.0/8 allow",
+        f"access-control: {NETWORK} allow",
         'username: ""\nchroot: ""\ndo-daemonize: no\nuse-syslog: no',
         f'directory: "{site.folder}"\npidfile: "{site.folder}/pid"',
         'module-config: "iterator"\nnum-threads: 1\ndo-not-query-localhost: no',
@@ -127,7 +128,7 @@ def _dnsdist(site: Site) -> list[str]:
     names = site.write("names", site.names.listed)
     lines = [
         "setSecurityPollSuffix('')",
-        "setACL('127.0.0.0/8')",
+        f"setACL({{'127.0.0.0/8', '{NETWORK}'}})",
         "setUDPMultipleMessagesVectorSize(64)",
         f"setLocal('127.0.0.1:{site.port}')",
         f"newServer({{address='127.0.0.1:{site.upstream}'}})",
@@ -167,7 +168,7 @@ def _pdns_recursor(site: Site) -> list[str]:
     lua = [f"rpzFile('{_response_policy_zone(site)}', {{policyName='listed'}})"]
     lines = [
         f"config-dir={site.folder}\nsocket-dir={site.folder}",
-        f"local-address=127.0.0.1\nlocal-port={site.port}\nallow-from=127.0.0.0/8",
+        f"local-address=127.0.0.1\nlocal-port={site.port}\nallow-from=127.0.0.0/8,{NETWORK}",
         f"forward-zones-recurse=.=127.0.0.1:{site.upstream}\ndont-query=",
         "daemon=no\nthreads=1\npdns-distributes-queries=no\nloglevel=3\nquiet=yes",
         "dnssec=off\nsecurity-poll-suffix=\nqname-minimization=no\nnothing-below-nxdomain=no",

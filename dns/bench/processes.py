@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import socket
 import subprocess
@@ -16,13 +15,13 @@ from typing import Final
 _CLONE_NEWNET: Final = 0x40000000
 
 
-def enter_own_network() -> None:
-    """As root, move this process into a network of its own, where nothing else is heard; otherwise stay."""
-    if os.geteuid() != 0:
-        return
+def enter_own_network(addresses: Iterable[str]) -> None:
+    """Move this process into a network of its own, where nothing else is heard, and which has these ``addresses``."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "making a network namespace")
+        raise OSError(ctypes.get_errno(), "making a network namespace, for which root is needed")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # noqa: S607  # Debian's own
+    for address in addresses:
+        subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)  # noqa: S603, S607  # as above
 
 
 @contextmanager

@@ -119,6 +119,8 @@ def worker_command(folder: Path, port: int, upstream: int) -> list[str]:
         upstreams = ["127.0.0.1:{upstream}"]
         block_answer = "nxdomain"
         block_ttl_s = 60
+        rate_limit = 100_000
+        rate_burst = 1_000_000
         """
     )
     words = ["gate_appliance", "run", f"dns-{port}", "--config", str(config)]

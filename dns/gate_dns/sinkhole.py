@@ -253,7 +253,7 @@ class Sinkhole:
         asked.decision = decision
         response = block(query, decision, self.policy, self._settings)
         # It is about this client alone, and so not for the entries of its view.
-        return self._own(asked, response, now, keep=False)
+        return self._own(asked, response, now, longest_s=0.0)
 
     def answered(self, asked: _Asked, outcome: Outcome, upstream: str) -> None:
         """Take what came of a question."""
@@ -351,7 +351,9 @@ class Sinkhole:
             stop = recheck(decision, answer, self.policy, client, at)
             if stop:
                 asked.decision = stop
-                return self._own(asked, block(query, stop, self.policy, self._settings), now)
+                response = block(query, stop, self.policy, self._settings)
+                # What the name leads to may be another tomorrow.
+                return self._own(asked, response, now, longest_s=kept.ends - now)
         if asked.safe:
             decision = replace(decision, rule_id=asked.safe.rule_id)
             answer = rewritten(query, asked.safe.target, answer)
@@ -365,13 +367,15 @@ class Sinkhole:
             self._keep(asked, Entry(query, rendered, note, now, lasts_s, kept))
         return rendered.message
 
-    def _own(self, asked: _Asked, response: Response, now: float, *, keep: bool = True) -> bytes:
-        """Return a ``response`` of our own making."""
+    def _own(
+        self, asked: _Asked, response: Response, now: float, *, longest_s: float = math.inf
+    ) -> bytes:
+        """Return a ``response`` of our own making, kept for as long as the decision holds, or so many seconds."""
         query, decision = asked.query, asked.decision
         rendered = render(query, response, self._cookie(query.edns, asked.source, now))
         note = Note(query.qname, query.kind, decision, self.policy.version)
         self._journal.count(asked.asker, note, now, now - asked.asked_at)
-        lasts_s = self._lasts_s(decision) if keep else 0.0
+        lasts_s = min(self._lasts_s(decision), longest_s)
         if response.rcode is Rcode.SERVFAIL:
             lasts_s = min(lasts_s, FAILURE_TTL_S)
         if lasts_s > 0:

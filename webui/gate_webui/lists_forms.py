@@ -12,7 +12,7 @@ from gate_webui.forms import PostForm, offer, reason_field
 
 _FORMS = (
     ("", "In any of these ways"),
-    ("names", "One site a line"),
+    ("names", "One site or address a line"),
     ("hosts", "As a hosts file: 0.0.0.0 and a site a line"),
     ("adblock", "As adblock rules: ||site^"),
     ("rpz", "As a response policy zone (RPZ)"),
