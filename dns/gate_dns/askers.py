@@ -8,6 +8,7 @@ client repeats what stays unanswered, and a flood costs no answers. The addresse
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from ipaddress import ip_address
@@ -23,32 +24,49 @@ KNOWN_S: Final = 30.0
 """How long a client is kept once the kernel knows its MAC address."""
 UNKNOWN_S: Final = 1.0
 """The same while it does not, as at first contact: it learns it by our answer."""
+MAX_FLIGHTS_OF_DEVICE: Final = 100
+MAX_FLIGHTS_OF_STRANGERS: Final = 256
+"""Of all devices together whose MAC address is not known."""
+MAX_FLIGHTS_OF_UNLIMITED: Final = 512
+"""Of all together that ask for others: half of what may be in flight (``upstream.MAX_IN_FLIGHT``)."""
 MAX_ASKERS: Final = 4096
 """More addresses than a school has: forged sources must not fill the memory."""
 
 
 class Bucket:
-    """What a device may still ask."""
+    """What a device may still ask over one transport."""
 
-    __slots__ = ("flights", "refilled", "refused", "tokens")
+    __slots__ = ("refilled", "tokens")
 
     def __init__(self, tokens: float, now: float) -> None:
         self.tokens = tokens
         self.refilled = now
         """Monotonic time in seconds."""
-        self.flights = 0
-        """Its questions that wait for an upstream."""
-        self.refused = 0
-        """Queries left unanswered; whoever reads it clears it."""
+
+
+class Flights:
+    """Questions of a device, or of all whom nobody knows, that wait for an upstream."""
+
+    __slots__ = ("count", "most")
+
+    def __init__(self, most: int) -> None:
+        self.count = 0
+        self.most = most
 
 
 class Asker:
     """A client and where its responses are kept; compared by identity, so that counting by it is cheap."""
 
-    __slots__ = ("bucket", "client", "exact", "folded", "rooms", "until")
+    __slots__ = ("bucket", "client", "exact", "flights", "folded", "refused", "rooms", "streams", "until")  # fmt: skip
 
-    def __init__(
-        self, client: Client, rooms: tuple[Room, Room], bucket: Bucket, until: float
+    def __init__(  # a row of values
+        self,
+        client: Client,
+        rooms: tuple[Room, Room],
+        bucket: Bucket,
+        streams: Bucket,
+        flights: Flights,
+        until: float,
     ) -> None:
         self.client = client
         self.rooms = rooms
@@ -57,6 +75,12 @@ class Asker:
         self.folded = rooms[0].folded
         """Those over UDP, for the batch loop."""
         self.bucket = bucket
+        """Over UDP, where anybody on the network can send with its address."""
+        self.streams = streams
+        """Over TCP, where nobody else can: whoever is silenced by another's datagrams is answered there."""
+        self.flights = flights
+        self.refused = 0
+        """Queries left unanswered; whoever reads it clears it."""
         self.until = until
         """Monotonic time in seconds at which it is to be identified anew."""
 
@@ -90,6 +114,9 @@ class Askers:
         self._entries = entries
         self._limits = limits
         self._all: dict[bytes, Asker] = {}
+        self._flights: dict[str, Flights] = {}
+        self._strangers = Flights(MAX_FLIGHTS_OF_STRANGERS)
+        self._unlimited = Flights(MAX_FLIGHTS_OF_UNLIMITED)
         self._spent: set[bytes] = set()
         self._buckets: dict[str, Bucket] = {}
         """By MAC address; by IP address where that is unknown."""
@@ -110,7 +137,8 @@ class Askers:
                 self._entries.room((view, Transport.UDP)),
                 self._entries.room((view, Transport.TCP)),
             )
-            asker = Asker(client, rooms, bucket, until)
+            streams = self._bucket(address, mac, now, "tcp ")
+            asker = Asker(client, rooms, bucket, streams, self._flights_of(bucket, mac), until)
             if len(self._all) >= MAX_ASKERS:
                 self._all.clear()
                 self.by_address.clear()
@@ -119,11 +147,21 @@ class Askers:
                 self.by_address[source] = asker
         return asker
 
-    def _bucket(self, address: Address, mac: str | None, now: float) -> Bucket:
+    def _flights_of(self, bucket: Bucket, mac: str | None) -> Flights:
+        if bucket.tokens == math.inf:
+            return self._unlimited
+        if mac is None:
+            # Addresses cost nothing to whoever forges them.
+            return self._strangers
+        if len(self._flights) >= MAX_ASKERS:
+            self._flights.clear()
+        return self._flights.setdefault(mac, Flights(MAX_FLIGHTS_OF_DEVICE))
+
+    def _bucket(self, address: Address, mac: str | None, now: float, what: str = "") -> Bucket:
         limits = self._limits
         if not limits.rate or address.is_loopback or address in limits.unlimited:
-            return Bucket(float("inf"), now)
-        key = mac or str(address)
+            return Bucket(math.inf, now)
+        key = what + (mac or str(address))
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= MAX_ASKERS:
@@ -144,7 +182,7 @@ class Askers:
     def refill(self, now: float) -> None:
         """Give all buckets what has come since the last time; to be called some times a second."""
         limits = self._limits
-        used = {id(asker.bucket) for asker in self._all.values()}
+        used = {id(b) for asker in self._all.values() for b in (asker.bucket, asker.streams)}
         for key, bucket in list(self._buckets.items()):
             # It does not sink below zero: a flood that has ended is over.
             tokens = max(bucket.tokens, 0.0) + (now - bucket.refilled) * limits.rate
@@ -162,9 +200,9 @@ class Askers:
         """Return who was left without answers since the last time, and how often."""
         found = []
         for asker in self._all.values():
-            if asker.bucket.refused:
-                found.append((asker, asker.bucket.refused))
-                asker.bucket.refused = 0
+            if asker.refused:
+                found.append((asker, asker.refused))
+                asker.refused = 0
         return found
 
     def sweep(self, now: float) -> None:

@@ -97,7 +97,7 @@ class DatagramBatch:
         """Whether the answers' slots are still those of the queries."""
         self._later = Vector(MAX_UDP_OCTETS, *sizes)
         self.waiting: list[tuple[bytes, bytes, bytes]] = []
-        """Answers of misses: name, control message, octets."""
+        """Answers of misses: name, control message, octets; always the same list."""
 
     def answer(  # noqa: C901  # every query comes by here: what nearly all of them need is written out
         self, askers: Mapping[bytes, Asker], hits: Hits, now: float
@@ -118,7 +118,7 @@ class DatagramBatch:
         except OSError:
             # Mostly "nothing there"; ICMP faults of earlier answers are told here too, and concern nobody.
             return ()
-        names = received.names[: len(messages) * received.name_octets]
+        names = bytes(received.names[: len(messages) * received.name_octets])
         sources = [source for (source,) in self._addresses(names)]
         texts: list[bytes] = []
         answered: list[tuple[Asker, Note]] = []
@@ -151,8 +151,11 @@ class DatagramBatch:
             if self._tap is not None:
                 for place, (_, note), text in zip(places, answered, texts, strict=True):
                     self._tap.put(messages[place], sources[place], text, now, note.decision)
-        for place in missed:
-            self._miss(messages[place], sources[place], self._way_back(place))
+        if missed:
+            controls = bytes(received.controls[: len(messages) * received.control_octets])
+            for place in missed:
+                way_back = self._way_back(names, controls, place)
+                self._miss(messages[place], sources[place], way_back)
         if self.waiting:
             self.flush()
         return sources
@@ -175,16 +178,16 @@ class DatagramBatch:
         # No route back, a forged source, buffer full.
         self.unsent += sum(1 for _ in vector.send(self._descriptor, len(texts)))
 
-    def _way_back(self, place: int) -> Reply:
+    def _way_back(self, names: bytes, controls: bytes, place: int) -> Reply:
         """Return the way back to whoever sent the query in that slot; the slot may be used again before it is taken."""
-        received = self._received
-        names, controls = received.name_octets, received.control_octets
-        name = bytes(received.names[place * names : (place + 1) * names])
-        control = bytes(received.controls[place * controls : (place + 1) * controls])
+        octets, waiting = self._received.name_octets, self.waiting
+        name = names[place * octets : (place + 1) * octets]
+        octets = self._received.control_octets
+        control = controls[place * octets : (place + 1) * octets]
 
         def reply(response: bytes | None) -> None:
             if response is not None:
-                self.waiting.append((name, control, response))
+                waiting.append((name, control, response))
 
         return reply
 
@@ -192,7 +195,12 @@ class DatagramBatch:
         """Send the answers of misses that have come in."""
         vector = self._later
         while self.waiting:
-            some, self.waiting = self.waiting[:BATCH], self.waiting[BATCH:]
+            some = [each for each in self.waiting[:BATCH] if len(each[2]) <= MAX_UDP_OCTETS]
+            # There are none longer, short of a fault of ours, which is not to end the worker.
+            self.unsent += min(BATCH, len(self.waiting)) - len(some)
+            del self.waiting[:BATCH]
+            if not some:
+                continue
             names, controls, texts = zip(*some, strict=True)
             octets = b"".join(names)
             vector.names[: len(octets)] = octets

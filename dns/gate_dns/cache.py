@@ -24,9 +24,13 @@ from gate_dns.render import Rendered
 from gate_dns.wire import HEADER_OCTETS, Query, Transport
 
 MAX_ENTRIES: Final = 24_576
-"""Entries of all views, about 0.7 kB each."""
+"""Entries of all views; each takes about 0.6 kB besides its octets."""
+MAX_ENTRY_OCTETS: Final = 6 << 20
+"""Octets of all responses: those over UDP have some hundred at most, over TCP up to 65,535."""
 MAX_ANSWERS: Final = 12_288
-"""Answers of upstreams, about 0.8 kB each."""
+"""Answers of upstreams; each takes about 0.7 kB besides its octets."""
+MAX_ANSWER_OCTETS: Final = 4 << 20
+"""Octets of all answers."""
 STALE_S: Final = 86_400.0
 """How long an answer is kept after its end: RFC 8767, section 5, suggests one to three days."""
 
@@ -92,8 +96,10 @@ class Kept:
 class Answers:
     """What upstreams said, by the question as they see it."""
 
-    def __init__(self, capacity: int = MAX_ANSWERS) -> None:
+    def __init__(self, capacity: int = MAX_ANSWERS, octets: int = MAX_ANSWER_OCTETS) -> None:
         self._capacity = capacity
+        self._most_octets = octets
+        self._octets = 0
         self._kept: dict[bytes, Kept] = {}
         self.wanted: list[bytes] = []
         """Keys of what is to be fetched anew; whoever does removes them."""
@@ -106,9 +112,12 @@ class Answers:
         """Keep what ``upstream`` said at the monotonic time ``now``, if it may be kept; return it as kept."""
         kept = Kept(self, key, answer, upstream, now)
         if answer.ttl_s:
-            if len(self._kept) >= self._capacity:
+            while len(self._kept) >= self._capacity or self._octets > self._most_octets:
                 for oldest in list(islice(self._kept, _FREE_AT_ONCE)):
-                    del self._kept[oldest]
+                    self._octets -= len(self._kept.pop(oldest).answer.records)
+            if before := self._kept.get(key):
+                self._octets -= len(before.answer.records)
+            self._octets += len(answer.records)
             self._kept[key] = kept
         return kept
 
@@ -213,8 +222,10 @@ class Room:
 class Entries:
     """The entries of all views."""
 
-    def __init__(self, capacity: int = MAX_ENTRIES) -> None:
+    def __init__(self, capacity: int = MAX_ENTRIES, octets: int = MAX_ENTRY_OCTETS) -> None:
         self._capacity = capacity
+        self._most_octets = octets
+        self._octets = 0
         self._rooms: dict[View, Room] = {}
         self._ended: list[dict[bytes, Entry]] = []
         self._count = 0
@@ -237,13 +248,17 @@ class Entries:
 
     def store(self, room: Room, query: Query, entry: Entry) -> None:
         """Keep ``entry`` for ``query``."""
-        if self._count >= self._capacity:
+        while self._count >= self._capacity or self._octets > self._most_octets:
             self._forget_oldest()
         key = query.key
-        before = len(room.folded)
+        before = room.folded.get(key)
+        if before is None:
+            self._count += 1
+        else:
+            self._octets -= len(before.response)
+        self._octets += len(entry.response)
         room.folded[key] = entry
         room.exact[_exact(key, entry.rest)] = entry
-        self._count += len(room.folded) - before
 
     def _forget_oldest(self) -> None:
         room = max(self._rooms.values(), key=lambda room: len(room.folded))
@@ -251,13 +266,14 @@ class Entries:
             entry = room.folded.pop(key)
             room.exact.pop(_exact(key, entry.rest), None)
             self._count -= 1
+            self._octets -= len(entry.response)
 
     def clear(self) -> None:
         """Forget all entries; rooms handed out before are to be forgotten too."""
         for room in self._rooms.values():
             self._ended += (room.exact, room.folded)
         self._rooms = {}
-        self._count = 0
+        self._count = self._octets = 0
 
     def free(self) -> bool:
         """Free a part of what has been forgotten; tell whether there is more."""

@@ -37,7 +37,16 @@ class UpstreamHealth(NamedTuple):
 class Health:
     """One upstream's."""
 
-    __slots__ = ("answers", "failures", "fault", "heard_at", "rtt_s", "shunned_until", "took_s")
+    __slots__ = (
+        "answers",
+        "failures",
+        "fault",
+        "heard_at",
+        "resend_s",
+        "rtt_s",
+        "shunned_until",
+        "took_s",
+    )
 
     def __init__(self) -> None:
         self.answers = 0
@@ -45,16 +54,12 @@ class Health:
         self.fault = ""
         self.took_s = 0.0
         self.rtt_s: float | None = None
+        self.resend_s = RESEND_S
+        """How long to wait until a question is sent once more."""
         self.heard_at = -1.0
         """Monotonic time in seconds of its last answer."""
         self.shunned_until: float | None = None
         """When it is to be tried again; None while it is not shunned."""
-
-    @property
-    def resend_s(self) -> float:
-        """How long to wait until a question is sent once more."""
-        rtt_s = self.rtt_s
-        return RESEND_S if rtt_s is None else min(RESEND_S, max(SOONEST_RESEND_S, 4 * rtt_s))
 
     def due(self, now: float) -> bool:
         """Tell whether it is shunned and to be tried again."""
@@ -67,7 +72,8 @@ class Health:
         if took_s is not None:
             self.took_s += took_s
             rtt_s = self.rtt_s
-            self.rtt_s = took_s if rtt_s is None else rtt_s + (took_s - rtt_s) * _WEIGHT
+            rtt_s = self.rtt_s = took_s if rtt_s is None else rtt_s + (took_s - rtt_s) * _WEIGHT
+            self.resend_s = min(RESEND_S, max(SOONEST_RESEND_S, 4 * rtt_s))
         if self.shunned_until is not None:
             self.shunned_until = None
             self.fault = ""

@@ -15,8 +15,8 @@ from typing import Final
 from gate_core.policy import Decision, Policy, decide, decide_tunnel
 from gate_core.safesearch import TARGETS, SafeName
 from gate_dns.alterations import private, rewritten, stale, without_addresses, without_ech
-from gate_dns.answer import FAILURE_TTL_S, MAX_TTL_S, Answer
-from gate_dns.askers import Asker, Askers, Limits
+from gate_dns.answer import FAILURE_TTL_S, MAX_TTL_S, Answer, failed
+from gate_dns.askers import Asker, Askers, Flights, Limits
 from gate_dns.cache import Answers, Entries, Entry, Kept, Note, Room
 from gate_dns.codes import Ede, Qtype, Rcode
 from gate_dns.cookies import ServerCookies
@@ -51,8 +51,8 @@ CLOCK_STEP_S: Final = 2.0
 """How far the wall clock may move against the monotonic one before kept decisions are doubted."""
 CLOCK_READ_S: Final = 0.01
 """How long a reading of the wall clock serves: reading it in the school's zone costs as much as a decision."""
-MAX_FLIGHTS_OF_DEVICE: Final = 100
-"""Questions of one device that may wait for an upstream at a time: a quarter of all."""
+TRUNCATED_EVERY: Final = 4
+"""Of so many queries beyond the limit one is answered, by a truncated response no longer than the query."""
 STALE_AFTER_S: Final = 1.8
 """How long a client waits where there is an old answer: RFC 8767, section 5."""
 MAX_PREFETCHES: Final = 20
@@ -74,6 +74,7 @@ class _Asked:
         "asked_at",
         "asker",
         "decision",
+        "flights",
         "kept",
         "key",
         "policy",
@@ -86,6 +87,8 @@ class _Asked:
         "source",
     )
 
+    flights: Flights
+    """Counts it while it waits for an upstream."""
     reply: Reply | None
     """None once it has been answered."""
     policy: Policy
@@ -120,7 +123,7 @@ class _Asked:
 
     def answered(self, outcome: Outcome, upstream: str) -> None:
         """Take what came of ``question`` (``flight.Answered``)."""
-        self.asker.bucket.flights -= 1
+        self.flights.count -= 1
         self.sinkhole.answered(self, outcome, upstream)
 
 
@@ -168,15 +171,17 @@ class Sinkhole:
     def take_tcp(self, message: bytes, source: bytes, reply: Reply) -> None:
         """Answer a ``message`` that came over TCP (``Take``)."""
         self._take(message, source, Transport.TCP, reply)
-        self.askers.spend((source,))
 
     def _take(self, message: bytes, source: bytes, transport: Transport, reply: Reply) -> None:
         now = time.monotonic()
         try:
             asker = self.askers.find(source, now)
-            if asker.bucket.tokens <= 0:
-                asker.bucket.refused += 1
-                response = None
+            spent = asker.bucket.tokens <= 0
+            if transport is Transport.TCP:
+                spent = asker.streams.tokens <= 0
+                asker.streams.tokens -= 1
+            if spent:
+                response = self._refuse(message, asker, transport)
             else:
                 query = parse_query(message, transport)
                 asked = _Asked(self, query, asker, asker.room(transport), source, now)
@@ -190,6 +195,16 @@ class Sinkhole:
             response = self._fault(message)
         if response is not LATER:
             reply(response)
+
+    def _refuse(self, message: bytes, asker: Asker, transport: Transport) -> bytes | None:
+        """Return what a query gets that is one too many: mostly silence.
+
+        Now and then TC over UDP: whoever is silenced by datagrams that another sends with its address asks over TCP.
+        """
+        asker.refused += 1
+        if transport is Transport.TCP or asker.refused % TRUNCATED_EVERY:
+            return None
+        return render(parse_query(message), failed(Rcode.NOERROR)._replace(truncated=True)).message
 
     def _fault(self, message: bytes) -> bytes | None:
         self.faults["fault"] += 1
@@ -213,16 +228,17 @@ class Sinkhole:
         kept = self._answers.find(asked.key)
         if kept is not None and kept.ends > now:
             return self._conclude(asked, kept, now, lasting=True)
-        bucket = asked.asker.bucket
-        if bucket.flights >= MAX_FLIGHTS_OF_DEVICE and bucket.tokens < math.inf:
-            bucket.refused += 1
+        flights = asked.asker.flights
+        if flights.count >= flights.most:
+            asked.asker.refused += 1
             return None
-        bucket.flights += 1
+        flights.count += 1
+        asked.flights = flights
         asked.reply = reply
         asked.kept = kept
         if kept is not None and kept.stale_until > now:
             self._impatient.append(asked)
-        self._forwarder.ask(asked.question, asked.answered)
+        self._forwarder.ask(asked.question, asked.answered, asked.key)
         return LATER
 
     def _decide(self, asked: _Asked, now: float) -> bytes | None:
@@ -442,10 +458,10 @@ class Sinkhole:
         ):
             self.begin(self.policy)
         self._offset_s = offset
-        self.askers.sweep(now)
-        self.askers.refill(now)
         for asker, count in self.askers.take_refused():
             self._journal.refused(asker, count, now)
+        self.askers.sweep(now)
+        self.askers.refill(now)
         self._prefetch(now)
 
     def _now(self, now: float) -> datetime | None:

@@ -147,9 +147,15 @@ class Forwarder:
                 return self._of_zone[zone.name]
         return self._upstreams
 
-    def ask(self, query: Query, answered: Answered) -> None:
-        """Get an answer to ``query``, once ``flush`` is called; ``answered`` is called once, perhaps before this returns."""
-        key = query.upstream_key
+    def ask(self, query: Query, answered: Answered, key: bytes = b"") -> None:
+        """Get an answer to ``query``, once ``flush`` is called; ``answered`` is called once, perhaps before this returns.
+
+        Args:
+            query: What is asked.
+            answered: Takes what comes of it.
+            key: ``query.upstream_key``, where it is known.
+        """
+        key = key or query.upstream_key
         flight = self._flights.get(key)
         if self._waiting >= MAX_WAITING or (flight is None and len(self._flights) >= MAX_IN_FLIGHT):
             self.faults["overload"] += 1

@@ -121,6 +121,26 @@ def test_who_asks_for_others_has_no_limit(school, neighbours):
     assert unlimited.find(OTHER, 100.0).bucket.tokens == math.inf
 
 
+def test_whom_nobody_knows_share_their_flights(school, neighbours):
+    neighbours.macs["192.0.2.20"] = "00:00:5e:00:53:20"
+    limits = Limits(100.0, 300.0, [ip_address("192.0.2.30")])
+    askers = Askers(school, neighbours, Entries(), limits)
+
+    def flights(address):
+        return askers.find(ip_address(address).packed, 100.0).flights
+
+    assert flights("192.0.2.40") is flights("192.0.2.41") is not flights("192.0.2.20")
+    assert flights("192.0.2.30") is flights("127.0.0.1")
+    assert flights("192.0.2.20").most < flights("192.0.2.40").most < flights("192.0.2.30").most
+
+
+def test_datagrams_take_no_tokens_of_connections(askers):
+    asker = askers.find(SOURCE, 100.0)
+    askers.spend([SOURCE] * 5000)
+    assert asker.bucket.tokens <= 0
+    assert asker.streams.tokens == LIMITS.burst
+
+
 def test_buckets_of_who_is_gone_go_too(askers):
     for number in range(1000):
         askers.find((0x0A00_0000 + number).to_bytes(4, "big"), 100.0)
@@ -131,7 +151,7 @@ def test_buckets_of_who_is_gone_go_too(askers):
 
 def test_take_refused_tells_once(askers):
     asker = askers.find(SOURCE, 100.0)
-    asker.bucket.refused = 7
+    asker.refused = 7
     assert askers.take_refused() == [(asker, 7)]
     assert askers.take_refused() == []
 

@@ -16,7 +16,7 @@ import dns.message
 import dns.query
 import pytest
 
-from gate_dns.askers import Asker, Bucket
+from gate_dns.askers import Asker, Bucket, Flights
 from gate_dns.batch import DatagramBatch, open_socket
 from gate_dns.cache import Entries, Entry, Note
 from gate_dns.mmsg import BATCH
@@ -43,7 +43,8 @@ class Batch:
         """Keep answers to ``names`` for who asks from ``address``."""
         entries = Entries()
         room = entries.room(("ks2", Transport.UDP))
-        asker = Asker(None, (room, room), Bucket(1.0, 0.0), 0.0)
+        bucket = Bucket(1.0, 0.0)
+        asker = Asker(None, (room, room), bucket, bucket, Flights(1), 0.0)
         for name in names:
             query = parse_query(message(name))
             rendered = render(query, Response(3, ttl_s=1, serial=1))

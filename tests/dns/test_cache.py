@@ -213,3 +213,17 @@ def test_an_answer_of_short_life_is_not_fetched_anew():
     kept = answers.store(QUESTION, answered(query(), 10), "", 1000.0)
     kept.asked_for(1009.9)
     assert not answers.wanted
+
+
+def test_rooms_are_bounded_by_octets_too():
+    entries, answers = Entries(octets=100_000), Answers(octets=100_000)
+    long = [60] * 50
+    for number in range(2000):
+        asked = query(f"n{number}.example")
+        said = answered(asked, *long)
+        answers.store(asked.upstream_key, said, "", 0.0)
+        entries.store(entries.room(VIEW), asked, Entry(asked, render(asked, said), NOTE, 0.0, 60.0))
+        kept = sum(len(a.answer.records) for a in answers._kept.values())
+        assert kept == answers._octets <= 101_000
+        held = sum(len(e.response) for e in entries.room(VIEW).folded.values())
+        assert held == entries._octets <= 101_000
