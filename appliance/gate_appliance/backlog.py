@@ -1,14 +1,21 @@
-"""Events that wait to be sent or written: bounded, and blocked decisions are the last to go.
+"""Events that wait to be sent or written: bounded, and what matters most is the last to go.
 
-Where there is no room for more, the oldest lose first what was allowed, then the names of what was blocked, which from
-then on is only counted by client and rule, and only then that, too. What is lost is counted.
+Where there is no room for more, the oldest lose first what was allowed. Of what was blocked go first the names, which
+from then on is only counted by client and rule, then the clients, so that it is counted by rule, and only then that, too.
+What is flooded by anybody, forged addresses and all, does not push out what weighs more: floods and tunnels are touched
+only when nothing of other rules is left, and the illegal tier when nothing else is. What is lost is counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Final
 
-from gate_core.events import ALLOW, BLOCK, MANY, Batch
+from gate_core.events import ALLOW, BLOCK, MANY, Batch, Outcome, Who
+
+_WEIGHTS: Final = {"flood": 1, "tunnel": 1, "illegal": 2}
+"""By the reason of what was blocked; all other reasons weigh nothing."""
 
 
 class Backlog:
@@ -18,8 +25,8 @@ class Backlog:
         """Hold at most ``capacity`` events."""
         self._capacity = capacity
         self._whole: deque[Batch] = deque()
-        self._blocked: deque[Batch] = deque()
-        self._folded: deque[Batch] = deque()
+        self._stages = (_Stage(), _Stage(), _Stage())
+        """What was blocked, by weight."""
         self._count = 0
         self.dropped: Counter[str] = Counter({ALLOW: 0, BLOCK: 0})
         """Decisions lost for want of room, by action."""
@@ -40,10 +47,13 @@ class Backlog:
         self._make_room()
 
     def take(self) -> Batch | None:
-        """Give the oldest away; None where nothing waits."""
-        for stage in (self._folded, self._blocked, self._whole):
-            if stage:
-                batch = stage.popleft()
+        """Give away the oldest, first of what there was no room for as it came; None where nothing waits."""
+        for held in (
+            *(h for s in reversed(self._stages) for h in (s.folded, s.listed)),
+            self._whole,
+        ):
+            if held:
+                batch = held.popleft()
                 self._count -= len(batch)
                 return batch
         return None
@@ -54,46 +64,132 @@ class Backlog:
         # A quarter at a time, so that a full one does not cost something for each event.
         wanted = self._capacity * 3 // 4
         while self._count > wanted and self._whole:
-            batch = self._whole.popleft()
-            self._reduce(batch, batch.of_action(BLOCK), self._blocked)
-        while self._count > wanted and self._blocked:
-            batch = self._blocked.popleft()
-            self._reduce(batch, _folded(batch), self._folded)
-        while self._count > wanted and self._folded:
-            batch = self._folded.popleft()
-            self._reduce(batch, batch.part(0, 0), self._folded)
+            self._sort(self._whole.popleft())
+        for stage in self._stages:
+            if self._count <= wanted:
+                return
+            before = len(stage)
+            self.dropped[BLOCK] += stage.shrink(before - (self._count - wanted))
+            self._count += len(stage) - before
 
-    def _reduce(self, batch: Batch, kept: Batch, into: deque[Batch]) -> None:
-        self._count -= len(batch) - len(kept)
-        self.dropped += batch.by_action() - kept.by_action()
-        if kept:
-            into.append(kept)
+    def _sort(self, batch: Batch) -> None:
+        """Put what ``batch`` says was blocked into the stages, and drop the rest."""
+        weights = [_WEIGHTS.get(o.reason, 0) if o.action == BLOCK else -1 for o in batch.outcomes]
+        if len(set(weights)) == 1 and weights[0] >= 0:
+            self._stages[weights[0]].listed.append(batch)
+            return
+        self._count -= len(batch)
+        for weight, stage in enumerate(self._stages):
+            if weight in weights and (kept := _where(batch, weights, weight)):
+                stage.listed.append(kept)
+                self._count += len(kept)
+        self.dropped[ALLOW] += batch.by_action()[ALLOW]
 
 
-def _folded(batch: Batch) -> Batch:
-    """Return ``batch`` with one event for each client and outcome."""
-    at: dict[tuple[int, int], int] = {}
-    counts: list[int] = []
-    first: list[int] = []
-    names: list[str] = []
-    for place, pair in enumerate(zip(batch.who, batch.outcome, strict=True)):
-        its = at.setdefault(pair, len(at))
-        if its == len(counts):
-            counts.append(batch.counts[place])
-            first.append(place)
-            names.append(batch.names[place])
-        else:
-            counts[its] += batch.counts[place]
-            if names[its] != batch.names[place]:
-                names[its] = MANY
+class _Stage:
+    """Blocked decisions of one weight, the oldest first."""
+
+    def __init__(self) -> None:
+        self.folded: deque[Batch] = deque()
+        """Older than those listed, and without names."""
+        self.listed: deque[Batch] = deque()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.folded)) + sum(map(len, self.listed))
+
+    def shrink(self, wanted: int) -> int:
+        """Shrink to ``wanted`` events, with the least loss; return how many decisions are lost altogether."""
+        while (excess := len(self) - wanted) > 0 and self.listed:
+            # Together, as there may be thousands of one event each; not all, as the newest are to keep their names.
+            oldest: list[Batch] = []
+            while self.listed and excess > 0:
+                oldest.append(self.listed.popleft())
+                excess -= len(oldest[-1])
+            self.folded += _folded(oldest)
+        if len(self) > wanted:
+            self.folded = deque(_folded(self.folded))
+        if len(self) > wanted:
+            self.folded = deque(_folded(map(_without_clients, self.folded)))
+        lost = 0
+        while (excess := len(self) - wanted) > 0 and self.folded:
+            batch = self.folded.popleft()
+            lost += sum(batch.counts[:excess])
+            if len(batch) > excess:
+                self.folded.appendleft(batch.part(excess, len(batch)))
+        return lost
+
+
+def _where(batch: Batch, weights: list[int], weight: int) -> Batch:
+    """Return the events of those outcomes that have ``weight``."""
+    places = [place for place, its in enumerate(batch.outcome) if weights[its] == weight]
     return Batch(
         batch.source,
         batch.whos,
         batch.outcomes,
-        [batch.at_ms[place] for place in first],
+        [batch.at_ms[place] for place in places],
+        [batch.who[place] for place in places],
+        [batch.outcome[place] for place in places],
+        [batch.names[place] for place in places],
+        [batch.counts[place] for place in places],
+        [batch.took_us[place] for place in places],
+    )
+
+
+def _without_clients(batch: Batch) -> Batch:
+    """Return ``batch`` without saying of anything who asked, for which type, and who answered."""
+    return Batch(
+        batch.source,
+        [Who("", "", "", who.group, "") for who in batch.whos],
+        [outcome._replace(kind="", upstream="") for outcome in batch.outcomes],
+        batch.at_ms,
+        batch.who,
+        batch.outcome,
+        batch.names,
+        batch.counts,
+        batch.took_us,
+    )
+
+
+def _folded(held: Iterable[Batch]) -> list[Batch]:
+    """Return ``held`` as one batch of each source, with one event for each client and outcome."""
+    by_source: dict[str, list[Batch]] = {}
+    for batch in held:
+        by_source.setdefault(batch.source.value, []).append(batch)
+    return [_fold(batches) for batches in by_source.values()]
+
+
+def _fold(held: list[Batch]) -> Batch:
+    whos: dict[Who, int] = {}
+    outcomes: dict[Outcome, int] = {}
+    at: dict[tuple[int, int], int] = {}
+    at_ms: list[int] = []
+    names: list[str] = []
+    counts: list[int] = []
+    took_us: list[int] = []
+    for batch in held:
+        for place, (who, outcome) in enumerate(zip(batch.who, batch.outcome, strict=True)):
+            pair = (
+                whos.setdefault(batch.whos[who], len(whos)),
+                outcomes.setdefault(batch.outcomes[outcome], len(outcomes)),
+            )
+            its = at.setdefault(pair, len(at))
+            if its == len(names):
+                at_ms.append(batch.at_ms[place])
+                names.append(batch.names[place])
+                counts.append(batch.counts[place])
+                took_us.append(batch.took_us[place])
+            else:
+                counts[its] += batch.counts[place]
+                if names[its] != batch.names[place]:
+                    names[its] = MANY
+    return Batch(
+        held[0].source,
+        tuple(whos),
+        tuple(outcomes),
+        at_ms,
         [who for who, _ in at],
         [outcome for _, outcome in at],
         names,
         counts,
-        [batch.took_us[place] for place in first],
+        took_us,
     )

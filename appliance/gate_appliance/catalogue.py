@@ -9,7 +9,7 @@ from gate_appliance.counter import COMMAND_LINE, Counter, Who, change, not_allow
 from gate_appliance.library import is_illegal
 from gate_appliance.sources import suggestions
 from gate_appliance.updates import REMOVED
-from gate_core.desk import RefusedError
+from gate_core.desk import RefusedError, without_errno
 from gate_core.roles import Act, Leave
 from gate_core.sources import ListSource, SourceError, SourcesView, check_source
 
@@ -20,7 +20,9 @@ class CatalogueDesk(Counter):
     def sources(self) -> SourcesView:
         """Return the sources of lists, what came of them, and how far an update is."""
         updates = self._steward.updates
-        return SourcesView(updates.views(), updates.progress, suggestions())
+        return SourcesView(
+            updates.views(), updates.progress, suggestions(), updates.common_faults()
+        )
 
     def add_source(self, *, source: ListSource, secret: str = "", actor: str) -> None:
         """Add a source of lists; it is looked at at once."""
@@ -92,7 +94,7 @@ class CatalogueDesk(Counter):
                 who,
                 "accepted a list",
                 f"{source.id} to {source.category}",
-                before=f"{outcome.names} names",
+                before=f"{outcome.names:,} names",
                 after=outcome.reason,
                 reason=reason,
             )
@@ -119,4 +121,5 @@ def _stored() -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise RefusedError(f"this can't be stored ({e}); nothing has changed") from e
+        why = without_errno(str(e))
+        raise RefusedError(f"this can't be stored ({why}); nothing has changed") from e

@@ -22,6 +22,7 @@ from gate_appliance.console import (
     add_command,
     complain,
     desk_of,
+    limit,
     load,
     perform,
     places_of,
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:  # one statement an argument
     )
     log.add_argument("text", nargs="?", default="", help="part of a name or of a device's name")
     log.add_argument("--blocked", action="store_true", help="blocked ones only")
-    log.add_argument("--limit", type=int, default=50, help="1 to 500 (default: 50)")
+    log.add_argument("--limit", type=limit, default=50, help="1 to 500 (default: 50)")
     setup = add_command(commands, "setup", _setup, "complete the first run without a browser")
     setup.add_argument("--school", required=True)
     setup.add_argument("--username", required=True)
@@ -161,7 +162,11 @@ def _log_command(arguments: argparse.Namespace) -> int:
     wanted = ActivityFilter(
         text=arguments.text, action="block" if arguments.blocked else "", limit=arguments.limit
     )
-    for r in reversed(desk_of(arguments).activity(filter=wanted, actor=actor_of(arguments))):
+    found = desk_of(arguments).activity(filter=wanted, actor=actor_of(arguments))
+    if not found:
+        asked = wanted.text or wanted.action
+        say("nothing that is recorded fits" if asked else "nothing is recorded yet")
+    for r in reversed(found):
         answered = f"{r.took_us / 1000:.1f} ms" if r.took_us else "-"
         fields = (r.at, r.action, r.device, r.group, r.name or "-", r.kind or "-", r.rule_id)
         more = f"x{r.count}", f"policy {r.version}", r.upstream or "-", answered

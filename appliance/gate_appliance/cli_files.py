@@ -13,6 +13,7 @@ from gate_appliance.console import (
     actor_of,
     complain,
     desk_of,
+    limit,
     load,
     may_be_somebody,
     password_of,
@@ -40,7 +41,7 @@ def add_file_commands(family: Family, add: Add) -> None:
     )
     verify.add_argument("--hash", default="", help="that hash, as signed or printed")
     show = add(evidence, "show", _show, "print the newest entries")
-    show.add_argument("--limit", type=int, default=20, help="1 to 500 (default: 20)")
+    show.add_argument("--limit", type=limit, default=20, help="1 to 500 (default: 20)")
     may_be_somebody(show)
 
     backup = family("backup", "everything in one encrypted file")

@@ -106,7 +106,14 @@ def _show(arguments: argparse.Namespace) -> int:
         say("no list is kept up to date; gate lists catalogue prints some to choose from")
     if its.progress:
         say(f"now: {_words(its.progress)}")
-    return 1 if any(view.state in ("stale", "refused") for view in its.sources) else 0
+    for fault in its.faults:
+        say(fault)
+    return 1 if its.faults or any(map(_is_bad, its.sources)) else 0
+
+
+def _is_bad(view: SourceView) -> bool:
+    # A list that is there may stay away for a while; then it is stale.
+    return view.state in ("stale", "refused") or (view.state == "new" and bool(view.reason))
 
 
 def _line(view: SourceView) -> str:
@@ -199,6 +206,6 @@ def _follow(arguments: argparse.Namespace) -> int:
 
 
 def _words(progress: Progress) -> str:
-    of = f" of {progress.of}" if progress.of else ""
-    amount = f" {progress.done}{of} {progress.unit}" if progress.done else ""
+    of = f" of {progress.of:,}" if progress.of else ""
+    amount = f" {progress.done:,}{of} {progress.unit}" if progress.done else ""
     return f"{progress.id or 'all lists'}: {progress.phase}{amount}"

@@ -149,6 +149,17 @@ def password_of(prompt: str) -> str:
     return getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 
+def limit(text: str) -> int:
+    """Return how many lines are wanted at most.
+
+    Raises:
+        argparse.ArgumentTypeError: It is no number from 1 to 500.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 500):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 to 500")
+    return int(text)
+
+
 def say(text: str) -> None:
     """Print what was asked for."""
     sys.stdout.write(text + "\n")

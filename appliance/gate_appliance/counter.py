@@ -91,7 +91,7 @@ def approves_accounts(role: Role) -> bool:
 
 def not_allowed(who: Who, act: Act) -> RefusedError:
     """Return the refusal for somebody whose role may not ``act``."""
-    titles = ", ".join(TITLES[role] for role in holders(act) if role is not Role.PANEL)
+    titles = ", ".join(TITLES[role] for role in holders(act))
     return RefusedError(f"{TITLES[who.role]} may not {act.value}; allowed are: {titles}", "actor")
 
 

@@ -182,4 +182,4 @@ def _data_plane(source: Source, in_force: int | None, version: int) -> Component
 def _lists(lists: Lists) -> Component:
     if lists.faults:
         return Component("lists", "degraded", " ".join(lists.faults))
-    return Component("lists", "ok", f"{lists.names} names are on the lists.")
+    return Component("lists", "ok", f"{lists.names:,} names are on the lists.")

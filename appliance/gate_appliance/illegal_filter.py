@@ -33,9 +33,8 @@ def unknown(config: IllegalFilterConfig) -> Component:
     return Component(
         NAME,
         "off",
-        "Nothing checks that illegal content (IWF, CTIRU) is filtered. Ask the school's internet provider which of its"
-        " resolvers filters it, and for a name to test that with; both belong into the box's configuration, table"
-        " illegal_filter.",
+        "Nothing checks that illegal content (IWF, CTIRU) is filtered. Ask the internet provider which of its resolvers"
+        " filters it and for a test name; whoever looks after the box enters both (docs/watching.md).",
     )
 
 
@@ -70,8 +69,9 @@ def look(config: IllegalFilterConfig, dns_config: DnsConfig) -> Component:
         return Component(
             NAME,
             "degraded",
-            f"Names are also looked up at {', '.join(others)}, where illegal content may not be filtered: take it out of"
-            " dns.upstreams, or name it in the table illegal_filter.",
+            f"Names are also looked up at {', '.join(others)}, where illegal content may not be filtered. Ask the internet"
+            " provider whether it is; whoever looks after the box then enters it as tested, or takes it out"
+            " (docs/watching.md).",
         )
     return Component(
         NAME,

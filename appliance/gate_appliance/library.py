@@ -23,7 +23,7 @@ from gate_appliance.durable import copy_durably, replace_durably, write_durably
 from gate_appliance.evidence import reading
 from gate_appliance.lists import work
 from gate_appliance.lists.compile import remove_others
-from gate_appliance.lists.formats import MAX_LIST_OCTETS, Format, ListError, read_names
+from gate_appliance.lists.formats import MAX_LIST_OCTETS, Format, ListError, lines_of, read_names
 from gate_appliance.lists.index import open_index, path_of
 from gate_appliance.lists.jobs import compile_files, examine, unite
 from gate_core.categories import BY_ID, ILLEGAL_MASK, CategoryIndex
@@ -44,6 +44,9 @@ ADDED: Final = "added a list"
 ADDING: Final = "is adding a list"
 """Action of the entries that come before, so that no power cut leaves a list in force that none speaks of."""
 
+IMPORTS: Final = "lists-import"
+"""Directory, beside that of the lists, of files that something else writes: sources may name no others."""
+
 STAGED: Final = ".staged"
 """Directory, beside those of the categories, of lists that are not in force yet, or never will be."""
 
@@ -51,7 +54,7 @@ ListKey = tuple[str, str]
 """Category and name of a list of the school."""
 
 # Raised when the compiled form or the meaning of a category changes, so that lists are compiled anew.
-_EDITION: Final = b"3"
+_EDITION: Final = b"4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Staged:
     sha256: str
     format: Format
     names: int
+    kept: int
+    """Different names that it covers, less those it excludes."""
     not_understood: int
     others: Mapping[str, int]
     """Rules of a response policy zone that are not enforced: their kind and how many."""
@@ -268,6 +273,7 @@ class Library:
             found["sha256"],
             Format(found["format"]),
             found["names"],
+            found["kept"],
             found["not_understood"],
             found["others"],
             found["lost"],
@@ -288,7 +294,7 @@ class Library:
             raise ListError(f"the list before it can't be read: {found['unread']}")
         if found["lost"]:
             raise ListError(
-                f"a list of illegal content can only grow: {found['lost']} names of the one before are missing, such as"
+                f"a list of illegal content can only grow: {found['lost']:,} names of the one before are missing, such as"
                 f" {found['example']!r}"
             )
         return found
@@ -304,6 +310,11 @@ class Library:
         arguments = {"path": str(staged), "old": str(listed)}
         octets = sum(path.stat().st_size for path in (staged, listed) if path.exists())
         work.run(unite, arguments, octets, progress)
+
+    @property
+    def imports(self) -> Path:
+        """Return where the files lie that a source may name."""
+        return self._school.with_name(IMPORTS)
 
     def file(self, key: ListKey) -> Path:
         """Return where a list of the school lies."""
@@ -438,8 +449,8 @@ def check_list(path: Path) -> Iterator[str]:
         ListError: It is no list.
     """
     _demand_size(path)
-    with path.open("rb") as lines:
-        form, report = read_names(lines, _ignore, _ignore)
+    with path.open("rb") as file:
+        form, report = read_names(lines_of(file), _ignore, _ignore)
     yield (
         f"{path.name}: {form.value}, {report.names} names, {report.networks} addresses and networks,"
         f" {report.exclusions} exclusions, {report.addresses} addresses left out,"

@@ -5,11 +5,12 @@ It is read over rtnetlink(7) here, not by pyroute2, which would add 13 MB to eac
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from struct import Struct
@@ -18,24 +19,26 @@ from typing import Final
 from gate_core.clients import Address
 
 MAX_AGE_S: Final = 5.0
-"""How long the table is believed before it is read again."""
+"""How long our own networks are believed before they are read again."""
 
-SOLICIT_S: Final = 0.02
-"""Longest wait for an address that answers its first solicitation: a switched network takes under 2 ms."""
+_PAUSES_S: Final = (0.0002, 0.0003, 0.0005, 0.001)
+"""Between looks at an address that has been solicited: 2 ms in all, which is enough in a switched network."""
 
-_SOLICITS_PER_S: Final = 10
+_REST: Final = 50
+"""So many times as long as a wait took, nobody is waited for."""
+
 # Entries whose link-layer address the kernel vouches for, now or until it hears otherwise (linux/neighbour.h).
 _USABLE: Final = 0x02 | 0x04 | 0x08 | 0x10 | 0x80
 _DISCARD_PORT: Final = 9
 
 # linux/netlink.h: what the kernel says begins with struct nlmsghdr: length, type, flags, sequence number, port.
 _MESSAGE: Final = Struct("=IHHII")
-_REQUEST_DUMP: Final = 0x001 | 0x300
+_REQUEST: Final = 0x001
+_DUMP: Final = 0x300
 _ERROR: Final = 2
 _DONE: Final = 3
 _READ_OCTETS: Final = 1 << 16
 """More than the kernel puts into a datagram (32 KiB; netlink_dump() in net/netlink/af_netlink.c)."""
-_TIMEOUT_S: Final = 1.0
 
 # linux/rtnetlink.h
 _GET_ADDRESSES: Final = 22
@@ -43,17 +46,19 @@ _GET_NEIGHBOURS: Final = 30
 _ATTRIBUTE: Final = Struct("=HH")
 """struct rtattr: length, type."""
 
-# struct ndmsg of linux/neighbour.h: family, state; and its attributes.
-_NEIGHBOUR: Final = Struct("=B7xH2x")
+# struct ndmsg of linux/neighbour.h: family, index of the link, state; and its attributes.
+_NEIGHBOUR: Final = Struct("=B3xIH2x")
 _NDA_DST: Final = 1
 _NDA_LLADDR: Final = 2
 
-# struct ifaddrmsg of linux/if_addr.h: family, prefix length; and its attribute.
-_OWN: Final = Struct("=BB6x")
+# struct ifaddrmsg of linux/if_addr.h: family, prefix length, index of the link; and its attribute.
+_OWN: Final = Struct("=BB2xI")
 _IFA_ADDRESS: Final = 1
 
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 _MAC_OCTETS: Final = 6
+# No such entry; or its link has gone since we read of it (neigh_get() in net/core/neighbour.c).
+_ABSENT: Final = frozenset((errno.ENOENT, errno.ENODEV))
 
 
 class MalformedRoutesError(ValueError):
@@ -68,34 +73,56 @@ class Neighbour:
     mac: str
 
 
+@dataclass(frozen=True, slots=True)
+class OwnNetwork:
+    """The network of one of our own addresses."""
+
+    network: IPv4Network | IPv6Network
+    link: int
+    """Index of the network interface that has the address."""
+
+
 class KernelNeighbours:
     """Neighbour look-ups for one thread (``gate_core.ports.NeighbourTable``).
 
-    A device's first query reaches us before the kernel has had a reason to learn its address, so an unknown
-    address of a local network is solicited: a datagram to its discard port makes the kernel ask for it.
-    At most ten such waits of 20 ms a second, so that forged addresses can't hold up the rest.
+    The kernel is asked for the one address, and nothing is kept: forged addresses can fill no table here.
+
+    A redirected query, or one from an address that its device has just made up, can reach us before the kernel has had a
+    reason to learn who is there. So an unknown address of a local network is solicited: a datagram to its discard port
+    makes the kernel ask for it. We wait 2 ms at most, and then for nobody until fifty times as long has passed, so that
+    forged addresses cost others 2 ms at a time and a fiftieth of the time. Whoever is not waited for is unknown; the
+    answer that he gets makes the kernel ask for him too.
     """
 
     def __init__(self) -> None:
         self._routes = Routes(
             socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         )
-        self._table: dict[Address, str] = {}
-        self._local: tuple[IPv4Network | IPv6Network, ...] = ()
+        self._own: tuple[OwnNetwork, ...] = ()
         self._read_at = float("-inf")
-        self._second = 0
-        self._solicits = 0
+        self._waits_from = float("-inf")
 
     def mac(self, address: Address) -> str | None:
-        """Return the canonical MAC address of ``address``; None where the kernel knows none."""
+        """Return the canonical MAC address of ``address``; None where the kernel knows none.
+
+        Raises:
+            OSError: The kernel refused, or did not answer.
+            MalformedRoutesError: It said what can't be understood.
+        """
         if address.is_loopback:
             return None
-        if time.monotonic() - self._read_at > MAX_AGE_S:
-            self._read()
-        found = self._table.get(address)
-        if found is None and self._may_solicit(address):
-            self._solicit(address)
-            found = self._table.get(address)
+        now = time.monotonic()
+        if now - self._read_at > MAX_AGE_S:
+            self._own, self._read_at = tuple(self._routes.networks()), now
+        # A network of one address is ourselves.
+        local = {o.link for o in self._own if address in o.network and o.network.num_addresses > 1}
+        # A route may lead to neighbours in whose network we have no address.
+        links = local or {o.link for o in self._own if o.network.version == address.version}
+        found = self._find(address, links)
+        if found is None and local and now >= self._waits_from:
+            found = self._meet(address, local)
+            ended = time.monotonic()
+            self._waits_from = ended + _REST * (ended - now)
         return found
 
     def entries(self) -> Iterator[Neighbour]:
@@ -106,32 +133,32 @@ class KernelNeighbours:
         """Free the netlink socket."""
         self._routes.close()
 
-    def _read(self) -> None:
-        self._table = {entry.address: entry.mac for entry in self.entries()}
-        # A network of one address is ourselves.
-        self._local = tuple(n for n in self._routes.networks() if n.num_addresses > 1)
-        self._read_at = time.monotonic()
+    def _find(self, address: Address, links: Iterable[int]) -> str | None:
+        for link in links:
+            if neighbour := self._routes.neighbour(address, link):
+                return neighbour.mac
+        return None
 
-    def _may_solicit(self, address: Address) -> bool:
-        if not any(address.version == n.version and address in n for n in self._local):
+    def _meet(self, address: Address, links: Iterable[int]) -> str | None:
+        """Return the MAC address of ``address`` once it has been solicited; None where it does not answer at once."""
+        asked = [link for link in links if _solicit(address, link)]
+        for pause in _PAUSES_S if asked else ():
+            time.sleep(pause)
+            if found := self._find(address, asked):
+                return found
+        return None
+
+
+def _solicit(address: Address, link: int) -> bool:
+    """Make the kernel ask for ``address``; tell whether there is a way to it."""
+    family, scope = (socket.AF_INET, ()) if address.version == 4 else (socket.AF_INET6, (0, link))
+    host = socket.inet_ntop(family, address.packed)
+    with socket.socket(family, socket.SOCK_DGRAM) as datagram:
+        try:
+            datagram.sendto(b"", (host, _DISCARD_PORT, *scope))
+        except OSError:
             return False
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._solicits = second, 0
-        self._solicits += 1
-        return self._solicits <= _SOLICITS_PER_S
-
-    def _solicit(self, address: Address) -> None:
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-        with socket.socket(family, socket.SOCK_DGRAM) as datagram:
-            try:
-                datagram.sendto(b"", (str(address), _DISCARD_PORT))
-            except OSError:
-                return  # No way to it, so no neighbour.
-        deadline = time.monotonic() + SOLICIT_S
-        while address not in self._table and time.monotonic() < deadline:
-            time.sleep(0.001)
-            self._read()
+    return True
 
 
 class Routes:
@@ -143,7 +170,8 @@ class Routes:
     def __init__(self, kernel: socket.socket) -> None:
         """Take the socket to the kernel, which ``close`` closes."""
         self._kernel = kernel
-        self._kernel.settimeout(_TIMEOUT_S)
+        # Its answer is there once it has been asked.
+        self._kernel.setblocking(False)
         self._sequence = 0
 
     def neighbours(self) -> Iterator[Neighbour]:
@@ -156,7 +184,27 @@ class Routes:
         found = map(parse_neighbour, self._dump(_GET_NEIGHBOURS, _NEIGHBOUR.size))
         return (neighbour for neighbour in found if neighbour)
 
-    def networks(self) -> Iterator[IPv4Network | IPv6Network]:
+    def neighbour(self, address: Address, link: int) -> Neighbour | None:
+        """Return the usable entry of ``address`` at the link with that index; None where there is none.
+
+        Raises:
+            OSError: The kernel refused, or did not answer.
+            MalformedRoutesError: It said what can't be understood.
+        """
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        wanted = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address.packed), _NDA_DST) + address.packed
+        self._ask(_GET_NEIGHBOURS, 0, _NEIGHBOUR.pack(family, link, 0) + wanted)
+        kind, content = next(self._answers())
+        if kind != _ERROR:
+            return parse_neighbour(content)
+        try:
+            _raise_for(content)
+        except OSError as e:
+            if e.errno not in _ABSENT:
+                raise
+        return None
+
+    def networks(self) -> Iterator[OwnNetwork]:
         """Yield the networks of our own addresses, read now; faults as ``neighbours``."""
         found = map(parse_network, self._dump(_GET_ADDRESSES, _OWN.size))
         return (network for network in found if network)
@@ -167,21 +215,30 @@ class Routes:
 
     def _dump(self, kind: int, header_octets: int) -> list[bytes]:
         """Return the content of each message that answers a request for all of a ``kind``, of every family."""
-        self._sequence += 1
-        length = _MESSAGE.size + header_octets
-        header = _MESSAGE.pack(length, kind, _REQUEST_DUMP, self._sequence, 0)
-        self._kernel.send(header + bytes(header_octets))
+        self._ask(kind, _DUMP, bytes(header_octets))
         found: list[bytes] = []
+        for answer, content in self._answers():
+            if answer in {_ERROR, _DONE}:
+                _raise_for(content)
+                break
+            found.append(content)
+        return found
+
+    def _ask(self, kind: int, flags: int, content: bytes) -> None:
+        self._sequence += 1
+        length = _MESSAGE.size + len(content)
+        header = _MESSAGE.pack(length, kind, _REQUEST | flags, self._sequence, 0)
+        self._kernel.send(header + content)
+
+    def _answers(self) -> Iterator[tuple[int, bytes]]:
+        """Yield type and content of what answers the last request."""
         while True:
-            for (_, answer, _, sequence, _), content in _parts(
+            for (_, kind, _, sequence, _), content in _parts(
                 self._kernel.recv(_READ_OCTETS), _MESSAGE
             ):
-                if sequence != self._sequence:
-                    continue  # Left of a dump that a fault cut short.
-                if answer in {_ERROR, _DONE}:
-                    _raise_for(content)
-                    return found
-                found.append(content)
+                # Others are left of a dump that a fault cut short.
+                if sequence == self._sequence:
+                    yield kind, content
 
 
 def _raise_for(content: bytes) -> None:
@@ -199,7 +256,7 @@ def parse_neighbour(content: bytes) -> Neighbour | None:
     Raises:
         MalformedRoutesError: It is none.
     """
-    (family, state), attributes = _content(content, _NEIGHBOUR)
+    (family, _, state), attributes = _content(content, _NEIGHBOUR)
     mac = attributes.get(_NDA_LLADDR, b"")
     if family not in _FAMILIES or not state & _USABLE or len(mac) != _MAC_OCTETS or not any(mac):
         return None
@@ -209,7 +266,7 @@ def parse_neighbour(content: bytes) -> Neighbour | None:
         raise MalformedRoutesError(f"parsing a neighbour: {e}") from None
 
 
-def parse_network(content: bytes) -> IPv4Network | IPv6Network | None:
+def parse_network(content: bytes) -> OwnNetwork | None:
     """Return the network of the own address that an RTM_NEWADDR message tells of; None for other families.
 
     Args:
@@ -218,13 +275,14 @@ def parse_network(content: bytes) -> IPv4Network | IPv6Network | None:
     Raises:
         MalformedRoutesError: It is none.
     """
-    (family, prefix_length), attributes = _content(content, _OWN)
+    (family, prefix_length, link), attributes = _content(content, _OWN)
     if family not in _FAMILIES or _IFA_ADDRESS not in attributes:
         return None
     try:
-        return ip_network((attributes[_IFA_ADDRESS], prefix_length), strict=False)
+        network = ip_network((attributes[_IFA_ADDRESS], prefix_length), strict=False)
     except ValueError as e:
         raise MalformedRoutesError(f"parsing an own address: {e}") from None
+    return OwnNetwork(network, link)
 
 
 def _content(content: bytes, header: Struct) -> tuple[tuple[int, ...], dict[int, bytes]]:

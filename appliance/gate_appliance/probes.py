@@ -93,6 +93,7 @@ def _identity(forwarding: Forwarding | None, name: str) -> Component:
         IDENTITY,
         "degraded",
         f"{name} asks for the names of all devices{silent}. So all of them get the policy of its group, and the record"
-        " can't tell them apart. Let DHCP hand out this box as the resolver, and give it that server for the school's"
-        " own names only (dns.zones in the box's configuration).",
+        " can't tell them apart. Whoever looks after the network changes two things (docs/watching.md): what tells"
+        " devices their settings (DHCP) names this box as the one to ask for site names; and the box asks that server"
+        " for the school's own names only, such as those of its computers (a zone).",
     )

@@ -23,6 +23,7 @@ from gate_core.sources import ListSource, Outcome, SourceError, Suggestion, chec
 _log = logging.getLogger(__name__)
 
 _CATALOGUE: Final = "catalogue.toml"
+_MOST: Final = "most"
 
 
 class Sources:
@@ -39,9 +40,12 @@ class Sources:
         for entry in self._load(settings).get("sources", []):
             self._take(entry)
         self._outcomes: dict[str, Outcome] = {}
+        self._most: dict[str, int] = {}
         for id_, entry in self._load(outcomes).items():
             try:
+                most = entry.pop(_MOST, 0) if isinstance(entry, dict) else 0
                 self._outcomes[id_] = value_of(Outcome, entry)
+                self._most[id_] = value_of(int, most)
             except MalformedMessageError as e:
                 _log.warning("action=read_outcome source=%s fault=%s", id_, e)
 
@@ -59,6 +63,11 @@ class Sources:
         """Return what came of looking at a source last."""
         with self._lock:
             return self._outcomes.get(id_, Outcome())
+
+    def most(self, id_: str) -> int:
+        """Return how many names the longest list of a source had that came into force since a person accepted one."""
+        with self._lock:
+            return self._most.get(id_, 0)
 
     def key(self, source: ListSource) -> dict[str, str]:
         """Return name, algorithm and secret of the key of ``source``; nothing where it has none."""
@@ -95,11 +104,17 @@ class Sources:
             self._sources.pop(id_, None)
             if self._keys.pop(id_, None) is not None:
                 self._store(2, self._keys, mode=0o600)
+            self._most.pop(id_, None)
             if self._outcomes.pop(id_, None):
-                self._store(1, {i: asdict(o) for i, o in self._outcomes.items()})
+                self._store_outcomes()
 
-    def note(self, id_: str, outcome: Outcome) -> None:
+    def note(self, id_: str, outcome: Outcome, most: int | None = None) -> None:
         """Note what came of looking at a source.
+
+        Args:
+            id_: Of the source.
+            outcome: What came of it.
+            most: What ``most`` is to return from now on; None where that stays.
 
         Raises:
             OSError: The disk refuses.
@@ -107,7 +122,9 @@ class Sources:
         with self._lock:
             if id_ in self._sources:
                 self._outcomes[id_] = outcome
-                self._store(1, {i: asdict(o) for i, o in self._outcomes.items()})
+                if most is not None:
+                    self._most[id_] = most
+                self._store_outcomes()
 
     def _take(self, entry: Any) -> None:
         try:
@@ -129,6 +146,10 @@ class Sources:
             return read
         self.fault = f"The file {path.name} with the sources of lists is damaged."
         return {}
+
+    def _store_outcomes(self) -> None:
+        entries = {i: asdict(o) | {_MOST: self.most(i)} for i, o in self._outcomes.items()}
+        self._store(1, entries)
 
     def _store(self, which: int, value: Mapping[str, Any], mode: int = 0o640) -> None:
         write_durably(self._paths[which], json.dumps(value, indent=1).encode(), mode=mode)

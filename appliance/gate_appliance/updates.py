@@ -22,6 +22,7 @@ from gate_appliance.lists.transfer import transfer
 from gate_appliance.lists.work import Worker
 from gate_appliance.sources import Sources
 from gate_appliance.store import Change
+from gate_core.desk import without_errno
 from gate_core.sources import (
     KEPT_LEAST,
     ListSource,
@@ -136,13 +137,18 @@ class Updater:
         now = self._clock.now()
         return tuple(_view(s, self._sources.outcome(s.id), now) for s in self._sources.all())
 
+    def common_faults(self) -> tuple[str, ...]:
+        """Return what is wrong whichever source it is about, a sentence each."""
+        return tuple(fault for fault in (self._sources.fault, self._fault) if fault)
+
     def faults(self) -> tuple[str, ...]:
-        """Return what is wrong with the sources, a sentence each."""
-        found = [fault for fault in (self._sources.fault, self._fault) if fault]
+        """Return all that is wrong, a sentence each."""
+        found = list(self.common_faults())
         for view in self.views():
             title = f"The list “{view.source.title}”"
             if view.state == "refused":
-                found.append(f"{title} was refused: {view.reason}. The last good one stays.")
+                stays = "The last good one stays" if view.good_at else "Nothing of it is in force"
+                found.append(f"{title} was refused: {view.reason}. {stays}.")
             elif view.state == "stale":
                 found.append(
                     f"{title} is from {view.good_at[:10]}: {view.reason or 'no newer one came'}."
@@ -166,7 +172,7 @@ class Updater:
             except InterruptedError:
                 return
             except Exception as e:  # noqa: BLE001  # the wiring: one list's fault must not end the updates of all
-                self._fault = f"New lists can't be put in force: {e}."
+                self._fault = f"New lists can't be put in force: {without_errno(str(e))}."
                 _log.exception("action=update_lists fault=%s", type(e).__name__)
             finally:
                 with self._condition:
@@ -217,6 +223,9 @@ class Updater:
                 serial_went_back=False,
                 note=_note(staged),
                 validators=found["validators"],
+                most=staged.kept
+                if source.id in asked.accepted
+                else max(staged.kept, self._sources.most(source.id)),
             )
 
     def _demand_open(self) -> None:
@@ -253,7 +262,11 @@ class Updater:
                 known = {} if source.is_illegal else known
                 arguments |= {"last": str(last), "key": self._sources.key(source)}
             else:
-                arguments |= {"expected_octets": outcome.octets}
+                self._library.imports.mkdir(parents=True, exist_ok=True)
+                arguments |= {
+                    "expected_octets": outcome.octets,
+                    "imports": str(self._library.imports),
+                }
             arguments["validators"] = dict(known)
             found = self._run(source, transfer if source.is_zone else fetch, arguments)
         except InterruptedError:
@@ -263,7 +276,7 @@ class Updater:
             return None
         except OSError as e:
             _log.warning("action=get_list source=%s fault=%s", source.id, e)
-            self._note(source, reason=str(e))
+            self._note(source, reason=without_errno(str(e)))
             return None
         if found["changed"]:
             return found
@@ -298,26 +311,47 @@ class Updater:
             if source.is_illegal:
                 self._library.unite(source.id, source.category, tell)
             staged = self._library.stage(source.id, source.category, progress=tell)
-        except ListError as e:
+        except (ListError, TimeoutError) as e:
             self._refuse(source, str(e))
+            return None
+        except OSError as e:
+            # One that kills whoever reads it must not keep the others from coming.
+            _log.warning("action=read_list source=%s fault=%s", source.id, e)
+            self._note(source, reason=without_errno(str(e)))
             return None
         if source.format and not source.is_illegal and staged.format.value != source.format:
             staged.path.unlink()
             reason = f"it has the form {staged.format.value}, and the source is for {source.format}"
             self._refuse(source, reason)
             return None
-        most = int((1 - KEPT_LEAST) * outcome.names)
-        if accepted:
-            most = max(most, outcome.refused_lost)
-        if outcome.names and staged.lost > most:
+        shrunk = self._shrunk(source, staged, outcome.refused_lost if accepted else 0)
+        if shrunk:
             staged.path.unlink()
-            self._refuse(
-                source,
-                f"it lacks {staged.lost} of the {outcome.names} names of the last good one, such as {staged.example!r}",
-                lost=staged.lost,
-            )
+            lost, reason = shrunk
+            self._refuse(source, reason, lost=lost)
             return None
         return staged
+
+    def _shrunk(self, source: ListSource, staged: Staged, accepted: int) -> tuple[int, str] | None:
+        """Return how many names a list lacks that lacks too many, and a reason; None where it may come into force.
+
+        It must not lack much of the last good one, nor be much shorter than one of before: else one that loses a little
+        each day would lose all.
+        """
+        names, most = self._sources.outcome(source.id).names, self._sources.most(source.id)
+        shorter = max(most - staged.kept, 0)
+        found = []
+        if names and staged.lost > max(accepted, int((1 - KEPT_LEAST) * names)):
+            text = f"it lacks {staged.lost:,} of the {names:,} names of the last good one, such as {staged.example!r}"
+            found.append((staged.lost, text))
+        if shorter > max(accepted, int((1 - KEPT_LEAST) * most)):
+            found.append(
+                (
+                    shorter,
+                    f"it has {staged.kept:,} names, less exclusions, and one of before had {most:,}",
+                )
+            )
+        return (max(lost for lost, _ in found), "; ".join(t for _, t in found)) if found else None
 
     def _refuse(
         self, source: ListSource, reason: str, *, lost: int = 0, serial_went_back: bool = False
@@ -331,9 +365,9 @@ class Updater:
             serial_went_back=serial_went_back,
         )
 
-    def _note(self, source: ListSource, **news: Any) -> None:
+    def _note(self, source: ListSource, most: int | None = None, **news: Any) -> None:
         outcome = self._sources.outcome(source.id)
-        self._sources.note(source.id, replace(outcome, looked_at=self._now(), **news))
+        self._sources.note(source.id, replace(outcome, looked_at=self._now(), **news), most)
 
     def _now(self) -> str:
         now = self._clock.now()
@@ -346,22 +380,22 @@ class Updater:
 
 
 def _change(staged: Staged, source: ListSource) -> Change:
-    before = f"{staged.lost} names of the one before are not on it" if staged.lost else ""
+    before = f"{staged.lost:,} names of the one before are not on it" if staged.lost else ""
     return Change(
         "the appliance",
         "",
         ADDED,
         f"{staged.name} to {staged.category}",
         before=before,
-        after=f"{staged.names} names from {source.url}",
+        after=f"{staged.names:,} names from {source.url}",
     )
 
 
 def _note(staged: Staged) -> str:
     """Return what of a list is not enforced."""
-    parts = [f"{count} rules {kind}" for kind, count in sorted(staged.others.items())]
+    parts = [f"{count:,} rules {kind}" for kind, count in sorted(staged.others.items())]
     if staged.not_understood:
-        parts.append(f"{staged.not_understood} lines that were not understood")
+        parts.append(f"{staged.not_understood:,} lines that were not understood")
     return f"Not enforced: {', '.join(parts)}" if parts else ""
 
 

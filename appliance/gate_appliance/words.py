@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gate_core.categories import in_mask
 from gate_core.policy import Action, Policy, Reason
-from gate_core.safesearch import SafeName
+from gate_core.safesearch import ENGINE_TITLES, SafeName
 
 # What the data plane says where no name could be decided upon.
 _FLOWS = {
@@ -27,7 +27,10 @@ def sentence(action: str, reason: str, rule_id: str, policy: Policy) -> str:  # 
     """Return why something was allowed or blocked, as one sentence for a person without training."""
     if reason in _FLOWS:
         return _FLOWS[reason]
-    _, _, detail = rule_id.partition(":")
+    kind, _, detail = rule_id.partition(":")
+    if kind == "safesearch":
+        # It stands in the place of the rule that allowed the name, and says more.
+        return f"Allowed, and answered by {_safe_version(detail)}."
     verb = "allowed" if action == Action.ALLOW.value else "blocked"
     match Reason(reason):
         case Reason.ILLEGAL:
@@ -68,10 +71,18 @@ def sentence(action: str, reason: str, rule_id: str, policy: Policy) -> str:  # 
 
 def safe_sentence(safe: SafeName, group: str, policy: Policy) -> str:
     """Return what answers in place of a search engine or of YouTube, as one sentence."""
+    version = _safe_version(safe.rule_id.partition(":")[2])
     return (
-        f"Answered by the safe version of {safe.engine}, {safe.target}, as the policy has it for"
-        f" {_title(group, policy)}."
+        f"Answered by {version}, {safe.target}, as the policy has it for {_title(group, policy)}."
     )
+
+
+def _safe_version(detail: str) -> str:
+    """Return what the rule ``safesearch:DETAIL`` answers by, in words; an engine that is gone keeps its id."""
+    engine, _, level = detail.partition(":")
+    if engine == "youtube":
+        return f"YouTube's restricted mode ({level})"
+    return f"the safe version of {ENGINE_TITLES.get(engine, engine)}"
 
 
 def _title(group: str, policy: Policy) -> str:

@@ -16,6 +16,13 @@ from gate_core.record import Entry, Verdict
 from gate_core.sources import ListSource, SourcesView
 from gate_core.written import WrittenPolicy
 
+_ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
+
+
+def without_errno(text: str) -> str:
+    """Return ``text`` without the numbers that the system puts before its own words, as in ``[Errno 113] No route``."""
+    return _ERRNO.sub("", text)
+
 
 class RefusedError(ValueError):
     """The desk refuses: the message tells what is allowed, and nothing has changed."""

@@ -697,8 +697,9 @@ def decide_tunnel(
 ) -> Decision:
     """Return what ``client`` gets for ``name``, where its look-ups below ``parent`` look like data in disguise.
 
-    It is decided as a name of the category of VPN services, unless somebody has allowed it by name: whoever knows that
-    it is no tunnel makes an exception. The decision is about this client alone, not about all of its view.
+    It is decided as a name of the category of VPN services, unless it is essential or somebody has allowed it by name:
+    whoever knows that it is no tunnel makes an exception. The decision is about this client alone, not about all of its
+    view.
 
     Args:
         policy: The policy in force.
@@ -711,6 +712,8 @@ def decide_tunnel(
     if decision.blocked or decision.reason not in (Reason.MATRIX, Reason.DEFAULT):
         return decision
     name = canonical(name)
+    if policy.essential.match(name):
+        return decision
     mask = policy.index.mask(name) | CATEGORIES_BY_ID["vpn"].mask
     q = _question(
         policy,

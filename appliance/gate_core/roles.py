@@ -101,5 +101,5 @@ def leave(role: Role, act: Act) -> Leave:
 
 
 def holders(act: Act) -> tuple[Role, ...]:
-    """Return the roles that may do ``act`` in some way, for messages."""
-    return tuple(role for role in _COLUMNS if leave(role, act) is not Leave.NO)
+    """Return the roles of accounts that may do ``act`` by themselves and for the whole school, for messages."""
+    return tuple(role for role in ACCOUNT_ROLES if leave(role, act) is Leave.YES)

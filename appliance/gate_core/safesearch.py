@@ -36,8 +36,6 @@ class SafeName:
     """Canonical name of the safe version."""
     rule_id: str
     """``safesearch:google``, ``safesearch:youtube:strict``..."""
-    engine: str
-    """Title for people."""
 
 
 # The national names of Google's search: those that Google lists, and those that Chromium takes for Google's besides.
@@ -90,6 +88,9 @@ _YOUTUBE_TARGETS: Final = {
     YouTube.STRICT: "restrict.youtube.com",
 }
 
+ENGINE_TITLES: Final = {id_: title for id_, title, _, _ in _ENGINES}
+"""What people call an engine, by its id in a rule; YouTube is none of them."""
+
 TARGETS: Final = frozenset((*(target for _, _, target, _ in _ENGINES), *_YOUTUBE_TARGETS.values()))
 """Every name that answers in place of another."""
 
@@ -102,10 +103,10 @@ def safe_names(*, safe_search: bool, youtube: YouTube) -> Mapping[str, SafeName]
     'strict.bing.com'
     """
     found = {}
-    for id_, title, target, names in _ENGINES if safe_search else ():
-        found.update(dict.fromkeys(names, SafeName(target, f"safesearch:{id_}", title)))
+    for id_, _, target, names in _ENGINES if safe_search else ():
+        found.update(dict.fromkeys(names, SafeName(target, f"safesearch:{id_}")))
     if youtube in _YOUTUBE_TARGETS:
         rule_id = f"safesearch:youtube:{youtube.value}"
-        safe = SafeName(_YOUTUBE_TARGETS[youtube], rule_id, "YouTube")
+        safe = SafeName(_YOUTUBE_TARGETS[youtube], rule_id)
         found.update(dict.fromkeys(_YOUTUBE_NAMES, safe))
     return found

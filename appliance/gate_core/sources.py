@@ -174,6 +174,8 @@ class SourcesView:
     progress: Progress | None
     """None while no update runs."""
     suggestions: tuple[Suggestion, ...]
+    faults: tuple[str, ...]
+    """What keeps lists from coming into force, whichever source they are of; sentences."""
 
 
 def check_source(source: ListSource, secret: str = "") -> ListSource:

@@ -17,6 +17,7 @@ from gate_dns.wire import (
     FAULTS,
     HEADER,
     HEADER_OCTETS,
+    MAX_UDP_OCTETS,
     OPCODE,
     POINTER,
     QR,
@@ -36,12 +37,22 @@ FAILURE_TTL_S: Final = 1
 """How long a failure is kept (RFC 9520, section 3.2: at least one second)."""
 MAX_ALIASES: Final = 16
 """CNAME records of an answer: clients and resolvers give up at about as many."""
+MAX_RECORDS: Final = 512
+"""Records of an answer, in all sections. What has more, or leads to more than the next two say, takes a worker longer to
+look at than one name may hold up all others; no site in use comes near."""
+MAX_TARGETS: Final = 32
+MAX_ADDRESSES: Final = 256
+MAX_EDES: Final = 2
+"""INFO-CODEs that are kept of an upstream's: they say why there is no answer, which takes no more."""
 
 _IN: Final = int(Qclass.IN)
 _A: Final = int(Qtype.A)
 _AAAA: Final = int(Qtype.AAAA)
 _CNAME: Final = int(Qtype.CNAME)
 _SOA: Final = int(Qtype.SOA)
+_SRV: Final = 33
+_DNAME: Final = 39
+_RRSIG: Final = 46
 _OPT: Final = int(Qtype.OPT)
 _ADDRESS_OCTETS: Final = {_A: 4, _AAAA: 16}
 _ADDRESS_RECORDS: Final = {_A: struct.Struct("!HHHIH4s"), _AAAA: struct.Struct("!HHHIH16s")}
@@ -50,6 +61,15 @@ _POINTER_TO_QNAME: Final = POINTER | HEADER_OCTETS
 _BARE_OPT: Final = b"\0\0\x29\0\0\0"
 """An OPT record less its size and the rest of its TTL: root, type, extended RCODE, no options."""
 _SERVICES: Final = (int(Qtype.HTTPS), int(Qtype.SVCB))
+_LEADING: Final = frozenset((_A, _AAAA, _CNAME, _DNAME, _SRV, *_SERVICES))
+"""Types of records that lead somewhere, and so have no place in the authority section."""
+_TARGET_AT: Final = {_SRV: 6, _DNAME: 0}
+"""Where the target begins in the RDATA."""
+_NAMES_AT: Final = {2: (0, 1), _SOA: (0, 2), 12: (0, 1), 15: (2, 1)}
+"""Where names begin in the RDATA of NS, SOA, PTR and MX records, and how many: those may be compressed (RFC 3597, section
+4), and one that points into the header is another as soon as that is."""
+_OWNED_ABOVE: Final = (_DNAME, _RRSIG)
+"""A DNAME record is owned by a name above the one asked for, and so is what signs it."""
 _EXISTENCE: Final = (int(Rcode.NOERROR), int(Rcode.NXDOMAIN))
 """Response codes that say something about the name."""
 
@@ -76,13 +96,15 @@ class Answer(NamedTuple):
     longest_s: int = 0
     """The highest of the TTLs."""
     targets: tuple[str, ...] = ()
-    """Canonical names that the answer leads to, in their order: of CNAME, HTTPS and SVCB records."""
+    """Canonical names that the answer leads to, at most ``MAX_TARGETS``: of CNAME records in their order, then of DNAME, SRV,
+    HTTPS and SVCB records."""
     addresses: tuple[bytes, ...] = ()
-    """The 4 or 16 octets of each address in the answer section: of A and AAAA records, and hints of HTTPS and SVCB."""
+    """The 4 or 16 octets of each address in the answer section, at most ``MAX_ADDRESSES``: of A and AAAA records, and hints
+    of HTTPS and SVCB."""
     has_ech: bool = False
     """Whether an HTTPS or SVCB record has keys for Encrypted Client Hello, or can't be read."""
     edes: tuple[int, ...] = ()
-    """INFO-CODEs of extended errors, the upstream's or ours."""
+    """INFO-CODEs of extended errors, ours or the upstream's first ``MAX_EDES``."""
     text: str = ""
     """EXTRA-TEXT of the first of ``edes``; the upstream's own is not taken over."""
 
@@ -106,6 +128,8 @@ class Answer(NamedTuple):
 def parse_answer(message: bytes, query: Query, message_id: int) -> Answer:
     """Return the answer of an upstream to ``query`` as it was sent with ``message_id``.
 
+    A failure takes the place of one that goes in circles, has too much in it, or records that do not belong there.
+
     Raises:
         MalformedMessageError: It is no message, or an answer to something else.
     """
@@ -125,15 +149,23 @@ def parse_answer(message: bytes, query: Query, message_id: int) -> Answer:
             return failed(rcode)._replace(truncated=True, ttl_s=0)
         if rcode == 0 and (plain := _plain(message, start, query.qtype, counts, bits)) is not None:
             return plain
-        walk = _Walk(message, start, query.qtype)
-        for section, count in enumerate(counts):
-            for _ in range(count):
-                walk.record(section)
+        return _walked(message, start, query, counts, bits)
     except FAULTS as e:
         raise MalformedMessageError(message, str(e)) from e
-    # What an extended code says of the name, nobody knows.
-    if walk.extended_rcode or walk.loops(query.qname):
+
+
+def _walked(message: bytes, start: int, query: Query, counts: list[int], bits: int) -> Answer:
+    """Return the answer whose records begin at ``start``."""
+    if sum(counts) > MAX_RECORDS:
         return failed(Rcode.SERVFAIL)
+    walk = _Walk(message, start, query)
+    for section, count in enumerate(counts):
+        for _ in range(count):
+            walk.record(section)
+    # What an extended code says of the name, nobody knows.
+    if walk.extended_rcode or walk.misleads():
+        return failed(Rcode.SERVFAIL)
+    rcode = bits & 0xF
     return Answer(
         rcode,
         bool(bits & AD),
@@ -157,9 +189,11 @@ def _plain(message: bytes, start: int, qtype: int, counts: list[int], bits: int)
     """
     form = _ADDRESS_RECORDS.get(qtype)
     count, authorities, additionals = counts
-    if form is None or not count or authorities or additionals > 1:
+    if form is None or not 0 < count <= MAX_ADDRESSES or authorities or additionals > 1:
         return None
     end = start + count * form.size
+    if len(message) < end:
+        return None
     # Nothing may follow but an OPT record without options, whose TTL says that the RCODE has no more bits.
     rest = message[end:]
     if rest[:3] + rest[5:6] + rest[9:] != (_BARE_OPT if additionals else b""):
@@ -209,7 +243,10 @@ class _Walk:
     __slots__ = (
         "_known",
         "_message",
+        "_misplaced",
+        "_owners",
         "_place",
+        "_qname",
         "_qtype",
         "_start",
         "addresses",
@@ -226,12 +263,16 @@ class _Walk:
         "ttl_s",
     )
 
-    def __init__(self, message: bytes, start: int, qtype: int) -> None:
+    def __init__(self, message: bytes, start: int, query: Query) -> None:
         self._message = message
         self._start = self._place = self.end = start
-        self._qtype = qtype
-        self._known = {HEADER_OCTETS}
-        """Where names begin that were read without a fault."""
+        self._qname = query.qname
+        self._qtype = query.qtype
+        self._known = {HEADER_OCTETS: query.qname}
+        """Canonical names that were read without a fault, by where they begin."""
+        self._owners: set[str] = set()
+        """Whom the records of the answer section are about."""
+        self._misplaced = False
         self.ttl_offsets: list[int] = []
         self.ttl_s = MAX_TTL_S
         self.longest_s = 0
@@ -245,7 +286,7 @@ class _Walk:
     def record(self, section: int) -> None:
         """Read the next record: of the answer (0), authority (1) or additional section (2)."""
         message = self._message
-        place = self._owner(self._place)
+        owner, place = self._owner(self._place)
         kind, class_, ttl, length = RECORD.unpack_from(message, place)
         begin = place + RECORD.size
         end = self._place = begin + length
@@ -264,24 +305,31 @@ class _Walk:
             self.ttl_s = ttl
         elif ttl > MAX_TTL_S:
             self.ttl_s = min(self.ttl_s, _believed(ttl))
+        if kind in _NAMES_AT:
+            self._skip_names(begin, *_NAMES_AT[kind])
         if section == 0:
+            if kind not in _OWNED_ABOVE:
+                self._owners.add(owner)
             self._answer(kind, begin, end)
-        elif kind == _SOA and length >= 22:
-            self.has_soa = True
-            # RFC 2308, section 5: the last field of the SOA record bounds how long a negative answer holds.
-            self.ttl_s = min(self.ttl_s, int.from_bytes(message[end - 4 : end], "big"))
+        else:
+            self._authority(kind, begin, end)
 
-    def _owner(self, place: int) -> int:
-        """Read the name at ``place``; return where what follows it begins."""
+    def _owner(self, place: int) -> tuple[str, int]:
+        """Return the canonical name at ``place``, and where what follows it begins."""
         message = self._message
-        if message[place] < 0xC0:
-            self._known.add(place)
-            return read_labels(message, place)[1]
-        pointer = (message[place] & 0x3F) << 8 | message[place + 1]
-        if pointer not in self._known:
-            read_labels(message, place)
-            self._known.add(pointer)
-        return place + 2
+        first = place
+        if message[place] >= 0xC0:
+            first = (message[place] & 0x3F) << 8 | message[place + 1]
+            if first in self._known:
+                return self._known[first], place + 2
+        name, end = read_name(message, place)
+        self._known[first] = name
+        return name, end
+
+    def _skip_names(self, begin: int, offset: int, count: int) -> None:
+        place = begin + offset
+        for _ in range(count):
+            place = read_labels(self._message, place)[1]
 
     def _answer(self, kind: int, begin: int, end: int) -> None:
         if kind == self._qtype:
@@ -295,9 +343,23 @@ class _Walk:
             if after != end:
                 raise ValueError("a CNAME record of another length")
             self.aliases.append(target)
-            self._known.add(begin)
+            self._known[begin] = target
         elif kind in _SERVICES:
             self._service(begin, end)
+        elif kind in _TARGET_AT:
+            target, after = read_name(self._message, begin + _TARGET_AT[kind])
+            if after != end:
+                raise ValueError(f"a record of type {kind} of another length")
+            if target:
+                self.leads_to.append(target)
+
+    def _authority(self, kind: int, begin: int, end: int) -> None:
+        if kind in _LEADING:
+            self._misplaced = True
+        elif kind == _SOA and end - begin >= 22:
+            self.has_soa = True
+            # RFC 2308, section 5: the last field of the SOA record bounds how long a negative answer holds.
+            self.ttl_s = min(self.ttl_s, int.from_bytes(self._message[end - 4 : end], "big"))
 
     def _service(self, begin: int, end: int) -> None:
         try:
@@ -314,12 +376,14 @@ class _Walk:
 
     def _opt(self, ttl: int, options: bytes) -> None:
         self.extended_rcode = ttl >> 24
-        if options:
-            self.edes = tuple(
+        # Longer ones are there to keep us busy.
+        if 0 < len(options) <= MAX_UDP_OCTETS:
+            codes = (
                 int.from_bytes(content[:2], "big")
                 for code, content in read_options(options)
                 if code == Option.EDE and len(content) >= 2
             )
+            self.edes = tuple(dict.fromkeys(codes))[:MAX_EDES]
 
     def lasts_s(self, rcode: int) -> int:
         """Return how long the answer holds."""
@@ -329,13 +393,18 @@ class _Walk:
             return 0
         return self.ttl_s
 
-    def loops(self, qname: str) -> bool:
-        """Tell whether the aliases of ``qname`` lead nowhere, or further than anybody follows."""
+    def misleads(self) -> bool:
+        """Tell whether the answer leads nowhere, or further than anybody follows, or tells of what nobody asked for."""
         aliases = self.aliases
-        return bool(aliases) and (
-            len(aliases) > MAX_ALIASES
-            or qname in aliases
-            or (len(aliases) > 1 and len(set(aliases)) < len(aliases))
+        return (
+            self._misplaced
+            or len(aliases) > MAX_ALIASES
+            or len(aliases) + len(self.leads_to) > MAX_TARGETS
+            or len(self.addresses) > MAX_ADDRESSES
+            or self._qname in aliases
+            or len(set(aliases)) < len(aliases)
+            # In whatever order the aliases come.
+            or not self._owners <= {self._qname, *aliases}
         )
 
 

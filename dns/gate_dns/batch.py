@@ -9,6 +9,7 @@ the answer: unlike a socket for each address, that follows addresses that come a
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from array import array
@@ -26,9 +27,13 @@ from gate_dns.wire import MAX_UDP_OCTETS
 
 QUERY_OCTETS: Final = 4096
 """Longest query read: no honest one has more than some hundred octets; a longer one arrives cut short."""
-RECEIVE_BUFFER_OCTETS: Final = 4 << 20
-"""Asked of the kernel, which gives what net.core.rmem_max allows."""
+BUFFER_OCTETS: Final = 4 << 20
+"""Asked of the kernel, each way. It gives what net.core.rmem_max and wmem_max allow, and all of it to who may administer the
+network: answers to forged addresses wait in it while the kernel asks who has them."""
 
+# Linux, <asm-generic/socket.h>: missing in Python's socket module.
+_SNDBUFFORCE: Final = 32
+_RCVBUFFORCE: Final = 33
 # Linux, <linux/in6.h>: missing in Python's socket module for IPv4 before 3.14, and so given for both.
 _IP_PKTINFO: Final = 8
 _CONTROL_OCTETS: Final = {
@@ -48,7 +53,10 @@ def open_socket(address: str, port: int, family: socket.AddressFamily) -> socket
     opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_OCTETS)
+        for plain, forced in ((socket.SO_RCVBUF, _RCVBUFFORCE), (socket.SO_SNDBUF, _SNDBUFFORCE)):
+            opened.setsockopt(socket.SOL_SOCKET, plain, BUFFER_OCTETS)
+            with contextlib.suppress(PermissionError):
+                opened.setsockopt(socket.SOL_SOCKET, forced, BUFFER_OCTETS)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if _is_any(address) and family == socket.AF_INET6:

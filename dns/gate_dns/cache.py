@@ -23,11 +23,11 @@ from gate_dns.answer import Answer, with_ttls
 from gate_dns.render import Rendered
 from gate_dns.wire import HEADER_OCTETS, Query, Transport
 
-MAX_ENTRIES: Final = 24_576
+MAX_ENTRIES: Final = 20_480
 """Entries of all views; each takes about 0.6 kB besides its octets."""
 MAX_ENTRY_OCTETS: Final = 6 << 20
 """Octets of all responses: those over UDP have some hundred at most, over TCP up to 65,535."""
-MAX_ANSWERS: Final = 12_288
+MAX_ANSWERS: Final = 10_240
 """Answers of upstreams; each takes about 0.7 kB besides its octets."""
 MAX_ANSWER_OCTETS: Final = 4 << 20
 """Octets of all answers."""
@@ -68,12 +68,13 @@ class Note:
 class Kept:
     """What an upstream said, and when."""
 
-    __slots__ = ("_answers", "answer", "ends", "key", "stale_until", "stored", "upstream", "wanted")
+    __slots__ = ("answer", "answers", "ends", "key", "stale_until", "stored", "upstream", "wanted")
 
     def __init__(
         self, answers: Answers, key: bytes, answer: Answer, upstream: str, now: float
     ) -> None:
-        self._answers = answers
+        self.answers = answers
+        """Where it is kept."""
         self.key = key
         """``Query.upstream_key``."""
         self.answer = answer
@@ -85,12 +86,11 @@ class Kept:
         self.wanted = False
         """Whether it is to be fetched anew."""
 
-    def asked_for(self, now: float) -> None:
-        """Take note that it is asked for: near its end it is fetched anew."""
+    @property
+    def wanted_from(self) -> float:
+        """From when on it is to be fetched anew where it is asked for, in monotonic seconds."""
         life = self.ends - self.stored
-        if not self.wanted and life >= _PREFETCH_FROM_S and self.ends - now < life / _PREFETCH:
-            self.wanted = True
-            self._answers.wanted.append(self.key)
+        return self.ends - life / _PREFETCH if life >= _PREFETCH_FROM_S else math.inf
 
 
 class Answers:
@@ -121,6 +121,13 @@ class Answers:
             self._kept[key] = kept
         return kept
 
+    def want(self, key: bytes) -> None:
+        """Fetch what is kept anew soon, once."""
+        kept = self._kept.get(key)
+        if kept is not None and not kept.wanted:
+            kept.wanted = True
+            self.wanted.append(key)
+
     def __len__(self) -> int:
         return len(self._kept)
 
@@ -132,10 +139,12 @@ class Entry:
     """A response as it is kept: all of it but the ID, and the question's letters, which are the client's own."""
 
     __slots__ = (
+        "_answers",
         "_expires",
-        "_kept",
+        "_key",
         "_offsets",
         "_stored",
+        "_wanted_from",
         "fresh_until",
         "note",
         "question_end",
@@ -178,7 +187,10 @@ class Entry:
         self._offsets = rendered.ttl_offsets
         self._stored = now
         self._expires = now + lasts_s
-        self._kept = kept
+        # Not the answer itself, which is forgotten sooner.
+        self._answers = kept.answers if kept else None
+        self._key = kept.key if kept else b""
+        self._wanted_from = kept.wanted_from if kept else math.inf
         # TTLs that run down are written at the first use: many names are asked for once.
         self.fresh_until = now if rendered.ttl_offsets else self._expires
 
@@ -190,8 +202,8 @@ class Entry:
         left = self._expires - now
         if left <= 0:
             return False
-        if self._kept is not None:
-            self._kept.asked_for(now)
+        if now >= self._wanted_from and self._answers is not None:
+            self._answers.want(self._key)
         if self._offsets:
             self.fresh_until = min(self._expires, now + max(1.0, left / _SLACK))
             age = math.ceil(self.fresh_until - self._stored)

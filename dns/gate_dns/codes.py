@@ -26,12 +26,12 @@ class Qtype(IntEnum):
     ANY = 255
 
 
-_MNEMONICS: Final = {**QTYPE.forward, **{int(qtype): qtype.name for qtype in Qtype}}
+_MNEMONICS: Final[dict[int, str]] = {**QTYPE.forward, **{int(qtype): qtype.name for qtype in Qtype}}
 
 
 def mnemonic(qtype: int) -> str:
     """Return the mnemonic of a query type, such as ``AAAA``; ``TYPE123`` where it has none (RFC 3597, section 5)."""
-    return str(_MNEMONICS.get(qtype) or f"TYPE{qtype}")
+    return _MNEMONICS.get(qtype) or f"TYPE{qtype}"
 
 
 class Qclass(IntEnum):

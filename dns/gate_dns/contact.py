@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gate_core.upstreams import Upstream
 from gate_dns.exchange import DatagramPool
 from gate_dns.flight import Answers, Flight
-from gate_dns.health import Health, UpstreamHealth
+from gate_dns.health import EdnsSupport, Health, UpstreamHealth
 from gate_dns.poll import Poll
 from gate_dns.stream import Stream
 
@@ -32,8 +32,7 @@ class Contact:
         self.upstream = upstream
         self.name = str(upstream)
         self.health = Health()
-        self.edns = True
-        """Whether it knows EDNS, as nearly all do."""
+        self.edns = EdnsSupport()
         self.datagrams = (
             None if upstream.tls_name else DatagramPool(poll, upstream, answers, faults, now)
         )

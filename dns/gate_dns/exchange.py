@@ -66,7 +66,8 @@ def connect(upstream: Upstream, kind: socket.SocketKind) -> socket.socket:
 def asks_the_same(message: bytes, question: bytes) -> bool:
     """Tell whether ``message`` is about ``question``: letter case counts in type and class only.
 
-    A server that does not understand may leave the question out; such an answer has no records.
+    A server that does not understand may leave the question out; such an answer has no records. Over a connection its
+    ID vouches for it, which over UDP is too little.
     """
     said = message[HEADER_OCTETS : HEADER_OCTETS + len(question)]
     same = said[-4:] == question[-4:] and said[:-4].lower() == question[:-4].lower()
@@ -271,11 +272,14 @@ class DatagramPort:
         """Look at what is no answer to a question of ours, letter for letter."""
         pool = self._pool
         if flight is not None and asks_the_same(message, flight.query.question):
-            if not pool.case.mixed or message[4:6] == b"\0\0":
+            if message[4:6] == b"\0\0":
+                pool.faults["upstream-message"] += 1
+            elif pool.case.mixed:
+                pool.case.lost()
+                pool.faults["upstream-case"] += 1
+            else:
                 pool.answers.received(flight, message)
                 return
-            pool.case.lost()
-            pool.faults["upstream-case"] += 1
             self.drop(flight)
             pool.answers.doubtful(flight)
             return

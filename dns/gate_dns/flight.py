@@ -24,6 +24,18 @@ Answered = Callable[[Outcome, str], None]
 """Takes what came of a question, and the name of the upstream that said so, as configured; "" where none did."""
 
 
+class Share:
+    """What the questions below one registered name take of the room."""
+
+    __slots__ = ("flights", "name", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.flights = 0
+        self.waiting = 0
+        """Queries that wait for an answer in flight."""
+
+
 class Flight:
     """One question and all who wait for its answer."""
 
@@ -33,6 +45,8 @@ class Flight:
         "carrier",
         "contact",
         "due",
+        "edns",
+        "edns_refused",
         "fault",
         "key",
         "last_answer",
@@ -42,6 +56,7 @@ class Flight:
         "resent",
         "route",
         "sent",
+        "share",
         "tried",
     )
 
@@ -52,15 +67,17 @@ class Flight:
         key: bytes,
         answered: Answered | None,
         route: tuple[Contact, ...],
+        share: Share,
     ) -> None:
         """Begin a flight that is not under way yet.
 
         Args:
             query: What is asked.
-            message: The same in octets, with any ID.
+            message: The same in octets, with any ID, and with EDNS.
             key: Under which questions are merged.
             answered: Told what came of it; None for a question that nobody waits for.
             route: Who may be asked, best first.
+            share: Counts it, where somebody waits for it.
         """
         self.query = query
         self.message = message
@@ -69,6 +86,11 @@ class Flight:
         self.others: list[Answered] | None = None
         """Who asked the same while it was in flight."""
         self.route = route
+        self.share = share
+        self.edns = True
+        """Whether ``message`` has an OPT record."""
+        self.edns_refused: tuple[Contact, ...] = ()
+        """Who did not understand the question with EDNS."""
         self.tried: tuple[Contact, ...] = ()
         """Who gave no answer."""
         self.carrier: Carrier | None = None

@@ -34,6 +34,37 @@ class UpstreamHealth(NamedTuple):
     """Whether it gives back the letter case of questions."""
 
 
+class EdnsSupport:
+    """Whether questions go out with EDNS (RFC 6891), which a few old upstreams refuse.
+
+    A resolver may pass on the fault of a name's own servers, which says nothing of itself.
+    """
+
+    __slots__ = ("_refused", "off_until")
+
+    TRIES: Final = 4
+    """Registered names in a row that were refused with EDNS and answered without, until an upstream is spared it."""
+    OFF_S: Final = 300.0
+    """How long it is: without EDNS nobody learns whether answers are validated, or why there is none."""
+
+    def __init__(self) -> None:
+        self._refused: set[str] = set()
+        self.off_until = 0.0
+        """Monotonic time in seconds from which on EDNS is used."""
+
+    def understood(self) -> None:
+        """Take note of an answer to a question with EDNS."""
+        if self._refused:
+            self._refused.clear()
+
+    def refused(self, registered: str, now: float) -> None:
+        """Take note that a question below ``registered`` got an answer only without EDNS."""
+        self._refused.add(registered)
+        if len(self._refused) >= self.TRIES:
+            self._refused.clear()
+            self.off_until = now + self.OFF_S
+
+
 class Health:
     """One upstream's."""
 

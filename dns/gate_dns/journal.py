@@ -32,6 +32,7 @@ Hits = Counter[tuple[Asker, Note]]
 """How often each client got each kept answer."""
 Made = tuple[Asker, Note, float, float]
 """Who asked what, the monotonic time of the query, and the seconds to its response."""
+_Columns = tuple[Sequence[tuple[Asker, Note]], Sequence[int], Sequence[int], Sequence[int]]
 
 
 class Journal:
@@ -52,10 +53,10 @@ class Journal:
             "upstream_response_us": Counter(),
         }
         self.hits: Hits = Counter()
-        """Another counter after each interval; the batch loop counts in it."""
+        """Queries answered by what was kept; another counter after each interval."""
 
     def count(self, asker: Asker, note: Note, now: float, took_s: float = 0.0) -> None:
-        """Count one query.
+        """Count one query whose response was made for it; one that was kept is counted in ``hits``.
 
         Args:
             asker: Who asked.
@@ -63,10 +64,7 @@ class Journal:
             now: Monotonic time in seconds.
             took_s: Seconds since it came; 0 where it was answered at once.
         """
-        if took_s:
-            self._made.append((asker, note, now - took_s, took_s))
-        else:
-            self.hits[asker, note] += 1
+        self._made.append((asker, note, now - took_s, took_s))
 
     def refused(self, asker: Asker, count: int, now: float) -> None:
         """Record that ``count`` queries were left unanswered because ``asker`` sent too many."""
@@ -125,7 +123,7 @@ class Journal:
             self._put_portion()
 
     def _put_portion(self) -> None:
-        pairs, at_ms, counts, took_us = self._ending.take(PORTION)
+        kind, (pairs, at_ms, counts, took_us) = self._ending.take(PORTION)
         if not pairs:
             return
         whos: dict[Asker, int] = {}
@@ -145,25 +143,20 @@ class Journal:
                 listed.append(says)
             outcome.append(place)
             names.append(note.qname)
-        self._add_up(listed, outcome, counts, took_us)
+        self._totals["responses"][kind] += sum(counts)
+        if kind == "made":
+            self._add_up(listed, outcome, took_us)
         by = tuple(map(_who, whos))
         self._events.put(Batch(Source.DNS, by, listed, at_ms, who, outcome, names, counts, took_us))
 
     def _add_up(
-        self,
-        listed: Sequence[Outcome],
-        outcome: Sequence[int],
-        counts: Sequence[int],
-        took_us: Sequence[int],
+        self, listed: Sequence[Outcome], outcome: Sequence[int], took_us: Sequence[int]
     ) -> None:
         totals = self._totals
-        if not any(took_us):
-            totals["responses"]["kept"] += sum(counts)
-            return
-        totals["responses"]["made"] += len(took_us)
         totals["response_us"]["made"] += sum(took_us)
         for place, us in zip(outcome, took_us, strict=True):
-            if upstream := listed[place].upstream:
+            # At once, its answer was one that had been kept.
+            if us and (upstream := listed[place].upstream):
                 totals["upstream_responses"][upstream] += 1
                 totals["upstream_response_us"][upstream] += us
 
@@ -201,23 +194,21 @@ class _Interval:
         self.left = len(hits) + len(made)
         """Events not yet taken."""
 
-    def take(
-        self, most: int
-    ) -> tuple[Sequence[tuple[Asker, Note]], Sequence[int], Sequence[int], Sequence[int]]:
-        """Return who asked what, when, how often, and how long it took, of at most so many events."""
+    def take(self, most: int) -> tuple[str, _Columns]:
+        """Return who asked what, when, how often, and how long it took, of at most so many events of one kind."""
         if hits := list(islice(self._rest, most)):
             self.left -= len(hits)
             pairs, counts = zip(*hits, strict=True)
-            return pairs, [self._at_ms] * len(hits), counts, [0] * len(hits)
+            return "kept", (pairs, [self._at_ms] * len(hits), counts, [0] * len(hits))
         made = self._made[:most]
         del self._made[:most]
         self.left -= len(made)
         offset = time.time() - time.monotonic()
-        return (
+        return "made", (
             [(asker, note) for asker, note, _, _ in made],
             [int((asked_at + offset) * 1000) for _, _, asked_at, _ in made],
             [1] * len(made),
-            [max(1, int(took_s * 1e6)) for *_, took_s in made],
+            [int(took_s * 1e6) for *_, took_s in made],
         )
 
 

@@ -69,7 +69,9 @@ class Rendered(NamedTuple):
 
 
 def render(query: Query, response: Response | Answer, server_cookie: bytes = b"") -> Rendered:
-    """Return the octets that answer ``query``: TC and no records where the client would not take all of them.
+    """Return the octets that answer ``query``, never more than the client takes.
+
+    Where all of it would be, extended errors go first, then the records, and TC tells of it.
 
     Args:
         query: What was asked.
@@ -87,12 +89,15 @@ def render(query: Query, response: Response | Answer, server_cookie: bytes = b""
             flags |= AD
         counts, records, ttl_offsets = response.counts, response.records, response.ttl_offsets
     additional = _opt(query.edns, response, server_cookie) if query.edns else b""
-    end = query.question + records + additional
-    if len(end) + HEADER_OCTETS <= query.size_octets and not (
+    room = query.size_octets - HEADER_OCTETS - len(query.question)
+    if response.edes and query.edns and len(records) + len(additional) > room:
+        # They are not worth another question over TCP.
+        additional = _opt(query.edns, response._replace(edes=()), server_cookie)
+    if len(records) + len(additional) <= room and not (
         isinstance(response, Answer) and response.truncated
     ):
         head = HEADER.pack(query.id, flags, 1, *counts, 1 if additional else 0)
-        return Rendered(head + end, ttl_offsets)
+        return Rendered(head + query.question + records + additional, ttl_offsets)
     head = HEADER.pack(query.id, flags & ~AD | TC, 1, 0, 0, 1 if additional else 0)
     return Rendered(head + query.question + additional)
 

@@ -128,8 +128,8 @@ def _text(decision: Decision) -> str:
 
 
 _ABOUT_THE_TARGET: Final = frozenset((Reason.CANARY, Reason.EXCEPTION, Reason.MATRIX))
-"""Reasons for which the target of a CNAME, HTTPS or SVCB record, or an address, stops an answer, as they speak of that
-very target. A pause, a lesson's list or a group's default speak of the names they leave out; where they allow
+"""Reasons for which the target of a CNAME, DNAME, SRV, HTTPS or SVCB record, or an address, stops an answer, as they
+speak of that very target. A pause, a lesson's list or a group's default speak of the names they leave out; where they allow
 ``www.example.org``, they mean it with the content network it is an alias of, which stands on no school's list."""
 
 _NOT_ASKED_FOR: Final = frozenset((Reason.MATRIX, Reason.DEFAULT))

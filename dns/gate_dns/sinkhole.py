@@ -220,7 +220,7 @@ class Sinkhole:
         entry = self._entries.find(asked.room, query, now)
         if entry is not None:
             asked.decision = entry.note.decision
-            self._journal.count(asked.asker, entry.note, now)
+            self._journal.hits[asked.asker, entry.note] += 1
             return entry.answer(query.id.to_bytes(2, "big"), query.question)
         own = self._decide(asked, now) or self._locally(asked, now)
         if own is not None:
@@ -260,7 +260,7 @@ class Sinkhole:
         query, client = asked.query, asked.asker.client
         if (local := self._settings.locally(query)) is not None:
             return self._own(asked, local, now)
-        parent = self._tunnels.suspicious(query.qname, query.qtype, asked.source, now)
+        parent = self._tunnels.noticed(query.qname, query.qtype, asked.source, now)
         if parent is None:
             return None
         decision = decide_tunnel(self.policy, client, query.qname, parent, self._now(now))
@@ -362,6 +362,7 @@ class Sinkhole:
     def _conclude(self, asked: _Asked, kept: Kept, now: float, *, lasting: bool) -> bytes:
         """Return the response to a query that an upstream has answered; an entry is made of it if it is ``lasting``."""
         query, decision, answer = asked.query, asked.decision, kept.answer
+        self._tunnels.learn(query.qname, query.qtype, answer, asked.source, now)
         if answer.targets or self.policy.index.lists_addresses:
             client, at = asked.asker.client, self._now(now)
             stop = recheck(decision, answer, self.policy, client, at)
@@ -375,7 +376,9 @@ class Sinkhole:
             answer = rewritten(query, asked.safe.target, answer)
         lasts_s = min(self._lasts_s(decision), kept.ends - now, MAX_TTL_S)
         # A client's own cache ends with the decision, too.
-        answer = answer.aged(math.ceil(now - kept.stored), max(0, math.floor(lasts_s)))
+        age_s = math.ceil(now - kept.stored)
+        if age_s or answer.longest_s > lasts_s:
+            answer = answer.aged(age_s, max(0, math.floor(lasts_s)))
         rendered = render(query, answer, self._cookie(query.edns, asked.source, now))
         note = Note(query.qname, query.kind, decision, self.policy.version, kept.upstream)
         self._journal.count(asked.asker, note, now, now - asked.asked_at)

@@ -1,42 +1,57 @@
 """Notices DNS tunnels: traffic that a client hides in the names it asks for. Pure, and bounded in memory.
 
 What a tunnel can't do without: each piece of what the client sends is a new name below a zone of the other side's, long
-and dense; or it asks for record types that programs of a school do not. Slow ones, which carry little, are let be.
+and dense; or it asks for record types that programs of a school do not; and the other side answers. Slow ones, which carry
+little, are let be.
+
+Anybody on the network can ask in another's name, so little follows from it: only what was answered counts, and only names
+that look like data themselves are said to belong to a tunnel.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from gate_core.names import is_under
+from gate_dns.answer import Answer
 
 WINDOW_S: Final = 60.0
 HOLD_S: Final = 600.0
 """How long what was noticed counts; a query that still looks like it begins it anew."""
 
 LEAST_NAMES: Final = 12
-LEAST_OCTETS: Final = 1500
-"""So many different names that carry so much within a window are a tunnel. A page with advertisements brings three or four
-such names below one parent, a handshake of iodine or dns2tcp thirty with 4,000 octets."""
+"""So many different names of odd types within a window are a tunnel."""
+LEAST_OCTETS: Final = 2_000
+"""Different names that carry so much within a window are a tunnel. A handshake of iodine or dns2tcp has 2,500..."""
+LEAST_PAGE_OCTETS: Final = 16_000
+"""... and of such names as pages have it takes this: 200 hosts of one shop, of 50 octets each, are none."""
 
 MAX_WINDOWS: Final = 1024
 """Pairs of client and parent watched at a time; the one begun first makes room."""
+MAX_NAMES: Final = 65_536
+"""Names remembered in all windows together; the window begun first makes room."""
 MAX_SOURCES: Final = 256
 """Clients with a noticed tunnel."""
 MAX_PARENTS: Final = 8
 """Noticed parents of a client."""
 
 _LEAST_CARRIED: Final = 32
-_LEAST_LABEL: Final = 24
-"""A name carries data that has so many octets before its parent, and a label as long as this."""
+"""A name carries data that has so many octets before its parent, however they are cut into labels."""
 _LEAST_DIFFERENT: Final = 12
-"""Different characters that it has at least: addresses in reverse, written in single digits, have fewer."""
+"""Different characters that it has at least: IPv4 addresses in reverse have fewer."""
+_REVERSE_IPV6: Final = re.compile(r"(?:[0-9a-f]\.){31}[0-9a-f](?:\..*)?")
+"""What block lists are asked for."""
+_LEAST_LONG: Final = 96
+"""One in ten thousand of the names on public lists has so many octets before the registered name."""
 
 _NULL: Final = 10
 _KEY: Final = 25
 _CNAME: Final = 5
 _PRIVATE_USE: Final = range(65280, 65535)
 """RFC 6895, section 3.1."""
+_PAGE_TYPES: Final = (1, 28, 65)
+"""A, AAAA, HTTPS: what browsers ask for."""
 
 # Below these of a country, what is registered has one label more.
 _SHARED = "ac co com edu go gob gov gv ltd me mod ne net nhs or org plc police sch"
@@ -55,8 +70,8 @@ _NETWORKS = (
     " azurefd.net cedexis-radar.net cloudapp.net cloudfront.net doubleclick.net facebook.com"
     " fastly-insights.com fastly.net fbcdn.net footprintdns.com google.com googleapis.com"
     " googlesyndication.com googleusercontent.com googlevideo.com gstatic.com icloud.com live.com"
-    " microsoft.com msedge.net office.com office.net office365.com on.aws r2.dev sharepoint.com"
-    " translate.goog windows.net windowsupdate.com"
+    " microsoft.com msedge.net office.com office.net office365.com on.aws onmicrosoft.com outlook.com"
+    " r2.dev sharepoint.com translate.goog wikimedia.org wikipedia.org windows.net windowsupdate.com"
 )
 NO_TUNNELS: Final = frozenset((*_LOOK_UPS.split(), *_NETWORKS.split()))
 """Parents below which nobody in a school has a server of their own."""
@@ -73,14 +88,15 @@ class Tunnels:
         """
         self._exempt = exempt
         self._windows: dict[tuple[bytes, str], _Window] = {}
+        self._names = 0
+        """Names in all windows."""
         self._noticed: dict[bytes, dict[str, float]] = {}
         """Source to parents, each with the time when it ends."""
 
-    def suspicious(self, qname: str, qtype: int, source: bytes, now: float) -> str | None:
-        r"""Return the parent of a query that belongs to a tunnel; None for any other.
+    def noticed(self, qname: str, qtype: int, source: bytes, now: float) -> str | None:
+        r"""Return the noticed parent of a query that looks like data below it; None for any other.
 
-        A parent that was noticed is returned for every name below it, for the same source, until ``HOLD_S`` after the
-        last query that looked like it.
+        For the parent itself and ordinary names below it, such as ``www``, it is None.
 
         Args:
             qname: Canonical; octets that no host name has are written ``\228``.
@@ -88,46 +104,73 @@ class Tunnels:
             source: Whose query it is; any bytes that tell clients apart.
             now: Monotonic time in seconds.
         """
-        known = self._known(qname, source, now) if self._noticed else None
         # Nearly every query ends here.
-        if len(qname) < _LEAST_CARRIED and not _is_odd(qtype):
-            return known
-        return self._look(qname, qtype, source, now) or known
-
-    def _known(self, qname: str, source: bytes, now: float) -> str | None:
-        parents = self._noticed.get(source)
-        if parents is None:
+        if not self._noticed or (parents := self._noticed.get(source)) is None:
             return None
         for parent, end in parents.items():
-            if is_under(qname, parent):
-                if now < end:
-                    return parent
+            if qname == parent or not is_under(qname, parent):
+                continue
+            if now >= end:
                 del parents[parent]
-                break
-        if not parents:
-            del self._noticed[source]
+                if not parents:
+                    del self._noticed[source]
+                return None
+            looks_like_data = _is_odd(qtype) or _carried(qname[: -len(parent) - 1])
+            if looks_like_data and not self._is_exempt(qname):
+                parents[parent] = now + HOLD_S
+                return parent
         return None
 
-    def _look(self, qname: str, qtype: int, source: bytes, now: float) -> str | None:
+    def learn(self, qname: str, qtype: int, answer: Answer, source: bytes, now: float) -> None:
+        """Take note of what a query was answered with; queries without records in answer count nothing.
+
+        Args:
+            qname: As for ``noticed``.
+            qtype: As for ``noticed``.
+            answer: What came back; for an odd type, it counts where it holds records of that type.
+            source: As for ``noticed``.
+            now: As for ``noticed``.
+        """
+        if answer.rcode or not answer.counts[0] or (_is_odd(qtype) and not _holds(answer, qtype)):
+            return
         key = _registered(qname)
-        if not key or key in NO_TUNNELS or key == "arpa" or key.endswith((".arpa", ".local")):
-            return None
-        carried = _carried(qname[: -len(key) - 1])
-        if not (carried or _is_odd(qtype)) or any(is_under(qname, zone) for zone in self._exempt):
-            return None
-        window = self._windows.get((source, key))
-        if window is None or now >= window.end:
-            self._windows.pop((source, key), None)
-            while len(self._windows) >= MAX_WINDOWS:
-                del self._windows[next(iter(self._windows))]
-            window = self._windows[source, key] = _Window(now + WINDOW_S, qname.partition(".")[2])
-        if not window.is_tunnel():
-            window.add(qname, carried, odd=_is_odd(qtype))
-        if window.is_tunnel() and is_under(qname, window.parent):
-            return self._notice(window.parent, source, now)
-        return None
+        before = qname[: -len(key) - 1]
+        carried = _carried(before)
+        window = self._window((source, key), qname, now, begin=carried > 0 or _is_odd(qtype))
+        if window is None:
+            return
+        self._names += window.add(qname, qtype, carried, _octets(before))
+        if window.is_tunnel(key):
+            self._notice(window.parent, source, now)
+            self._end((source, key))
 
-    def _notice(self, parent: str, source: bytes, now: float) -> str:
+    def _window(
+        self, key: tuple[bytes, str], qname: str, now: float, *, begin: bool
+    ) -> _Window | None:
+        """Return the window in which a name counts, with room for it; None where it counts in none."""
+        while self._names >= MAX_NAMES:
+            self._end(next(iter(self._windows)))
+        window = self._windows.get(key)
+        if window is not None and now >= window.end:
+            self._end(key)
+            window = None
+        # Nearly every answer ends here.
+        if (window is None and not begin) or self._is_exempt(qname):
+            return None
+        if window is not None or not _may_hide(key[1]):
+            return window
+        if len(self._windows) >= MAX_WINDOWS:
+            self._end(next(iter(self._windows)))
+        window = self._windows[key] = _Window(now + WINDOW_S, qname.partition(".")[2])
+        return window
+
+    def _is_exempt(self, qname: str) -> bool:
+        return any(is_under(qname, zone) for zone in self._exempt)
+
+    def _end(self, key: tuple[bytes, str]) -> None:
+        self._names -= len(self._windows.pop(key).names)
+
+    def _notice(self, parent: str, source: bytes, now: float) -> None:
         parents = self._noticed.get(source)
         if parents is None:
             while len(self._noticed) >= MAX_SOURCES:
@@ -136,37 +179,55 @@ class Tunnels:
         while len(parents) >= MAX_PARENTS and parent not in parents:
             del parents[next(iter(parents))]
         parents[parent] = now + HOLD_S
-        return parent
 
 
 class _Window:
-    """What one client has asked below one parent, within a minute."""
+    """What one client was told below one registered name, within a minute."""
 
-    __slots__ = ("end", "names", "octets", "odd", "parent")
+    __slots__ = ("carried", "end", "names", "octets", "odd", "parent", "unusual")
 
     def __init__(self, end: float, parent: str) -> None:
         self.end = end
         self.parent = parent
-        """The longest name that all that counted are below of."""
+        """The longest name that all that look like data are below of."""
         self.names: set[int] = set()
-        """Hashes of the different names; no more are kept than make a tunnel."""
+        """Hashes of the different names."""
         self.octets = 0
+        """Before the registered name, of all names."""
+        self.carried = 0
+        """Of those that look like data..."""
+        self.unusual = 0
+        """... and that pages do not have."""
         self.odd = 0
 
-    def add(self, qname: str, carried: int, *, odd: bool) -> None:
+    def add(self, qname: str, qtype: int, carried: int, octets: int) -> bool:
+        """Count a name; tell whether it is a new one."""
         name = hash(qname)
         if name in self.names:
-            return
+            return False
         self.names.add(name)
-        self.octets += carried
+        odd = _is_odd(qtype)
+        if odd and qtype != _CNAME:
+            # Whoever asks for such a type hides something, be the name short.
+            carried = octets
+        self.octets += octets
+        self.carried += carried
         self.odd += odd
-        while not is_under(qname, self.parent):
-            self.parent = self.parent.partition(".")[2]
+        if carried >= _LEAST_LONG or qtype not in _PAGE_TYPES:
+            self.unusual += carried
+        if carried or odd:
+            while not is_under(qname, self.parent):
+                self.parent = self.parent.partition(".")[2]
+        return True
 
-    def is_tunnel(self) -> bool:
-        # Of names for ordinary types there have to be many long ones; the others need not be long.
-        return self.odd >= LEAST_NAMES or (
-            self.octets >= LEAST_OCTETS and len(self.names) - self.odd >= LEAST_NAMES
+    def is_tunnel(self, registered: str) -> bool:
+        # The name of many is none: most that is asked for below it must be data.
+        if self.parent == registered and 2 * self.carried <= self.octets:
+            return False
+        return (
+            self.odd >= LEAST_NAMES
+            or self.unusual >= LEAST_OCTETS
+            or self.carried >= LEAST_PAGE_OCTETS
         )
 
 
@@ -184,12 +245,31 @@ def _registered(qname: str) -> str:
     return ".".join(labels[-2:]) if count > 2 else ""
 
 
+def _may_hide(registered: str) -> bool:
+    """Tell whether a server below a registered name may be the other side of a tunnel."""
+    if not registered or registered in NO_TUNNELS:
+        return False
+    return registered != "arpa" and not registered.endswith((".arpa", ".local"))
+
+
+def _octets(before: str) -> int:
+    """Return the octets in what stands before a parent."""
+    # Each that is written as a number takes four characters.
+    return len(before) - 3 * before.count("\\")
+
+
 def _carried(before: str) -> int:
     """Return the octets of data in what stands before a parent; 0 where it looks like none."""
-    octets = len(before)
-    if "\\" in before:
-        # Each octet that is written as a number takes four characters.
-        octets -= 3 * before.count("\\")
-    if octets < _LEAST_CARRIED or len(set(before)) < _LEAST_DIFFERENT:
+    if len(before) < _LEAST_CARRIED or len(set(before)) < _LEAST_DIFFERENT:
         return 0
-    return octets if max(map(len, before.split("."))) >= _LEAST_LABEL else 0
+    octets = _octets(before)
+    return 0 if octets < _LEAST_CARRIED or _REVERSE_IPV6.fullmatch(before) else octets
+
+
+def _holds(answer: Answer, qtype: int) -> bool:
+    """Tell whether there is a record of the type in the answer section."""
+    # Owner, type, class, TTL: RFC 1035, section 4.1.3.
+    return any(
+        int.from_bytes(answer.records[at - 4 : at - 2]) == qtype
+        for at in answer.ttl_offsets[: answer.counts[0]]
+    )

@@ -16,7 +16,7 @@ from gate_dns.answer import parse_answer
 from gate_dns.codes import Ede, Rcode
 from gate_dns.contact import Contact
 from gate_dns.exchange import DatagramPort
-from gate_dns.flight import Answered, Failure, Flight, Outcome
+from gate_dns.flight import Answered, Failure, Flight, Outcome, Share
 from gate_dns.handed_out import HandedOut
 from gate_dns.health import UpstreamHealth
 from gate_dns.poll import Poll
@@ -34,6 +34,11 @@ MAX_IN_FLIGHT: Final = 1024
 """Questions, each about a kilobyte; they share a few sockets."""
 MAX_WAITING: Final = 4096
 """Queries that wait for an answer in flight."""
+MAX_IN_FLIGHT_BELOW: Final = 128
+"""Of those, below one registered name: its servers may be silent. Half of what all unknown devices together may have in
+flight (``askers.MAX_FLIGHTS_OF_STRANGERS``), so that one of them does not fill even that."""
+MAX_WAITING_BELOW: Final = 1024
+"""The same of those who wait: more than a school has devices, as all may ask for the same at once."""
 FOLLOW_S: Final = 1.0
 """How often is looked whether the network hands out other resolvers."""
 
@@ -44,6 +49,10 @@ _VERDICTS: Final = frozenset((*range(6, 13), 15, 16, 17, 18))
 what a filter says. Whoever asks on until somebody answers has neither."""
 
 _NOT_UNDERSTOOD: Final = (Rcode.FORMERR, Rcode.NOTIMP)
+
+_SECOND = "ac co com edu go gob gov gv ltd me mod ne net nhs or org plc police sch"
+_SHARED: Final = frozenset(_SECOND.split())
+"""Below these of a country, what is registered has one label more."""
 
 _Route = tuple[Contact, ...]
 
@@ -76,6 +85,8 @@ class Forwarder:
         self._tls = tls
         self._flights: dict[bytes, Flight] = {}
         self._waiting = 0
+        self._shares: dict[str, Share] = {}
+        """By registered name; none without a flight."""
         self._contacts: dict[Upstream, Contact] = {}
         self._shunned: set[Contact] = set()
         self.faults: Counter[str] = Counter()
@@ -157,15 +168,25 @@ class Forwarder:
         """
         key = key or query.upstream_key
         flight = self._flights.get(key)
-        if self._waiting >= MAX_WAITING or (flight is None and len(self._flights) >= MAX_IN_FLIGHT):
+        if flight is None:
+            name = registered(query.qname)
+            share = self._shares.get(name) or Share(name)
+            full = len(self._flights) >= MAX_IN_FLIGHT or share.flights >= MAX_IN_FLIGHT_BELOW
+        else:
+            share = flight.share
+            full = False
+        if full or self._waiting >= MAX_WAITING or share.waiting >= MAX_WAITING_BELOW:
             self.faults["overload"] += 1
             answered(Failure(Ede.NO_REACHABLE_AUTHORITY), "")
             return
         self._waiting += 1
+        share.waiting += 1
         if flight is None:
             message = render_question(query, 0)
-            flight = Flight(query, message, key, answered, self._route_of(query))
+            flight = Flight(query, message, key, answered, self._route_of(query), share)
             self._flights[key] = flight
+            self._shares[share.name] = share
+            share.flights += 1
             self._try_next(flight)
             if self._shunned:
                 self._probe(flight)
@@ -179,8 +200,10 @@ class Forwarder:
         while contact := self._next(flight):
             now = self._now()
             flight.contact = contact
-            if not contact.edns:
-                flight.message = render_question(flight.query, 0, edns=False)
+            edns = contact.edns.off_until <= now and contact not in flight.edns_refused
+            if edns is not flight.edns:
+                flight.edns = edns
+                flight.message = render_question(flight.query, 0, edns=edns)
             flight.asked_at = now
             flight.resent = False
             datagrams = contact.datagrams
@@ -208,7 +231,9 @@ class Forwarder:
         now = self._now()
         for contact in self._shunned.intersection(flight.route):
             if contact.probe is None and contact is not flight.contact and contact.health.due(now):
-                probe = Flight(flight.query, flight.message, b"", None, (contact,))
+                query = flight.query
+                message = render_question(query, 0)
+                probe = Flight(query, message, b"", None, (contact,), flight.share)
                 contact.probe = probe
                 self._try_next(probe)
 
@@ -227,12 +252,17 @@ class Forwarder:
         if self._shunned:
             self._shunned.discard(contact)
         if answer.rcode in _NOT_UNDERSTOOD:
-            # RFC 6891, section 7: it may be EDNS that it does not know; where the same comes without, it was not that.
-            contact.edns = not contact.edns
-            if not contact.edns:
+            if flight.edns:
+                # RFC 6891, section 7: it may be EDNS that it does not know.
+                flight.edns_refused += (contact,)
                 self._drop(flight)
                 self._try_next(flight)
                 return
+            # The same comes without: it was not that.
+        elif flight.edns:
+            contact.edns.understood()
+        elif contact in flight.edns_refused:
+            contact.edns.refused(registered(flight.query.qname), now)
         if flight.answered is None:
             self._finish(flight, answer, contact.name)
         elif answer.truncated and flight.carrier is not contact.stream.connection:
@@ -311,12 +341,16 @@ class Forwarder:
             flight.contact.probe = None
             return
         del self._flights[flight.key]
-        self._waiting -= 1
+        waited = 1 + len(flight.others or ())
+        self._waiting -= waited
+        share = flight.share
+        share.waiting -= waited
+        share.flights -= 1
+        if not share.flights:
+            del self._shares[share.name]
         flight.answered(outcome, name)
-        if flight.others:
-            self._waiting -= len(flight.others)
-            for answered in flight.others:
-                answered(outcome, name)
+        for answered in flight.others or ():
+            answered(outcome, name)
 
     def _drop(self, flight: Flight) -> None:
         if flight.carrier:
@@ -325,9 +359,17 @@ class Forwarder:
     def close(self) -> None:
         """Give up all that is in flight; nobody is told."""
         self._flights.clear()
+        self._shares.clear()
         self._waiting = 0
         for contact in self._contacts.values():
             contact.close()
+
+
+def registered(name: str) -> str:
+    """Return the name that somebody has registered above a canonical ``name``, as far as its form tells, or ``name``."""
+    labels = name.rsplit(".", 3)
+    shared = len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in _SHARED
+    return ".".join(labels[-3 if shared else -2 :])
 
 
 def _kind(fault: OSError) -> str:

@@ -135,6 +135,8 @@ def enforce_sysctls(bridge: str) -> None:
         _pipe(("modprobe", "br_netfilter"), "")
     families = [family for family in ("ipv4", "ipv6") if (root / family / "conf").is_dir()]
     own = {f"{family}/conf/{bridge}/{name}": 0 for family in families for name in _BRIDGE_SYSCTLS}
+    # What waits for an address that nobody has fills the sinkhole's buffer meanwhile; a few answers each are enough.
+    own |= {f"{family}/neigh/{bridge}/unres_qlen_bytes": 4096 for family in families}
     for name, value in (_SYSCTLS | own).items():
         path = root / name
         # In a network namespace that is not the first one some can be read only.

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from gate_appliance.backlog import Backlog
@@ -79,3 +81,67 @@ def test_backlog_is_bounded_and_accounts_for_all(action):
         put(backlog, event(f"{n}.example", action, address=f"2001:db8::{n:x}", count=3))
         assert len(backlog) <= 50
     assert sum(e.count for e in taken(backlog)) + backlog.dropped[action] == 3000
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"reason": "matrix", "rule_id": "matrix:advertising:ks2"},
+        {"reason": "flood", "rule_id": "flood:{address}", "name": ""},
+        {"reason": "tunnel", "rule_id": "tunnel:{name}"},
+    ],
+)
+def test_backlog_keeps_an_illegal_look_up_whatever_is_blocked_of_forged_addresses(forged):
+    backlog = Backlog(2000)
+    sought = event("vile.example", "block", reason="illegal", rule_id="illegal:child-abuse")
+    put(backlog, sought)
+    for n in range(50_000):
+        address, name = f"10.99.{n // 256}.{n % 256}", f"{n}.example"
+        more = {"name": name, "address": address} | forged
+        more["rule_id"] = more["rule_id"].format(address=address, name=name)
+        put(backlog, event(**more, action="block"))
+    assert len(backlog) <= 2000
+    assert [*backlog.take().events()] == [sought]
+    assert sum(e.count for e in taken(backlog)) + backlog.dropped["block"] == 50_000
+
+
+def test_backlog_counts_illegal_look_ups_by_rule_before_it_drops_any():
+    backlog = Backlog(100)
+    for n in range(5000):
+        address, rule = f"10.99.{n // 256}.{n % 256}", f"illegal:{n % 3}"
+        put(
+            backlog, event(f"{n}.example", "block", reason="illegal", rule_id=rule, address=address)
+        )
+    assert backlog.dropped["block"] == 0
+    left = taken(backlog)
+    assert sum(e.count for e in left) == 5000
+    by_rule = [e for e in left if e.name == MANY]
+    assert {e.rule_id for e in by_rule} == {f"illegal:{n}" for n in range(3)}
+    assert {(e.address, e.mac, e.device, e.group, e.kind) for e in by_rule} == {
+        ("", "", "", "ks2", "")
+    }
+    # The newest are as they came.
+    assert left[-1].address == f"10.99.{4999 // 256}.{4999 % 256}"
+
+
+def test_backlog_drops_what_weighs_least_first():
+    backlog = Backlog(30)
+    for n in range(10):
+        for reason in ("illegal", "tunnel", "matrix"):
+            put(backlog, event(f"{n}.example", "block", reason=reason, rule_id=f"{reason}:{n}"))
+    put(backlog, event("new.example"))
+    reasons = Counter(e.reason for e in taken(backlog))
+    assert (reasons["illegal"], reasons["tunnel"]) == (10, 10)
+    assert backlog.dropped == {"allow": 1, "block": 10 - reasons["matrix"]}
+
+
+def test_backlog_keeps_sources_apart():
+    backlog = Backlog(4)
+    for n in range(8):
+        source = (Source.DNS, Source.FIREWALL)[n % 2]
+        put(backlog, event(f"{n}.example", "block", source=source, address=f"192.0.2.{n}"))
+    left = taken(backlog)
+    assert {e.source for e in left} == set(Source)
+    assert {s: sum(e.count for e in left if e.source is s) for s in Source} == dict.fromkeys(
+        Source, 4
+    )

@@ -47,7 +47,7 @@ def typed(monkeypatch):
 def test_status_says_that_nothing_checks_the_filter_of_illegal_content(gate):
     told = gate("status")[1]
     assert "Nothing checks that illegal content" in told
-    assert "table illegal_filter" in told
+    assert "docs/watching.md" in told
 
 
 def test_log_prints_the_newest_decisions(gate, steward):
@@ -97,6 +97,21 @@ def test_log_prints_the_newest_decisions(gate, steward):
     assert gate("log", "OLD")[1] == f"{old}\n"
     assert gate("log", "--blocked")[1] == f"{new}\n"
     assert gate("log", "--limit", "1")[1] == f"{new}\n"
+    assert gate("log", "none-such") == (0, "nothing that is recorded fits\n", "")
+
+
+def test_log_says_that_there_is_nothing_yet(gate):
+    assert gate("log") == (0, "nothing is recorded yet\n", "")
+    assert gate("log", "--blocked") == (0, "nothing that is recorded fits\n", "")
+
+
+@pytest.mark.parametrize("words", [("log",), ("evidence", "show")])
+@pytest.mark.parametrize("limit", ["0", "501", "-1", "x", "1e2", "²"])
+def test_limit_that_is_none_is_refused_with_what_is_allowed(gate, capsys, words, limit):
+    with pytest.raises(SystemExit) as ended:
+        gate(*words, f"--limit={limit}")
+    assert ended.value.code == 2
+    assert f"argument --limit: '{limit}' is not a number from 1 to 500" in capsys.readouterr().err
 
 
 def test_status_exits_1_while_it_does_not_filter(gate):

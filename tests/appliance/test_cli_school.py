@@ -74,14 +74,14 @@ def test_explain_of_the_two_policies(explain, group, name, at, action, rule_id):
 @pytest.mark.parametrize(
     ("group", "name", "said"),
     [
-        ("ks2", "www.google.co.uk", "Google, forcesafesearch.google.com, as the policy has it for Key Stage 2.  [safesearch:google]"),
-        ("staff", "www.youtube.com", "YouTube, restrictmoderate.youtube.com, as the policy has it for Staff.  [safesearch:youtube:moderate]"),
+        ("ks2", "www.google.co.uk", "the safe version of Google, forcesafesearch.google.com, as the policy has it for Key Stage 2.  [safesearch:google]"),
+        ("staff", "www.youtube.com", "YouTube's restricted mode (moderate), restrictmoderate.youtube.com, as the policy has it for Staff.  [safesearch:youtube:moderate]"),
     ],
 )  # fmt: skip
 def test_explain_of_a_search_engine_says_that_its_safe_version_answers(explain, group, name, said):
     code, out = explain(group, name, "--at", LUNCH)
     assert code == 0
-    assert f"  Answered by the safe version of {said}" in out.splitlines()
+    assert f"  Answered by {said}" in out.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,10 @@ def test_look_tells_who_asks_for_everybody_and_what_to_do(log, probes, news):
     found = identity(probes)
     assert found.state == "degraded"
     assert found.detail.startswith("DC1 asks for the names of all devices: 10 others")
-    assert "DHCP" in found.detail
+    # Both words of the trade are explained, and no key of the configuration is named.
+    assert "what tells devices their settings (DHCP) names this box" in found.detail
+    assert "the school's own names only" in found.detail
+    assert "dns.zones" not in found.detail
     assert news
 
 

@@ -1,5 +1,6 @@
 """Updates of lists: a steward at work, a real server of lists, and what comes into force."""
 
+import re
 import shutil
 import socket
 import threading
@@ -162,6 +163,52 @@ def test_last_good_list_stays_and_it_is_said_why(updating, shelf, content, reaso
     assert component(updating).state == "ok"
 
 
+def test_list_that_was_refused_at_first_leaves_nothing_and_says_so(updating, shelf):
+    shelf.has(body=b"<html>")
+    add(updating, shelf.url)
+    said = component(updating).detail
+    assert "Nothing of it is in force." in said
+    assert "The last good one" not in said
+    shelf.has("play.example")
+    look(updating)
+    shelf.has(body=b"<html>")
+    look(updating)
+    said = component(updating).detail
+    assert "The last good one stays." in said
+    assert "Nothing of it" not in said
+
+
+def test_list_that_can_not_be_put_in_force_is_said_until_one_is(updating, shelf, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    shelf.has("play.example")
+    with monkeypatch.context() as its:
+        its.setattr(updating._steward.updates, "_put", full)
+        add(updating, shelf.url)
+    said = ("New lists can't be put in force: No space left on device.",)
+    assert updating.sources().faults == said
+    assert component(updating).detail.startswith(said[0])
+    assert look(updating).state == "ok"
+    assert updating.sources().faults == ()
+
+
+def test_list_that_can_not_be_reached_is_told_without_numbers_of_the_system(updating):
+    add(updating, f"http://127.0.0.1:{free_port()}/list")
+    (view,) = updating.sources().sources
+    assert view.reason
+    assert "Errno" not in view.reason + component(updating).detail
+
+
+def test_numbers_of_names_have_separators(updating, shelf):
+    shelf.has(*(f"n{n}.example" for n in range(1_500)))
+    add(updating, shelf.url)
+    assert updating.record(actor="head")[0].after.startswith("1,500 names from http")
+    assert re.fullmatch(r"[1-9],\d{3} names are on the lists\.", component(updating).detail)
+    shelf.has("n1.example")
+    assert "lacks 1,499 of the 1,500 names" in look(updating).reason
+
+
 def test_list_that_lacks_much_waits_for_a_person_who_may_approve(updating, shelf):
     names = [f"n{n}.example" for n in range(100)]
     shelf.has(*names)
@@ -188,6 +235,92 @@ def test_list_that_lacks_much_waits_for_a_person_who_may_approve(updating, shelf
     assert mask(updating, "n50.example") == 0
     with pytest.raises(RefusedError, match="nothing of this source waits"):
         updating.accept_list(id="ours", reason="again", actor="head")
+
+
+def test_list_that_loses_a_little_each_day_waits_for_a_person(updating, shelf):
+    shelf.has(*(f"n{n}.example" for n in range(100)))
+    add(updating, shelf.url)
+    shelf.has(*(f"n{n}.example" for n in range(75)))
+    assert look(updating).names == 75
+    # The same name a hundred times is one name.
+    shelf.has(*(f"n{n}.example" for n in range(60)), *["n1.example"] * 100)
+    view = look(updating)
+    assert (view.state, view.acceptable, view.names) == ("refused", True, 75)
+    assert view.reason == "it has 60 names, less exclusions, and one of before had 100"
+    updating.accept_list(id="ours", reason="cleaned up", actor="head")
+    wait(updating)
+    shelf.has(*(f"n{n}.example" for n in range(45)))
+    view = look(updating)
+    assert (view.state, view.names) == ("ok", 45)
+    places = updating._steward.places
+    assert Sources(places.sources, places.outcomes, places.source_keys).most("ours") == 60
+
+
+def test_list_whose_exclusions_open_all_of_it_is_refused(updating, shelf):
+    names = [f"||n{n}.play.example^" for n in range(100)]
+    shelf.has(*names)
+    add(updating, shelf.url)
+    shelf.has(*names, "@@||play.example^")
+    view = look(updating)
+    assert (view.state, view.acceptable) == ("refused", True)
+    assert "lacks 101 of the 100 names" in view.reason
+    assert mask(updating, "n5.play.example") == GAMES
+
+
+def test_list_that_excludes_a_little_more_each_day_waits_for_a_person(updating, shelf):
+    names = [f"||n{n}.example^" for n in range(100)]
+    shelf.has(*names)
+    add(updating, shelf.url)
+    shelf.has(*names, *(f"@@||www.n{n}.example^" for n in range(25)))
+    assert look(updating).state == "ok"
+    shelf.has(*names, *(f"@@||www.n{n}.example^" for n in range(50)))
+    assert look(updating).state == "refused"
+    assert mask(updating, "www.n40.example") == GAMES
+
+
+def test_list_that_ends_its_reader_does_not_stop_the_others(updating, shelf, monkeypatch):
+    def killed(*_, **__):
+        raise OSError("the work on lists ended with -9 before it was done")
+
+    shelf.has("play.example")
+    monkeypatch.setattr(Library, "stage", killed)
+    add(updating, shelf.url)
+    (view,) = updating.sources().sources
+    assert "ended with -9" in view.reason
+    assert updating.sources().faults == ()
+
+
+def test_file_is_read_below_the_directory_of_imports_only(updating, tmp_path):
+    (tmp_path / "keys").write_text("secret-key-of-the-trust\n")
+    with pytest.raises(RefusedError, match="command line"):
+        add(updating, (tmp_path / "keys").as_uri())
+    imports = updating._steward.library.imports
+    assert imports == updating._steward.places.state / "lists-import"
+    sources = updating._steward.sources
+    for id_, path in (("away", tmp_path / "keys"), ("here", imports / "list")):
+        sources.add(ListSource(id_, id_, path.as_uri(), "MIT", "games"), "")
+    updating.update_lists(actor="it")
+    wait(updating)
+    assert imports.is_dir()
+    assert "only files below" in sources.outcome("away").reason
+    assert "is no file" in sources.outcome("here").reason
+    (imports / "list").write_text("play.example\n")
+    updating.update_lists(actor="it")
+    wait(updating)
+    assert sources.outcome("here").state == "ok"
+    assert mask(updating, "play.example") == GAMES
+
+
+def test_exclusions_open_nothing_of_a_list_of_illegal_content(updating, shelf):
+    updating._steward.sources.add(
+        ListSource("ours", "Our list", shelf.url, "licence", "terrorism", "official"), ""
+    )
+    shelf.has("||one.bad.example^", "||two.example^", "@@||two.example^")
+    look(updating)
+    shelf.has("||one.bad.example^", "||three.example^", "@@||bad.example^", "@@||two.example^")
+    assert look(updating).state == "ok"
+    for name in ("one.bad.example", "two.example", "three.example"):
+        assert mask(updating, name) == BY_ID["terrorism"].mask
 
 
 def test_list_of_illegal_content_only_grows(updating, shelf):

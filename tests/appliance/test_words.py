@@ -5,7 +5,7 @@ from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
 from gate_core.categories import mask_of
 from gate_core.clients import Group
 from gate_core.policy import Policy, Reason
-from gate_core.safesearch import SafeName
+from gate_core.safesearch import SafeName, YouTube, safe_names
 from gate_core.snapshot import NO_LISTS
 from gate_firewall.ruling import Fault
 
@@ -49,8 +49,45 @@ def test_sentence_of_a_tunnel_names_what_the_look_ups_are_below():
     assert "below t.example look" in sentence("block", "tunnel", "tunnel:t.example", POLICY)
 
 
-def test_safe_sentence_names_engine_target_and_group():
-    safe = SafeName("strict.bing.com", "safesearch:bing", "Bing")
+@pytest.mark.parametrize(
+    ("rule_id", "answered_by"),
+    [
+        ("safesearch:google", "the safe version of Google"),
+        ("safesearch:brave", "the safe version of Brave Search"),
+        ("safesearch:youtube:moderate", "YouTube's restricted mode (moderate)"),
+        ("safesearch:youtube:strict", "YouTube's restricted mode (strict)"),
+        pytest.param("safesearch:gone", "the safe version of gone", id="an engine of before"),
+    ],
+)
+@pytest.mark.parametrize("reason", ["matrix", "default", "lesson", "exception"])
+def test_sentence_of_a_safe_version_names_it(rule_id, answered_by, reason):
+    """The rule is that of the safe version, whatever the reason was to allow the name."""
+    assert sentence("allow", reason, rule_id, POLICY) == f"Allowed, and answered by {answered_by}."
+
+
+def test_sentence_of_every_safe_version_calls_it_by_its_title():
+    for safe in safe_names(safe_search=True, youtube=YouTube.STRICT).values():
+        text = sentence("allow", "matrix", safe.rule_id, POLICY)
+        assert safe.rule_id.split(":")[1] not in text
+
+
+def test_sentence_of_a_flood_says_what_the_device_did():
+    assert "asked for more names at once" in sentence(
+        "block", "flood", "flood:00:00:5e:00:53:10", POLICY
+    )
+
+
+@pytest.mark.parametrize(
+    ("safe", "answered_by"),
+    [
+        (SafeName("strict.bing.com", "safesearch:bing"), "the safe version of Bing"),
+        (
+            SafeName("restrict.youtube.com", "safesearch:youtube:strict"),
+            "YouTube's restricted mode (strict)",
+        ),
+    ],
+)
+def test_safe_sentence_names_version_target_and_group(safe, answered_by):
     assert safe_sentence(safe, "ks2", POLICY) == (
-        "Answered by the safe version of Bing, strict.bing.com, as the policy has it for Key Stage 2."
+        f"Answered by {answered_by}, {safe.target}, as the policy has it for Key Stage 2."
     )

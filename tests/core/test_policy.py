@@ -701,6 +701,7 @@ def test_decide_tunnel_that_the_table_allows_is_as_without():
     ("changes", "rule_id"),
     [
         pytest.param({"protected": NameSet.of([TUNNEL])}, "protected:t.example", id="protected"),
+        pytest.param({"essential": NameSet.of([TUNNEL])}, "default:ks2", id="essential"),
         pytest.param(
             {
                 "exceptions": (

@@ -41,8 +41,15 @@ def test_leave_is_what_the_table_says(act, role, word):
 
 
 @pytest.mark.parametrize("act", Act)
-def test_holders_are_those_who_have_any_leave(act):
-    assert holders(act) == tuple(r for r in Role if leave(r, act) is not Leave.NO)
+def test_holders_are_the_accounts_that_may_act_alone_and_everywhere(act):
+    assert holders(act)
+    assert Role.PANEL not in holders(act)
+    assert set(holders(act)) | {Role.PANEL} >= {r for r in Role if leave(r, act) is Leave.YES}
+    assert all(leave(role, act) is Leave.YES for role in holders(act))
+
+
+def test_holders_of_approval_are_without_it_which_may_be_the_second_only():
+    assert holders(Act.APPROVE) == (Role.HEAD, Role.SAFEGUARDING, Role.COORDINATOR)
 
 
 def test_nobody_has_the_role_of_the_buttons_and_every_role_a_title():

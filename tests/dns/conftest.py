@@ -31,6 +31,8 @@ from gate_dns.server import BlockAnswer, DnsPorts, DnsSettings, serve
 
 NOON = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 LAPTOP = "00:00:5e:00:53:10"
+NO_EDNS = -1
+"""The version of EDNS in a message without."""
 STAFF_PC = "00:00:5e:00:53:20"
 
 
@@ -255,7 +257,9 @@ class FakeUpstream:
         """Name to lines of records: ``300 IN A 192.0.2.10``; more may follow for the target of a CNAME record."""
         self.manners: dict[str, str] = {}
         """Name to silent, forged-id, forged-name, forged-source, forged-often, lower-case, twice, servfail,
-        bogus, filtered, refused, truncated, cut, garbage, looping."""
+        bogus, filtered, refused, truncated, cut, garbage, looping; no-edns where EDNS is not understood, no-edns-short
+        where the question is left out, too, when it says so, no-edns-servfail where what is asked without gets
+        SERVFAIL; formerr where nothing is understood."""
         self.asked: Counter = Counter()
         self.queries: list[tuple[int, dns.message.Message]] = []
         """Source port and message of each query over UDP."""
@@ -303,6 +307,13 @@ class FakeUpstream:
 
     def _right(self, query: dns.message.Message) -> dns.message.Message:
         answer = dns.message.make_response(query, recursion_available=True)
+        manner = self.manners.get(self._name(query))
+        if manner == "formerr" or ((manner or "").startswith("no-edns") and query.edns != NO_EDNS):
+            answer.use_edns(edns=False)
+            answer.set_rcode(dns.rcode.FORMERR)
+            if manner == "no-edns-short":
+                answer.question = []
+            return answer
         kind = dns.rdatatype.to_text(query.question[0].rdtype)
         owner = query.question[0].name
         lines = self.zone.get(self._name(query), [])
@@ -326,7 +337,7 @@ class FakeUpstream:
         right = answer.to_wire(max_size=0xFFFF)
         datagrams = [right]
         match manner:
-            case None:
+            case None | "no-edns" | "no-edns-short" | "formerr":
                 pass
             case "silent":
                 datagrams = []
@@ -364,6 +375,9 @@ class FakeUpstream:
     def _bent(self, answer: dns.message.Message, manner: str) -> bytes:
         owner = answer.question[0].name
         match manner:
+            case "no-edns-servfail" if answer.rcode() != dns.rcode.FORMERR:
+                answer.answer = []
+                answer.set_rcode(dns.rcode.SERVFAIL)
             case "servfail" | "refused":
                 answer.answer = answer.authority = []
                 answer.set_rcode(dns.rcode.from_text(manner))

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from gate_dns.answer import (
     FAILURE_TTL_S,
+    MAX_ADDRESSES,
     MAX_ALIASES,
+    MAX_RECORDS,
+    MAX_TARGETS,
     MAX_TTL_S,
     Answer,
     failed,
@@ -45,7 +48,7 @@ def answered(
         for line in lines:
             owner, ttl, kind, rdata = line.split(" ", 3)
             section.append(dns.rrset.from_text(owner, int(ttl), "IN", kind, rdata))
-    return answer.to_wire()
+    return answer.to_wire(max_size=0xFFFF)
 
 
 def read(asked: Query, *records: str, **options) -> Answer:
@@ -275,6 +278,27 @@ def test_parse_answer_follows_as_many_aliases_as_others():
             id="hints",
         ),
         pytest.param("HTTPS", [f"www.example. 60 HTTPS 1 . ech={ECH}"], (), [], True, id="ech"),
+        pytest.param(
+            "SRV",
+            ["www.example. 60 SRV 0 1 443 Vile.example.", "www.example. 60 SRV 0 0 0 ."],
+            ("vile.example",),
+            [],
+            False,
+            id="SRV",
+        ),
+        pytest.param(
+            "A",
+            [
+                "example. 60 DNAME vile.test.",
+                "example. 60 RRSIG DNAME 8 1 60 20301231235959 20200101000000 1 example. AAAA",
+                "www.example. 60 CNAME www.vile.test.",
+                "www.vile.test. 60 A 192.0.2.1",
+            ],
+            ("www.vile.test", "vile.test"),
+            [b"\xc0\0\2\1"],
+            False,
+            id="DNAME",
+        ),
     ],
 )
 def test_parse_answer_finds_what_the_policy_looks_at(kind, records, targets, addresses, has_ech):
@@ -307,6 +331,203 @@ def test_parse_answer_passes_on_codes_of_extended_errors_without_their_text():
     assert (answer.rcode, answer.edes, answer.text) == (Rcode.SERVFAIL, (6, 22), "")
     got = dns.message.from_wire(render(asked, answer).message)
     assert [(o.code, o.text) for o in got.options] == [(6, None), (22, None)]
+
+
+def test_parse_answer_keeps_the_first_two_codes_of_extended_errors_each_once():
+    asked = query(use_edns=0)
+    codes = [22, 22, 7, *range(1000)]
+    options = [dns.edns.EDEOption(code) for code in codes[:200]]
+    assert read(asked, rcode="SERVFAIL", options=options).edes == (22, 7)
+    # Nobody has that much to say.
+    options = [dns.edns.EDEOption(code) for code in codes]
+    assert read(asked, rcode="SERVFAIL", options=options).edes == ()
+
+
+def of(name: str, kind: str, *rdatas: str) -> list[str]:
+    return [f"{name} 60 {kind} {rdata}" for rdata in rdatas]
+
+
+def addresses(count: int) -> list[str]:
+    return [f"192.0.{2 + n // 256}.{n % 256}" for n in range(count)]
+
+
+def hints(count: int) -> str:
+    return f"1 . ipv4hint={','.join(addresses(count))}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "most", "rdatas"),
+    [
+        pytest.param("A", MAX_ADDRESSES, addresses, id="addresses"),
+        pytest.param("HTTPS", MAX_ADDRESSES, lambda n: [hints(n)], id="hints"),
+        pytest.param(
+            "HTTPS", MAX_TARGETS, lambda n: [f"{p} n{p}.example." for p in range(n)], id="services"
+        ),
+        pytest.param(
+            "SRV", MAX_TARGETS, lambda n: [f"0 0 1 n{p}.example." for p in range(n)], id="SRV"
+        ),
+        pytest.param("TXT", MAX_RECORDS, lambda n: [f"x{p}" for p in range(n)], id="records"),
+    ],
+)
+def test_parse_answer_makes_a_failure_of_more_than_anybody_looks_at(kind, most, rdatas):
+    asked = query(kind=kind)
+    assert read(asked, *of("www.example.", kind, *rdatas(most))).rcode == Rcode.NOERROR
+    records = of("www.example.", kind, *rdatas(most + 1))
+    assert read(asked, *records) == failed(Rcode.SERVFAIL)
+
+
+@pytest.mark.parametrize(
+    ("records", "authority"),
+    [
+        pytest.param(["vile.example. 60 A 192.0.2.1"], [], id="the owner"),
+        pytest.param(
+            ["www.example. 60 A 192.0.2.1", "vile.example. 60 TXT x"], [], id="one of two"
+        ),
+        pytest.param(
+            ["www.example. 60 CNAME a.example.", "b.example. 60 A 192.0.2.1"], [], id="no alias"
+        ),
+        pytest.param(
+            ["example. 60 DNAME vile.test.", "www.vile.test. 60 A 192.0.2.1"], [], id="no CNAME"
+        ),
+        *(
+            pytest.param([], [f"www.example. 60 {rdata}"], id=f"authority {rdata[:5]}")
+            for rdata in (
+                f"HTTPS 1 . ech={ECH}",
+                "SVCB 0 vile.example.",
+                "A 192.0.2.1",
+                "AAAA 2001:db8::1",
+                "CNAME vile.example.",
+                "DNAME vile.example.",
+                "SRV 0 0 1 vile.example.",
+            )
+        ),
+    ],
+)
+def test_parse_answer_makes_a_failure_of_what_nobody_asked_for(records, authority):
+    assert read(query(), *records, authority=authority) == failed(Rcode.SERVFAIL)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param(
+            ["b.example. 60 A 192.0.2.1", *aliases("a.example.", "b.example.")], id="last first"
+        ),
+        pytest.param(
+            [
+                *aliases("a.example.", "b.example."),
+                "b.example. 60 A 192.0.2.1",
+            ],
+            id="the first last",
+        ),
+    ],
+)
+def test_parse_answer_takes_aliases_in_any_order_and_letter_case(records):
+    answer = read(query(), *records, "wWw.example. 60 CNAME A.example.")
+    assert (answer.rcode, answer.counts) == (Rcode.NOERROR, (3, 0))
+    assert set(answer.targets) == {"a.example", "b.example"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rdata"),
+    [(33, b"\0\0\0\0\0\1\1a"), (33, b"\0\0\0\0\0\1\0\0"), (39, b"\0\0"), (33, b"\0")],
+)
+def test_parse_answer_refuses_a_target_of_another_length(kind, rdata):
+    head = answered(query(kind="SRV"))
+    record = b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(rdata)) + rdata
+    with pytest.raises(MalformedMessageError):
+        parse_answer(head[:6] + b"\0\1" + head[8:] + record, query(kind="SRV"), 4711)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rdata"),
+    [
+        (2, b"\xc0\0"),
+        (6, b"\xc0\0\0" + bytes(20)),
+        (6, b"\0\xc0\x04" + bytes(20)),
+        (12, b"\1a\xc0\x02"),
+        (15, b"\0\1\xc0\0"),
+    ],
+)
+def test_parse_answer_refuses_names_that_point_into_the_header(kind, rdata):
+    head = answered(query())
+    record = b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(rdata)) + rdata
+    for counts in (b"\0\1\0\0", b"\0\0\0\1"):
+        with pytest.raises(MalformedMessageError):
+            parse_answer(head[:6] + counts + head[10:] + record, query(), 4711)
+
+
+PLAIN = [
+    answered(query(kind=kind, **options), *of("www.example.", kind, *rdatas[:count]), flags=flags)
+    for kind, rdatas in (("A", addresses(3)), ("AAAA", ["2001:db8::1", "::1"]))
+    for count in (1, 3)
+    for options in ({}, {"use_edns": 0})
+    for flags in (0, dns.flags.AD)
+]
+
+
+def walked(octets: bytes, asked: Query) -> Answer | None:
+    """Return the answer as the way for all shapes reads it; None for Malformed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gate_dns.answer._plain", lambda *_: None)
+        return parsed(octets, asked)
+
+
+def parsed(octets: bytes, asked: Query) -> Answer | None:
+    try:
+        return parse_answer(octets, asked, 4711)
+    except MalformedMessageError:
+        return None
+
+
+@pytest.mark.parametrize("octets", PLAIN)
+def test_parse_answer_reads_plain_addresses_the_short_way(octets, monkeypatch):
+    asked = [query(kind=kind) for kind in ("A", "AAAA")]
+    expected = [walked(octets, q) for q in asked]
+    assert any(expected)
+
+    def refuse(*_):
+        raise AssertionError("the way for all shapes")
+
+    monkeypatch.setattr("gate_dns.answer._walked", refuse)
+    assert [parsed(octets, q) for q in asked] == expected
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(PLAIN), st.one_of(st.just([]), mutations))
+def test_parse_answer_reads_the_same_either_way(octets, changes):
+    changed = octets[:2] + mutated(octets, changes)[2:]
+    for kind in ("A", "AAAA"):
+        asked = query(kind=kind)
+        assert parsed(changed, asked) == walked(changed, asked)
+
+
+@pytest.mark.parametrize("octets", PLAIN)
+def test_parse_answer_reads_the_same_either_way_wherever_it_is_cut(octets):
+    for asked in (query(), query(kind="AAAA")):
+        for end in range(len(octets)):
+            assert parsed(octets[:end], asked) == walked(octets[:end], asked)
+        for more in (b"\0", b"\0\0\x29\0\0\0"):
+            assert parsed(octets + more, asked) == walked(octets + more, asked)
+
+
+@pytest.mark.parametrize(
+    "opt",
+    [
+        pytest.param("0000290000010000000000", id="an extended code"),
+        pytest.param("0000290000000100000000", id="a version to come"),
+        pytest.param("000029ffff0000ffff0000", id="flags"),
+        pytest.param("0000290000000000000001", id="options that are missing"),
+        pytest.param("0000290000000000000004000f0000", id="an option"),
+        pytest.param("c00c290000000000000000", id="another owner"),
+        pytest.param("0000010001000000000000", id="no OPT record"),
+        pytest.param("00002900000000", id="cut short"),
+    ],
+)
+def test_parse_answer_reads_any_opt_record_the_same_either_way(opt):
+    head = PLAIN[0]
+    octets = head[:10] + b"\0\1" + head[12:] + bytes.fromhex(opt)
+    assert parsed(octets, query()) == walked(octets, query())
 
 
 def test_parse_answer_makes_a_failure_of_an_extended_code():

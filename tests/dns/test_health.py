@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gate_dns.health import RESEND_S, SHUN_S, SOONEST_RESEND_S, Health
+from gate_dns.health import RESEND_S, SHUN_S, SOONEST_RESEND_S, EdnsSupport, Health
 
 
 def test_heard_smooths_the_round_trip():
@@ -40,3 +40,18 @@ def test_failed_shuns_who_has_answered_nobody_since():
     assert health.shunned_until is None
     assert not health.due(99.0)
     assert health.fault == ""
+
+
+def test_edns_is_spared_after_so_many_names_in_a_row_and_tried_again():
+    edns = EdnsSupport()
+    for number in range(EdnsSupport.TRIES - 1):
+        edns.refused(f"n{number}.example", 10.0)
+    edns.understood()
+    for number in range(EdnsSupport.TRIES - 1):
+        edns.refused(f"n{number}.example", 20.0)
+        edns.refused(f"n{number}.example", 20.0)
+    assert edns.off_until <= 20.0
+    edns.refused("last.example", 20.0)
+    assert edns.off_until == 20.0 + EdnsSupport.OFF_S
+    edns.refused("one.example", 900.0)
+    assert edns.off_until <= 900.0

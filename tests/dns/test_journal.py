@@ -37,8 +37,7 @@ def test_put_due_puts_equal_queries_as_one_event_with_their_number(events, asker
     journal = Journal(events, 3, now)
     one, other = note(), note("www.games.example")
     began_ms = time.time() * 1000
-    journal.hits.update([(asker, one), (asker, other), (asker, one)])
-    journal.count(asker, one, now)
+    journal.hits.update([(asker, one), (asker, other), (asker, one), (asker, one)])
     assert not journal.put_due(now + INTERVAL_S - 0.01)
     assert not events.held
     assert not journal.put_due(now + INTERVAL_S)
@@ -71,7 +70,7 @@ def test_put_due_puts_equal_queries_as_one_event_with_their_number(events, asker
 def test_put_due_tells_when_an_upstream_was_asked_which_and_how_long_it_took(events, asker):
     now = time.monotonic()
     journal = Journal(events, 3, now)
-    journal.count(asker, note("kept.example", "192.0.2.1"), now)
+    journal.hits[asker, note("kept.example", "192.0.2.1")] += 1
     journal.count(asker, note("fetched.example", "192.0.2.1"), now + 0.2, 0.15)
     journal.put_all(now + 0.3)
     kept, fetched = events.events
@@ -88,7 +87,7 @@ def test_put_due_puts_a_portion_a_round(events, asker):
     assert journal.put_due(INTERVAL_S)
     assert len(events.events) == PORTION
     # What comes meanwhile belongs to the next interval.
-    journal.count(asker, notes[0], INTERVAL_S)
+    journal.hits[asker, notes[0]] += 1
     assert not journal.put_due(INTERVAL_S + 0.01)
     assert [e.name for e in events.events] == [n.qname for n in notes]
     assert not journal.put_due(INTERVAL_S * 2)
@@ -98,9 +97,12 @@ def test_put_due_puts_a_portion_a_round(events, asker):
 def test_put_due_loses_nothing_when_there_is_too_much(events, asker):
     journal = Journal(events, 3, 0.0)
     for number in range(CAPACITY * 2):
-        journal.count(asker, note(f"n{number}.example"), 0.0, 0.1 * (number % 2))
+        if number % 2:
+            journal.count(asker, note(f"n{number}.example"), 0.0)
+        else:
+            journal.hits[asker, note(f"n{number}.example")] += 1
         journal.put_due(0.1)
-        assert len(journal.hits) <= CAPACITY
+        assert len(journal.hits) + len(journal._made) <= CAPACITY
     journal.put_all(0.2)
     assert sum(e.count for e in events.events) == CAPACITY * 2
 
@@ -139,6 +141,9 @@ def test_in_force_tells_what_was_counted_since_the_start(events, asker):
     for took_s in (0.001, 0.003):
         journal.count(asker, note(upstream="192.0.2.1"), 0.1, took_s)
     journal.count(asker, note(), 0.1, 0.004)
+    # At once: our own answer, and that of an upstream that was asked before.
+    for upstream in ("", "192.0.2.1"):
+        journal.count(asker, note(upstream=upstream), 0.1)
     journal.put_all(0.2)
     journal.refused(asker, 6, 0.3)
     journal.in_force(9, {"faults": {"malformed-query": 2}})
@@ -147,7 +152,7 @@ def test_in_force_tells_what_was_counted_since_the_start(events, asker):
             Source.DNS,
             3,
             {
-                "responses": {"kept": 4, "made": 3, "refused": 6},
+                "responses": {"kept": 4, "made": 5, "refused": 6},
                 "response_us": {"made": 8000},
                 "upstream_responses": {"192.0.2.1": 2},
                 "upstream_response_us": {"192.0.2.1": 4000},

@@ -36,7 +36,7 @@ def read(asked: Query, *records: str, flags=0) -> Answer:
     for line in records:
         owner, ttl, kind, rdata = line.split(" ", 3)
         answer.answer.append(dns.rrset.from_text(owner, int(ttl), "IN", kind, rdata))
-    return parse_answer(answer.to_wire(), asked, 4711)
+    return parse_answer(answer.to_wire(max_size=0xFFFF), asked, 4711)
 
 
 labels = st.lists(st.binary(min_size=1, max_size=63), max_size=6).filter(
@@ -175,6 +175,36 @@ def test_render_counts_options_towards_the_size():
     got = render(asked, answer, b"87654321").message
     assert dns.message.from_wire(got).flags & dns.flags.TC
     assert len(got) <= 512
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("edes", [0, 2, 20, 200, 10_000])
+@pytest.mark.parametrize("count", [0, 1, 28, 29, 73, 74, 128])
+def test_render_makes_nothing_longer_than_the_client_takes(count, edes, truncated):
+    """Extended errors go before records do."""
+    answer = read(query(use_edns=0), *(f"www.example. 60 A 192.0.2.{n}" for n in range(count)))
+    answer = answer._replace(edes=(22,) * edes, text="x" * 99, truncated=truncated)
+    for transport in Transport:
+        for options in ({}, {"use_edns": 0, "payload": 512}, {"use_edns": 0, "payload": 1232}):
+            asked = parse_query(message(**options), transport)
+            rendered = render(asked, answer, b"87654321").message
+            assert len(rendered) <= asked.size_octets
+            got = dns.message.from_wire(rendered)
+            bare = render(asked, answer._replace(edes=()), b"87654321").message
+            assert got.flags == dns.message.from_wire(bare).flags
+            assert got.answer == dns.message.from_wire(bare).answer
+            room = asked.size_octets - len(bare)
+            if edes and not got.flags & dns.flags.TC:
+                fits = 4 + 2 + 80 + (edes - 1) * 6 <= room
+                assert len(got.options) == (edes if options and fits else 0)
+
+
+def test_render_keeps_the_cookie_where_extended_errors_do_not_fit():
+    asked = query(use_edns=0, payload=512, options=[COOKIE])
+    answer = read(asked, *(f"www.example. 60 A 192.0.2.{n}" for n in range(28)))
+    got = dns.message.from_wire(render(asked, answer._replace(edes=(3,)), b"87654321").message)
+    assert not got.flags & dns.flags.TC
+    assert [(o.otype, o.to_wire()) for o in got.options] == [(10, b"1234567887654321")]
 
 
 @pytest.mark.parametrize("kind", ["A", "HTTPS", "TYPE65000"])

@@ -268,6 +268,20 @@ def test_recheck_looks_at_the_targets_of_services(school, kind, priority, target
     assert (stop and stop.rule_id) == rule
 
 
+@pytest.mark.parametrize(
+    ("kind", "owner", "rdata"),
+    [("SRV", "www.example.", "0 1 443 {}"), ("DNAME", "example.", "{}")],
+)
+@pytest.mark.parametrize(
+    ("target", "rule"),
+    [("a.tracker.example.", "matrix:pornography:ks2"), ("cdn.test.", None), (".", None)],
+)
+def test_recheck_looks_at_the_targets_of_other_records(school, kind, owner, rdata, target, rule):
+    record = dns.rrset.from_text(owner, 60, "IN", kind, rdata.format(target))
+    stop = rechecked(school, "www.example", kind="SRV", records=[record])
+    assert (stop and stop.rule_id) == rule
+
+
 def test_recheck_stops_an_alias_of_a_name_blocked_by_exception(school):
     policy = replace(school, exceptions=(exception("cdn.example", Action.BLOCK),))
     assert rechecked(policy, "www.example", "cdn.example").rule_id == "exception:1"

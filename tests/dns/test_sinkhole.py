@@ -46,6 +46,15 @@ def test_take_answers_or_is_silent(sinkhole):
     assert sinkhole.faults["malformed-query"] == 1
 
 
+def test_take_counts_a_response_as_made_once_and_then_as_kept(sinkhole, events):
+    for _ in range(3):
+        sinkhole.take_udp(message(), SOURCE, lambda _: None)
+    sinkhole._journal.put_all(1.0)
+    sinkhole._journal.in_force(1, {})
+    assert events.counters[0].counts["responses"] == {"kept": 2, "made": 1, "refused": 0}
+    assert [(e.count, e.took_us) for e in events.events] == [(2, 0), (1, 0)]
+
+
 def test_take_answers_servfail_where_we_are_at_fault(sinkhole, neighbours, caplog):
     neighbours.mac = None  # Calling it is a TypeError.
     replies = []

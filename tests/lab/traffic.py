@@ -57,7 +57,10 @@ def attempt(target: str, room: threading.Semaphore) -> None:
         outcome = type(e).__name__
     finally:
         room.release()
-    print(json.dumps({"at": time.time(), "target": target, "outcome": outcome}), flush=True)
+    line = json.dumps({"at": time.time(), "target": target, "outcome": outcome})
+    # In one piece: several threads write.
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:

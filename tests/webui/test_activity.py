@@ -103,8 +103,8 @@ def test_page_tells_others_who_may(request: pytest.FixtureRequest, full_desk, wh
     page = request.getfixturevalue(who).get("/activity")
     assert page.status_code == 403
     assert (
-        "Your role may not search the log. These roles may: Head teacher, Safeguarding lead,"
-        " E-safety coordinator and IT." in page.text
+        "Your role may not search the log. These roles may: Head teacher, Safeguarding lead and"
+        " E-safety coordinator." in page.text
     )
 
 

@@ -71,8 +71,8 @@ def test_source_of_the_school_is_added_and_its_key_never_shown(coordinator, full
         ({"url": "https://me:secret@lists.example/"}, "without user name and password"),
         ({"id": "A list"}, "“A list” can&#39;t be a short name."),
         ({"trust": ""}, "Choose who answers for it."),
-        ({"category": "terrorism", "trust": "community"}, "only official sources"),
-        ({"secret": "short"}, "in base64"),
+        ({"category": "terrorism", "trust": "community"}, "only official sources feed those."),
+        ({"secret": "short"}, "The key in base64, 16 to 512 octets, is wanted."),
         ({"secret": ""}, "Enter the key, or leave its name empty."),
         ({"key_name": ""}, "Write the name of the key, or leave the key empty."),
         ({"title": ""}, "Write what it is called."),
@@ -103,7 +103,7 @@ def test_it_looks_and_adds_but_does_not_decide(technician, full_desk, refused):
     for action in ("accept", "remove"):
         answer = technician.get(f"/lists/short/{action}")
         assert answer.status_code == 403
-        assert "Head teacher, Safeguarding lead, E-safety coordinator." in answer.text
+        assert "decide: Head teacher, Safeguarding lead, E-safety coordinator." in answer.text
     assert technician.post("/lists/update", {}).status_code == 302
     assert full_desk.sources().progress is not None
 
@@ -133,6 +133,14 @@ def test_list_that_did_not_come_says_why_in_words(coordinator, full_desk, refuse
     assert "allowed are" not in text
     assert "Nothing of it has come into force" in coordinator.get("/lists/away/remove").text
     assert "Its 9 sites are on it no more" in coordinator.get("/lists/short/remove").text
+
+
+def test_page_says_that_lists_cannot_be_put_in_force(governor, full_desk):
+    assert "be put in force" not in governor.get("/lists").text
+    full_desk.steward.updates._fault = "New lists can't be put in force: No space left on device."
+    text = governor.get("/lists").text
+    assert "New lists can&#39;t be put in force: No space left on device." in text
+    assert "The lists in force stay." in text
 
 
 def test_page_names_categories_that_no_list_is_for(coordinator, head, full_desk):

@@ -1,9 +1,11 @@
 from datetime import datetime
+from pathlib import Path
 from typing import get_args
 from zoneinfo import ZoneInfo
 
 import pytest
 
+import gate_webui
 from gate_core.acceptable_use import Cell
 from gate_core.desk import ActivityRecord, Component, Lamp, PauseView, ProposalState, Status
 from gate_core.policy import PLACES
@@ -28,6 +30,7 @@ from gate_webui.words import (
     minutes_left,
     reason_words,
     role_words,
+    sentence,
     thousands,
     visits,
     when,
@@ -189,7 +192,13 @@ def test_every_cell_and_place_has_words():
 
 
 def record(at: str, source: str = "dns", **more: str | int) -> ActivityRecord:
-    values = {"mac": "00:00:5e:00:53:10", "name": "a.example", "action": "allow", **more}
+    values = {
+        "mac": "00:00:5e:00:53:10",
+        "name": "a.example",
+        "action": "allow",
+        "rule_id": "",
+        **more,
+    }
     return ActivityRecord(
         id=1,
         at=f"2027-01-12T10:41:{at}+00:00",
@@ -199,7 +208,6 @@ def record(at: str, source: str = "dns", **more: str | int) -> ActivityRecord:
         group="ks2",
         kind="",
         reason="",
-        rule_id="",
         categories=(),
         sentence="",
         count=1,
@@ -225,6 +233,13 @@ def test_visits_joins_what_one_visit_made():
     ]
 
 
+def test_visits_shows_the_look_up_that_got_a_safe_version_and_not_the_connection_to_it():
+    connected = record("09", "firewall", rule_id="default:ks2")
+    looked_up = [record(at, rule_id="safesearch:google") for at in ("08", "07")]
+    (visit,) = visits([connected, *looked_up])
+    assert (visit.record, visit.how) == (looked_up[0], "Looked up 2 times, connected")
+
+
 def test_visits_tells_the_resolver_that_was_asked_before_one_whose_answer_was_kept():
     connected = record("09", "firewall")
     kept = record("08", upstream="192.0.2.53")
@@ -233,6 +248,27 @@ def test_visits_tells_the_resolver_that_was_asked_before_one_whose_answer_was_ke
     assert [(v.resolver, v.took_us) for v in found] == [("192.0.2.54", 2500)] * 2
     (visit,) = visits([connected, kept])
     assert (visit.resolver, visit.took_us) == ("192.0.2.53", 0)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("1 to 100 characters are allowed", "1 to 100 characters are allowed."),
+        ("Write why.", "Write why."),
+        ("is it known?", "Is it known?"),
+    ],
+)
+def test_sentence_ends_with_one_full_stop(message, text):
+    assert sentence(message) == text
+
+
+def test_pages_write_apostrophes_as_the_messages_of_the_desk_do():
+    pages = Path(gate_webui.__file__).parent
+    files = [*pages.rglob("*.html"), *pages.glob("*.py")]
+    assert len(files) > 50
+    assert [
+        file.name for file in files if "\N{RIGHT SINGLE QUOTATION MARK}" in file.read_text()
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def may(act: Act) -> bool:
 
 def who_may(act: Act) -> str:
     """Return a sentence about who may do ``act``."""
-    titles = [TITLES[role] for role in holders(act) if role is not Role.PANEL]
+    titles = [TITLES[role] for role in holders(act)]
     who = f"{', '.join(titles[:-1])} and {titles[-1]}" if len(titles) > 1 else titles[0]
     return f"Your role may not {act.value}. These roles may: {who}."
 

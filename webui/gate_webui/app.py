@@ -23,7 +23,7 @@ from werkzeug.exceptions import (
     UnprocessableEntity,
 )
 
-from gate_core.desk import RefusedError, UnavailableError
+from gate_core.desk import RefusedError, UnavailableError, without_errno
 from gate_core.roles import Act
 from gate_webui import (
     acceptable_use,
@@ -192,7 +192,7 @@ def _set_up_templates(app: Flask, services: Services) -> None:
         part_words=words.part_words,
         role_words=words.role_words,
         thousands=words.thousands,
-        without_errno=words.without_errno,
+        without_errno=without_errno,
         reason_words=words.reason_words,
         banner_words=words.banner_words,
         amount=words.amount,

@@ -43,6 +43,7 @@ from wtforms.validators import (
 from gate_core.desk import USERNAME, RefusedError
 from gate_webui.fields import new_password, password_again, strip, text
 from gate_webui.passwords import MAX_CHARACTERS, fault_of
+from gate_webui.words import sentence
 
 
 def carry_out(form: FlaskForm, change: Callable[[], None]) -> bool:
@@ -62,7 +63,7 @@ def carry_out(form: FlaskForm, change: Callable[[], None]) -> bool:
 
 def refuse(form: Form, refusal: RefusedError) -> None:
     """Put the message of ``refusal`` beside its field, or above the ``form``."""
-    message = str(refusal)[:1].upper() + str(refusal)[1:]
+    message = sentence(str(refusal))
     if refusal.field in form:
         form[refusal.field].errors = [*form[refusal.field].errors, message]
     else:

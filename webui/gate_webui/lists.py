@@ -6,13 +6,13 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 
 from gate_core.categories import BY_ID, CATEGORIES
-from gate_core.roles import ACCOUNT_ROLES, TITLES, Act, Leave, leave
+from gate_core.desk import without_errno
+from gate_core.roles import TITLES, Act, holders
 from gate_core.sources import TRUST_TITLES, ListSource, SourcesView, SourceView
 from gate_webui import access
 from gate_webui.forms import carry_out, offer
 from gate_webui.lists_forms import ChooseForm, DecideForm, PressAllForm, SourceForm
 from gate_webui.proposing import fully
-from gate_webui.words import without_errno
 
 bp = Blueprint("lists", __name__, url_prefix="/lists")
 
@@ -50,6 +50,7 @@ def index() -> ResponseReturnValue:
     return render_template(
         "lists.html",
         sources=its.sources,
+        faults=its.faults,
         suggestions=[s for s in its.suggestions if s.id not in known],
         may_manage=access.may(Act.MANAGE_LISTS),
         may_decide=fully(Act.APPROVE),
@@ -221,8 +222,8 @@ def accept(id_: str) -> ResponseReturnValue:
 def _decided(id_: str) -> SourceView:
     if not fully(Act.APPROVE):
         # IT may be the second of two to approve something, but there is no second here.
-        alone = [TITLES[r] for r in ACCOUNT_ROLES if leave(r, Act.APPROVE) is Leave.YES]
-        abort(403, f"What may open sites, these roles decide: {', '.join(alone)}.")
+        alone = ", ".join(TITLES[role] for role in holders(Act.APPROVE))
+        abort(403, f"What may open sites, these roles decide: {alone}.")
     views = access.kept().services.desk.sources().sources
     found = next((view for view in views if view.source.id == id_), None)
     if found is None:

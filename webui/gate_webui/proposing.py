@@ -21,6 +21,7 @@ from gate_core.written import Plain, plain
 from gate_webui import access
 from gate_webui.forms import ChangeForm, carry_out, refuse
 from gate_webui.proposals import tell
+from gate_webui.words import sentence
 
 
 def fully(act: Act) -> bool:
@@ -124,7 +125,7 @@ def press(change: Callable[[], None], done: str) -> None:
     try:
         change()
     except RefusedError as refusal:
-        flash(f"{str(refusal)[:1].upper()}{str(refusal)[1:]}.", "refused")
+        flash(sentence(str(refusal)), "refused")
     else:
         if done:
             flash(done, "success")

@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Final
 
 from gate_core.acceptable_use import Cell
-from gate_core.desk import ActivityRecord, Component, Lamp, Status
+from gate_core.desk import ActivityRecord, Component, Lamp, Status, without_errno
 from gate_core.record import Entry
 from gate_core.roles import TITLES, Role
 from gate_core.sources import Progress
@@ -199,7 +199,7 @@ class Visit:
     """Equal decisions within a moment, shown as one."""
 
     record: ActivityRecord
-    """The newest of them."""
+    """The newest of them, or the newest that tells of a safe version."""
     lookups: int
     connections: int
     resolver: str
@@ -220,14 +220,16 @@ def visits(records: Iterable[ActivityRecord]) -> list[Visit]:
     found: list[Visit] = []
     place: dict[tuple[str, ...], int] = {}
     for r in records:
-        key = (r.mac or r.address, r.group, r.name, r.action, r.sentence)
+        key = (r.mac or r.address, r.group, r.name, r.action, r.reason)
         lookups, connections = (r.count, 0) if r.source == "dns" else (0, r.count)
         at = place.get(key)
         if r.name and at is not None and _near(found[at].record.at, r.at):
             its = found[at]
             asked = (its.resolver, its.took_us)
+            # What a connection is allowed by says nothing of the answer that led to it.
+            safer = _is_safe(r) and not _is_safe(its.record)
             found[at] = Visit(
-                its.record,
+                r if safer else its.record,
                 its.lookups + lookups,
                 its.connections + connections,
                 *(asked if its.took_us or not r.upstream else (r.upstream, r.took_us)),
@@ -236,6 +238,10 @@ def visits(records: Iterable[ActivityRecord]) -> list[Visit]:
             place[key] = len(found)
             found.append(Visit(r, lookups, connections, r.upstream, r.took_us))
     return found
+
+
+def _is_safe(record: ActivityRecord) -> bool:
+    return record.rule_id.startswith("safesearch:")
 
 
 def _near(newer: str, older: str) -> bool:
@@ -399,17 +405,14 @@ def capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def without_errno(text: str) -> str:
-    """Return ``text`` without the numbers that the system puts before its own words, as in ``[Errno 113] No route``."""
-    return _ERRNO.sub("", text)
+def sentence(message: str) -> str:
+    """Return a ``message`` of the desk as a sentence: with a capital at its beginning, and a full stop."""
+    return capitalize_first(message) + ("" if message.endswith((".", "?", "!")) else ".")
 
 
 def reason_words(reason: str) -> str:
     """Return why a list did not come, without the numbers of the system and the forms that are allowed."""
     return capitalize_first(without_errno(reason).partition("; allowed are")[0])
-
-
-_ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
 
 
 def amount(progress: Progress) -> str:

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import ssl
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from gate_appliance.lists.formats import MAX_LIST_OCTETS, ListError
+from gate_appliance.lists.networks import widened
 from gate_appliance.lists.work import Progress
 
 MAX_REDIRECTS: Final = 5
@@ -52,6 +56,7 @@ def fetch(
     expected_octets: int,
     limits: Mapping[str, Any],
     *,
+    imports: str = "",
     progress: Progress,
 ) -> dict[str, Any]:
     """Put the list at ``url`` into the file ``into``, unless it is the one that ``validators`` tell of.
@@ -62,6 +67,7 @@ def fetch(
         validators: ``etag`` and ``last_modified`` of the last time; empty to get it in any case.
         expected_octets: How long it was the last time; 0 where that is not known.
         limits: ``Limits``.
+        imports: Directory that a ``file`` must lie below, whatever links lead to it; "" allows none.
         progress: Is told of ``connecting`` and ``downloading``, in octets.
 
     Returns:
@@ -78,7 +84,8 @@ def fetch(
     try:
         with path.open("wb") as file:
             if urlsplit(url).scheme == "file":
-                result = _copy(url, file, validators, room, progress)
+                source = _imported(url, imports)
+                result = _copy(source, file, validators, room, progress)
             else:
                 result = _get(url, file, validators, room, progress, bounds)
             file.flush()
@@ -118,12 +125,19 @@ def _mb(octets: int) -> str:
     return f"{octets / 1e6:.1f} MB"
 
 
-def _copy(
-    url: str, file: BinaryIO, validators: Mapping[str, str], room: Room, progress: Progress
-) -> dict[str, Any]:
-    source = Path(url2pathname(urlsplit(url).path))
+def _imported(url: str, imports: str) -> Path:
+    """Return the file that ``url`` names: whoever adds a source must not read, or learn of, any other file of the box."""
+    source = Path(url2pathname(urlsplit(url).path)).resolve()
+    if not imports or not source.is_relative_to(Path(imports).resolve()):
+        raise OSError(f"only files below {imports or 'an import directory'} are read")
     if not source.is_file():
         raise OSError(f"{source} is no file")
+    return source
+
+
+def _copy(
+    source: Path, file: BinaryIO, validators: Mapping[str, str], room: Room, progress: Progress
+) -> dict[str, Any]:
     stat = source.stat()
     mark = f"{stat.st_mtime_ns}-{stat.st_size}"
     if validators.get("etag") == mark:
@@ -149,7 +163,7 @@ def _get(
     progress("connecting", 0, 0)
     with (
         _faults_told(),
-        urllib3.PoolManager(
+        _Pool(
             headers=headers,
             timeout=urllib3.Timeout(connect=limits.idle_s, read=limits.idle_s),
             retries=False,
@@ -180,6 +194,71 @@ def _get(
         said = {kind: answer.headers.get(name) for kind, name in _SAID.items()}
         kept = {kind: value for kind, value in said.items() if value}
         return {"changed": True, "octets": writer.end(), "validators": kept}
+
+
+class _Guard:
+    """Keeps a server of lists from leading the box to what only the box can reach.
+
+    The address that was connected to is looked at, before anything is sent: what a name led to a moment ago says nothing.
+    The first one may be any, since a school may have a server of lists of its own.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[str, int] | None = None
+
+    def demand(self, connection: socket.socket) -> None:
+        """Check whom ``connection`` leads to.
+
+        Raises:
+            OSError: A redirect led it into a private network, or to this machine.
+        """
+        address, port = connection.getpeername()[:2]
+        if self._first is None:
+            self._first = address, port
+        elif (address, port) != self._first and not _is_public(address):
+            raise OSError(
+                "the server leads to an address that is not public, which is not followed"
+            )
+
+
+def _is_public(text: str) -> bool:
+    octets = widened(ip_address(text.partition("%")[0]).packed)
+    address = IPv6Address(octets)
+    inner = address.ipv4_mapped or address.sixtofour
+    return (inner or address).is_global and not (inner or address).is_multicast
+
+
+class _Pool(urllib3.PoolManager):
+    """A pool whose connections are looked at before they are used."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        demand = _Guard().demand
+
+        class Plain(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                return _demanded(super()._new_conn(), demand)
+
+        class Secured(HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                return _demanded(super()._new_conn(), demand)
+
+        class PlainPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecuredPool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Secured
+
+        self.pool_classes_by_scheme = {"http": PlainPool, "https": SecuredPool}
+
+
+def _demanded(connection: socket.socket, demand: Callable[[socket.socket], None]) -> socket.socket:
+    try:
+        demand(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager

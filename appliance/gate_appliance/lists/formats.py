@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
 from itertools import chain, islice
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from gate_appliance.lists.networks import MalformedNetworkError, is_network, read_network
 from gate_appliance.lists.rpz import MalformedRecordError, Says, ZoneText
+from gate_appliance.lists.suffixes import PUBLIC_SUFFIXES
 from gate_core.names import MAX_NAME_OCTETS, MalformedNameError, parse_name
 
 MAX_LIST_OCTETS: Final = 100 << 20
@@ -112,28 +113,43 @@ class ParsedList:
     report: Report
 
 
-def read_names(lines: Iterable[bytes], take: Take, exclude: Take) -> tuple[Format, Report]:
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of ``file``; of one that is too long to be looked at no more than tells so.
+
+    A line of a hundred megabytes takes no more room than any other.
+    """
+    while line := file.readline(MAX_LINE_OCTETS + 1):
+        yield line
+        while len(line) > MAX_LINE_OCTETS and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE_OCTETS + 1)
+
+
+def read_names(
+    lines: Iterable[bytes], take: Take, exclude: Take, *, quotes: bool = True
+) -> tuple[Format, Report]:
     """Hand on what the list in ``lines`` holds, whose form is found out from its first lines.
 
     Args:
-        lines: Lines as a binary file yields them, with or without line ends, in UTF-8.
+        lines: Lines with or without line ends, in UTF-8; of a file those of ``lines_of``.
         take: What is listed.
         exclude: What this list does not cover, nor anything below it.
+        quotes: Whether a refusal may quote a line: not where it is shown to people who may not read the file.
 
     Raises:
         ListError: HTML, empty, in no known form, or mostly not understood; what was handed on until then is no list.
     """
     rest = iter(lines)
     head = list(islice(rest, _HEAD_LINES))
-    format_ = detect(head)
+    format_ = detect(head, quotes=quotes)
     reading = _Reading(take, exclude)
     _FORMS[format_].read(chain(head, rest), reading)
     report = reading.report()
     if report.not_understood > reading.understood:
         first = report.unread[0]
+        quoted = f", {first.text!r} ({first.reason})" if quotes else ""
         raise ListError(
-            f"{report.not_understood} of {report.lines} lines were not understood, first line {first.number},"
-            f" {first.text!r} ({first.reason}); {_ALLOWED}"
+            f"{report.not_understood} of {report.lines} lines were not understood, first line {first.number}{quoted};"
+            f" {_ALLOWED}"
         )
     if not report.names and not report.networks:
         raise ListError(f"{report.lines} lines and no name among them; {_ALLOWED}")
@@ -158,7 +174,7 @@ def parse_list(lines: Iterable[bytes]) -> ParsedList:
     )
 
 
-def detect(head: Iterable[bytes]) -> Format:
+def detect(head: Iterable[bytes], *, quotes: bool = True) -> Format:
     """Return the form of the list that begins with the lines ``head``: the one that most of them have.
 
     Raises:
@@ -172,7 +188,8 @@ def detect(head: Iterable[bytes]) -> Format:
         raise ListError(f"HTML or XML, not a list of names; {_ALLOWED}")
     votes = {f: sum(form.understands(text) for text in sample) for f, form in _FORMS.items()}
     if not any(votes.values()):
-        raise ListError(f"no list of names; its first line is {_quoted(sample[0])!r}; {_ALLOWED}")
+        quoted = f"; its first line is {_quoted(sample[0])!r}" if quotes else ""
+        raise ListError(f"no list of names{quoted}; {_ALLOWED}")
     return max(votes, key=votes.__getitem__)
 
 
@@ -228,7 +245,7 @@ class _Reading:
         """Return the canonical form of a name; "" where an address stands in its place.
 
         Raises:
-            _NotUnderstoodError: It would cover a whole top-level domain.
+            _NotUnderstoodError: It would cover a whole top-level domain, or what is as good as one.
             MalformedNameError: It is no name.
         """
         if _is_address(text):
@@ -238,6 +255,10 @@ class _Reading:
         if "." not in name:
             raise _NotUnderstoodError(
                 "a single label would cover a whole top-level domain; two or more are allowed"
+            )
+        if name in PUBLIC_SUFFIXES:
+            raise _NotUnderstoodError(
+                f"anybody may have a name below {name}, and it would cover all of them; names below it are allowed"
             )
         return name
 
@@ -294,8 +315,8 @@ class _LineForm:
         plain, take = self.plain.fullmatch, reading.take
         number = quick = 0
         for number, raw in enumerate(lines, 1):
-            match = plain(raw.lower())
-            if match and len(match[1]) <= MAX_NAME_OCTETS:
+            match = plain(raw.lower()) if len(raw) <= MAX_LINE_OCTETS else None
+            if match and len(match[1]) <= MAX_NAME_OCTETS and match[1] not in _SUFFIXES:
                 take(match[1].decode("ascii"))
                 quick += 1
                 continue
@@ -335,15 +356,16 @@ class _ZoneForm:
         plain = self.plain.fullmatch
         for number, raw in enumerate(lines, 1):
             reading.lines = number
+            if _is_too_long(raw, reading):
+                continue
             if zone.is_plain and (match := plain(raw.lower())):
                 name = match[1]
                 # A rule about addresses looks like one about a name.
-                if b".rpz-" not in name and len(name) <= MAX_NAME_OCTETS:
+                is_name = b".rpz-" not in name and name not in _SUFFIXES
+                if is_name and len(name) <= MAX_NAME_OCTETS:
                     reading.names += 1
                     reading.take(name.decode("ascii"))
                     continue
-            if _is_too_long(raw, reading):
-                continue
             # Blanks at the beginning of a line mean something in a zone.
             text = raw.decode("utf-8", errors="replace").removeprefix("\ufeff").rstrip()
             try:
@@ -466,6 +488,8 @@ def _read_adblock(text: str, reading: _Reading) -> None:
     else:
         reading.listed(name)
 
+
+_SUFFIXES: Final = frozenset(name.encode("ascii") for name in PUBLIC_SUFFIXES)
 
 # The same labels as gate_core.names allows; the last one begins with a letter, so that no address fits.
 _PLAIN_NAME: Final = (

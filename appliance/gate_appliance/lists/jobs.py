@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from gate_appliance.lists.compile import Compilation
-from gate_appliance.lists.formats import Format, ListError, read_names
+from gate_appliance.lists.formats import Format, ListError, lines_of, read_names
 from gate_appliance.lists.networks import is_network
 from gate_appliance.lists.work import Progress
 
@@ -36,8 +36,10 @@ def compile_files(
             progress("reading", number, len(files))
             compilation.begin(category)
             try:
-                with Path(path).open("rb") as lines:
-                    form, _ = read_names(lines, compilation.take, compilation.exclude)
+                with Path(path).open("rb") as file:
+                    form, _ = read_names(
+                        lines_of(file), compilation.take, compilation.exclude, quotes=False
+                    )
                 if form is Format.RPZ:
                     compilation.decide_by_nearest()
             except (ListError, OSError) as e:
@@ -57,8 +59,9 @@ def examine(path: str, olds: Sequence[str], *, progress: Progress) -> dict[str, 
         progress: Is told of ``checking``, in octets.
 
     Returns:
-        ``sha256``, ``format``, ``names``, ``exclusions``, ``not_understood``, ``others``; ``lost``, how many names of the
-        older ones it does not list, or excludes anew; ``example``, one of them; ``unread``, why an older one could not be read.
+        ``sha256``, ``format``, ``names``, ``exclusions``, ``not_understood``, ``others``; ``kept``, how many different names
+        it covers, less those it excludes, above them or below; ``lost``, how many names that the older ones cover it does not list or excludes, and
+        how many it excludes anew; ``example``, one of them; ``unread``, why an older one could not be read.
         Addresses and networks count as names do.
 
     Raises:
@@ -66,29 +69,33 @@ def examine(path: str, olds: Sequence[str], *, progress: Progress) -> dict[str, 
         OSError: It can't be read.
     """
     # Hashes for names: a tenth of the room. Python's are keyed anew in each process, so that nobody can find two alike.
-    listed: set[int] = set()
+    kept: set[int] = set()
     excluded: set[str] = set()
-    keep = (lambda name: listed.add(hash(name))) if olds else _ignore
-    form, report = read_names(_told(Path(path), progress), keep, excluded.add)
+    form, report = read_names(
+        _told(Path(path), progress), lambda name: kept.add(hash(name)), excluded.add, quotes=False
+    )
+    if covers := _covering(form, excluded):
+        # An exclusion may come before the names that it covers or behind them.
+        def discard(name: str) -> None:
+            if covers(name):
+                kept.discard(hash(name))
+
+        read_names(_told(Path(path), progress), discard, _ignore, quotes=False)
     lost, unread = 0, ""
     examples: list[str] = []
-
-    def compare(name: str) -> None:
-        nonlocal lost
-        if hash(name) not in listed:
-            lost += 1
-            if len(examples) < _EXAMPLES:
-                examples.append(name)
-
     for old in olds:
         before: set[str] = set()
         try:
-            read_names(_told(Path(old), progress), compare, before.add)
+            form_before, _ = read_names(
+                _told(Path(old), progress), _ignore, before.add, quotes=False
+            )
+            missing = _Missing(kept, _covering(form_before, before))
+            read_names(_told(Path(old), progress), missing.take, _ignore, quotes=False)
         except ListError as e:
             unread = str(e)
             continue
-        lost += len(excluded - before)
-        examples.extend(sorted(excluded - before)[:1])
+        lost += missing.count + len(excluded - before)
+        examples += [*missing.examples, *sorted(excluded - before)[:1]]
     with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -98,10 +105,47 @@ def examine(path: str, olds: Sequence[str], *, progress: Progress) -> dict[str, 
         "exclusions": report.exclusions,
         "not_understood": report.not_understood,
         "others": dict(report.others),
+        "kept": max(len(kept) - len(excluded), 0),
         "lost": lost,
         "example": min(examples, default=""),
         "unread": unread,
     }
+
+
+class _Missing:
+    """Counts the names of an older list that are not among those that are ``kept``."""
+
+    def __init__(self, kept: Collection[int], covers: Callable[[str], bool] | None) -> None:
+        self.count = 0
+        self.examples: list[str] = []
+        self._kept = kept
+        self._covers = covers
+
+    def take(self, name: str) -> None:
+        """Take a name that the older list holds."""
+        if hash(name) in self._kept or (self._covers and self._covers(name)):
+            return
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(name)
+
+
+def _covering(form: Format, exclusions: Collection[str]) -> Callable[[str], bool] | None:
+    """Return what tells whether a list's ``exclusions`` cover a name that it holds; None where none can.
+
+    In a response policy zone what is said of the name itself is nearer.
+    """
+    if form is Format.RPZ or not exclusions:
+        return None
+
+    def covers(name: str) -> bool:
+        while name:
+            if name in exclusions:
+                return True
+            name = name.partition(".")[2]
+        return False
+
+    return covers
 
 
 def unite(path: str, old: str, *, progress: Progress) -> dict[str, Any]:
@@ -121,9 +165,9 @@ def unite(path: str, old: str, *, progress: Progress) -> dict[str, Any]:
                     listed.add(mark)
                     file.write(f"{name}\n")
 
-            read_names(_told(Path(path), progress), take, _ignore)
+            read_names(_told(Path(path), progress), take, _ignore, quotes=False)
             if Path(old).exists():
-                read_names(_told(Path(old), progress), take, _ignore)
+                read_names(_told(Path(old), progress), take, _ignore, quotes=False)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -160,8 +204,8 @@ def gather(files: Sequence[str], into: str, *, progress: Progress) -> dict[str, 
 
         for number, source in enumerate(files):
             progress("reading", number, len(files))
-            with contextlib.suppress(ListError), Path(source).open("rb") as lines:
-                read_names(lines, take, exclude)
+            with contextlib.suppress(ListError), Path(source).open("rb") as octets:
+                read_names(lines_of(octets), take, exclude)
         for name in excluded:
             if hash(name) not in listed:
                 file.write(f"!{name}\n")
@@ -178,8 +222,8 @@ def _ignore(_: str) -> None:
 def _told(path: Path, progress: Progress) -> Iterator[bytes]:
     size = path.stat().st_size
     done = 0
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines):
+    with path.open("rb") as file:
+        for number, line in enumerate(lines_of(file)):
             done += len(line)
             if number % 10_000 == 0:
                 progress("checking", done, size)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from gate_core.names import MAX_NAME_OCTETS
+
 # Where a file does not say what its zone is called, its names are taken to be below this one (RFC 2606).
 _NAMELESS: Final = "zone.invalid"
 
@@ -24,6 +26,10 @@ _TTL: Final = re.compile(r"(?:[0-9]+[WDHMSwdhms]?)+")
 _TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 # A quoted text, a word (in which a backslash takes the special meaning of what follows), a bracket, a comment.
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?:[^\s();"\\]|\\.)+|[()]|;.*|["\\]')
+
+_MAX_ABSOLUTE: Final = len(f"*..{_NAMELESS}") + MAX_NAME_OCTETS
+"""Longest name with wildcard and zone, in characters. A longer one is none (RFC 1035, section 2.3.4), and an origin that is put behind
+itself again and again must not grow."""
 
 _MAX_WORDS: Final = 64
 """Longest record, in words: an SOA has eleven, and a bracket that is never closed must not swallow the file unseen."""
@@ -121,7 +127,10 @@ class ZoneText:
         if name == "@":
             return self._origin
         name = name.lower()
-        return name[:-1] if name.endswith(".") else f"{name}.{self._origin}".rstrip(".")
+        name = name[:-1] if name.endswith(".") else f"{name}.{self._origin}".rstrip(".")
+        if len(name) > _MAX_ABSOLUTE:
+            raise MalformedRecordError(f"a name longer than {MAX_NAME_OCTETS} octets")
+        return name
 
     def _record(self, words: list[str]) -> Rule | None:
         owner, *rest = words

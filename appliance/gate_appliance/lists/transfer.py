@@ -30,6 +30,9 @@ from gate_core.sources import zone_of
 _MAX_CHANGES: Final = 500_000
 """Records of an IXFR that are held at once; a zone that changes more is transferred whole."""
 
+_MAX_HELD: Final = 32 << 20
+"""Octets of such records."""
+
 _TELL_EVERY: Final = 1000
 
 _FAULTS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
@@ -169,6 +172,8 @@ class _Sink:
         self._added: dict[str, None] = {}
         self._deleted: set[str] = set()
         self._records = 0
+        self._held = self._written = 0
+        """Octets, of changes and in the file."""
 
     # The manager
 
@@ -181,6 +186,7 @@ class _Sink:
     def writer(self, replacement: bool = False) -> _Sink:
         self.rollback()
         if replacement:
+            self._written = 0
             self._file = self._path.open("w", encoding="ascii")
             # The serial is kept apart: what has changed is told by whole lines.
             self._write(f"$ORIGIN {self.origin.to_text()}\n@ SOA . . 0 0 0 0 0\n")
@@ -196,6 +202,7 @@ class _Sink:
                 self._deleted.remove(line)
             else:
                 self._added[line] = None
+                self._hold(line)
         self._count()
 
     def delete_exact(self, name: dns.name.Name, rdataset: dns.rdataset.Rdataset) -> None:
@@ -204,6 +211,7 @@ class _Sink:
                 del self._added[line]
             else:
                 self._deleted.add(line)
+                self._hold(line)
         self._count()
 
     def replace(self, _name: dns.name.Name, rdataset: dns.rdataset.Rdataset) -> None:
@@ -247,14 +255,18 @@ class _Sink:
             for rdata in rdataset
         ]
 
+    def _hold(self, line: str) -> None:
+        self._held += len(line)
+        if self._held > _MAX_HELD or len(self._added) + len(self._deleted) > _MAX_CHANGES:
+            raise _UnfitError("too many changes at once")
+
     def _write(self, line: str) -> None:
+        # By octets, not by records: one of those may have 64 KiB.
+        self._written += len(line)
+        self._room.demand(self._written)
         self._file.write(line)
 
     def _count(self) -> None:
         self._records += 1
-        if len(self._added) + len(self._deleted) > _MAX_CHANGES:
-            raise _UnfitError("too many changes at once")
         if self._records % _TELL_EVERY == 0:
             self._progress("downloading", self._records, 0)
-            if self._file:
-                self._room.demand(self._file.tell())

@@ -22,6 +22,9 @@ from gate_appliance.lists.formats import ListError
 SHORT_OCTETS: Final = 1 << 20
 """Lists of so many octets together take less time than a process does to start."""
 
+TOTAL_S: Final = 3600.0
+"""No work on lists takes longer: five million names are read and compiled in half a minute of a fast core."""
+
 NICE: Final = 10
 """Answers to pupils come before the work on lists."""
 
@@ -51,10 +54,11 @@ def run(
 
     Raises:
         ListError, OSError: As the job does; also where its process ends before it has done.
+        TimeoutError: It took longer than ``TOTAL_S``, and was ended.
     """
     if octets <= SHORT_OCTETS:
         return job(**arguments, progress=progress)
-    return Worker().run(job, arguments, progress)
+    return Worker().run(job, arguments, progress, TOTAL_S)
 
 
 class _GoneError(OSError):

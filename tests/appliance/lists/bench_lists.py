@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gate_appliance.lists.compile import Compilation
-from gate_appliance.lists.formats import ListError, parse_list, read_names
+from gate_appliance.lists.formats import ListError, lines_of, parse_list, read_names
 from gate_appliance.lists.index import open_index
 from gate_core.categories import CATEGORIES
 
@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
                     compilation.begin(CATEGORIES[len(read) % len(CATEGORIES)].id)
                     try:
                         with path.open("rb") as lines:
-                            read_names(lines, compilation.take, compilation.exclude)
+                            read_names(lines_of(lines), compilation.take, compilation.exclude)
                     except ListError:
                         compilation.drop()
                         continue

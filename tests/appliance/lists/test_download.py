@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gate_appliance.lists.download import MAX_REDIRECTS, fetch
+from gate_appliance.lists.download import MAX_REDIRECTS, _is_public, fetch
 from gate_appliance.lists.formats import ListError
 from gate_appliance.lists.work import Worker, silent
 
@@ -146,6 +146,9 @@ class Handler(BaseHTTPRequestHandler):
         left = int(self.path.rpartition("/")[2])
         self.answer(b"", 301, Location=f"/moved/{left - 1}" if left > 1 else "/list")
 
+    def send_inside(self):
+        self.answer(b"", 302, Location=self.server.inside)
+
     def send_downgrade(self):
         self.answer(b"", 302, Location="http://127.0.0.1:1/list")
 
@@ -179,6 +182,13 @@ class running:  # noqa: N801  # reads like the context that it is
         self.server.over.set()
         self.server.shutdown()
         self.server.server_close()
+
+
+def read_file(source, target, validators=(), imports=None):
+    bounds = {"reserve_octets": 0}
+    return fetch(
+        source.as_uri(), str(target), dict(validators), 0, bounds, imports=str(imports or source.parent), progress=silent
+    )  # fmt: skip
 
 
 def got(its, path, target, validators=(), expected=0, progress=silent, **limits):
@@ -245,6 +255,37 @@ def test_fetch_follows_a_few_redirects(server, target):
     assert got(server, f"/moved/{MAX_REDIRECTS}", target)["changed"]
 
 
+def test_fetch_is_not_led_to_what_only_the_box_can_reach(server, target):
+    """Not one octet is sent there."""
+    with running(None) as inside:
+        server.server.inside = f"{inside.url}/list"
+        with pytest.raises(OSError, match="to an address that is not public"):
+            got(server, "/inside", target)
+        assert inside.server.asked == []
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("224.0.0.1", False),
+        ("8.8.8.8", True),
+        ("::1", False),
+        ("fe80::1%lo", False),
+        ("fd00::1", False),
+        ("::ffff:192.168.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:a00:1::1", False),
+        ("2600::1", True),
+    ],
+)
+def test_address_of_a_redirect_is_public_whatever_form_it_has(address, public):
+    assert _is_public(address) is public
+
+
 def test_fetch_stops_unpacking_at_the_longest_list(server, target):
     with pytest.raises(ListError, match=r"longer than the 1\.0 MB"):
         got(server, "/bomb", target, max_octets=1_000_000)
@@ -281,14 +322,25 @@ def test_fetch_is_refused_before_it_starts_where_the_disk_is_low(server, target)
 def test_fetch_reads_a_file_of_the_box(tmp_path, target):
     source = tmp_path / "with blank"
     source.write_bytes(LIST)
-    first = fetch(source.as_uri(), str(target), {}, 0, {"reserve_octets": 0}, progress=silent)
+    first = read_file(source, target)
     assert target.read_bytes() == LIST
-    again = fetch(
-        source.as_uri(), str(target), first["validators"], 0, {"reserve_octets": 0}, progress=silent
-    )
-    assert again == {"changed": False}
+    assert read_file(source, target, first["validators"]) == {"changed": False}
     with pytest.raises(OSError, match="is no file"):
-        fetch(tmp_path.as_uri(), str(target), {}, 0, {"reserve_octets": 0}, progress=silent)
+        read_file(tmp_path, target, imports=tmp_path)
+
+
+def test_fetch_reads_no_file_out_of_the_directory_of_imports(tmp_path, target):
+    imports = tmp_path / "imports"
+    imports.mkdir()
+    secret = tmp_path / "secret"
+    secret.write_bytes(LIST)
+    (imports / "link").symlink_to(secret)
+    for source in (secret, tmp_path / "nowhere", imports / ".." / "secret", imports / "link"):
+        with pytest.raises(OSError, match=r"only files below .*imports are read"):
+            read_file(source, target, imports=imports)
+    with pytest.raises(OSError, match="only files below"):
+        fetch(secret.as_uri(), str(target), {}, 0, {"reserve_octets": 0}, progress=silent)
+    assert not target.exists()
 
 
 # TLS

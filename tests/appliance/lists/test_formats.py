@@ -1,3 +1,4 @@
+import io
 import re
 from itertools import islice
 
@@ -14,6 +15,7 @@ from gate_appliance.lists.formats import (
     ListError,
     ParsedList,
     detect,
+    lines_of,
     parse_list,
 )
 from gate_appliance.lists.networks import read_network
@@ -23,6 +25,7 @@ from gate_core.names import MalformedNameError, parse_name
 NAMES = [b"settled%d.example\n" % i for i in range(3)]
 HOSTS = [b"0.0.0.0 settled%d.example\n" % i for i in range(3)]
 ADBLOCK = [b"||settled%d.example^\n" % i for i in range(3)]
+ZONE = [b"settled%d.example CNAME .\n" % i for i in range(3)]
 
 
 def read(settled: list[bytes], line: bytes) -> ParsedList:
@@ -119,6 +122,9 @@ def test_parse_list_takes_adblock_host_rules(
         pytest.param(NAMES, b"a." * 130 + b"example\n", "at most 253", id="name of 267 octets"),
         pytest.param(NAMES, b"x" * (MAX_LINE_OCTETS + 1), "longer than", id="long line"),
         pytest.param(NAMES, b"com\n", "top-level domain", id="single label"),
+        pytest.param(NAMES, b"CO.UK\n", "anybody may have a name below co.uk", id="public suffix"),
+        pytest.param(HOSTS, b"0.0.0.0 sch.uk\n", "below sch.uk", id="public suffix in hosts"),
+        pytest.param(ADBLOCK, b"@@||com.au^\n", "below com.au", id="public suffix excluded"),
         pytest.param(NAMES, b"*\n", "at least one label", id="wildcard alone"),
         pytest.param(NAMES, b"b\xfccher.example\n", "international form", id="Latin-1"),
         pytest.param(NAMES, b"||games.example^\n", "label", id="adblock rule among names"),
@@ -326,3 +332,31 @@ def test_detect_looks_at_the_head_only() -> None:
 
     with pytest.raises(ListError, match="empty"):
         detect(islice(endless(), 5000))
+
+
+def test_lines_of_keeps_no_more_of_a_long_line_than_tells_that_it_is_one():
+    long = b"x" * (MAX_LINE_OCTETS + 1)
+    text = b"a.example\n" + b"x" * 5 * MAX_LINE_OCTETS + b"\n" + long[1:] + b"\nb.example"
+    lines = list(lines_of(io.BytesIO(text)))
+    # The third is as long as allowed, but for its line end.
+    assert lines == [b"a.example\n", long, long[1:] + b"\n", b"b.example"]
+    report = parse_list(lines_of(io.BytesIO(text))).report
+    assert (report.lines, report.names, report.not_understood) == (4, 2, 2)
+
+
+def test_long_line_is_never_matched():
+    """A hundred megabytes of labels would take gigabytes of a regular expression's stack."""
+
+    class Line(bytes):
+        def lower(self):
+            raise AssertionError("a long line was looked at")
+
+    for head in (NAMES, HOSTS, ADBLOCK, ZONE):
+        report = parse_list([*head, Line(b"a." * MAX_LINE_OCTETS)]).report
+        assert report.unread[0].reason == f"longer than {MAX_LINE_OCTETS} octets"
+
+
+def test_platforms_may_be_listed():
+    assert parse_list([b"github.io\n", b"blogspot.co.uk\n", b"bad.co.uk\n"]).names == (
+        "github.io", "blogspot.co.uk", "bad.co.uk",
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gate_appliance.lists.formats import Format, ListError, parse_list
+from gate_appliance.lists.rpz import MalformedRecordError, ZoneText
 
 HEAD = """$TTL 300
 @ IN SOA localhost. hostmaster.localhost. (
@@ -124,6 +125,33 @@ def test_parse_list_reports_what_it_does_not_enforce(line, part):
     assert parsed.names == ("settled1.example", "settled2.example")
     (unread,) = parsed.report.unread
     assert part.replace("\\", "") in unread.reason
+
+
+def test_origin_does_not_grow_without_bound():
+    """Each line puts an origin before the one of before."""
+    zone = ZoneText()
+    line = f"$ORIGIN {'a' * 60}"
+    for _ in range(4):
+        zone.read(line)
+    for _ in range(9):
+        with pytest.raises(MalformedRecordError, match="longer than 253 octets"):
+            zone.read(line)
+    with pytest.raises(MalformedRecordError, match="longer than 253 octets"):
+        zone.read(f"{'a.' * 200} CNAME .")
+
+
+def test_longest_name_is_read_where_the_zone_has_no_name():
+    name = ".".join(["a" * 61] * 4) + ".test"
+    assert len(name) == 252
+    assert read(f"a.example CNAME .\n*.{name} CNAME rpz-drop.\n").names == ("a.example", name)
+
+
+def test_public_suffix_is_not_understood():
+    parsed = read(
+        HEAD + "a.example CNAME .\nb.example CNAME .\nco.uk CNAME .\n*.sch.uk CNAME rpz-passthru.\n"
+    )
+    assert (parsed.names, parsed.exclusions) == (("a.example", "b.example"), ())
+    assert parsed.report.not_understood == 2
 
 
 def test_parse_list_refuses_a_zone_that_mostly_leads_elsewhere():

@@ -4,11 +4,15 @@ import shutil
 import socket
 import threading
 
+import dns.name
+import dns.rdataset
 import pytest
 from name_servers import KEY, Server, write_zone
 
+from gate_appliance.lists import transfer as transfers
+from gate_appliance.lists.download import Limits, Room
 from gate_appliance.lists.formats import Format, ListError, parse_list
-from gate_appliance.lists.transfer import transfer
+from gate_appliance.lists.transfer import _Sink, _UnfitError, transfer
 from gate_appliance.lists.work import silent
 
 NAMES = [f"bad{n}.example" for n in range(3000)]
@@ -148,6 +152,35 @@ def test_transfer_refuses_what_there_is_no_room_for(school):
     with pytest.raises(ListError, match="longer than"):
         school.ask(max_octets=10_000)
     assert not school.new.exists()
+
+
+def test_few_records_may_be_long(tmp_path):
+    """Room is counted by octets: a record may have 64 KiB, and a thousand of them are much."""
+    limits = Limits(max_octets=1_000_000, reserve_octets=0)
+    origin = dns.name.from_text("rpz.example")
+    sink = _Sink(origin, tmp_path / "last", tmp_path / "new", Room(tmp_path, limits), silent)
+    sink.writer(replacement=True)
+    text = " ".join(['"' + "x" * 255 + '"'] * 200)
+    long = dns.rdataset.from_text("IN", "TXT", 0, text)
+    name = dns.name.from_text("a.rpz.example")
+    for _ in range(19):
+        sink.add(name, long)
+    with pytest.raises(ListError, match="longer than"):
+        sink.add(name, long)
+    sink.rollback()
+    assert (tmp_path / "new").stat().st_size <= 1_000_000
+
+
+def test_changes_that_are_long_are_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(transfers, "_MAX_HELD", 1000)
+    origin = dns.name.from_text("rpz.example")
+    sink = _Sink(origin, tmp_path / "last", tmp_path / "new", Room(tmp_path, Limits()), silent)
+    sink.writer()
+    rdataset = dns.rdataset.from_text("IN", "TXT", 0, "x" * 250)
+    for n in range(3):
+        sink.add(dns.name.from_text(f"n{n}.rpz.example"), rdataset)
+    with pytest.raises(_UnfitError, match="too many changes"):
+        sink.add(dns.name.from_text("n3.rpz.example"), rdataset)
 
 
 class Relay:

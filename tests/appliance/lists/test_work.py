@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from gate_appliance.lists import work
 from gate_appliance.lists.formats import ListError
 from gate_appliance.lists.index import open_index
 from gate_appliance.lists.jobs import examine, gather, unite
@@ -34,6 +35,51 @@ def test_run_gives_the_same_here_and_in_a_process(tmp_path):
     assert here == there
     assert (here["names"], here["lost"], here["example"]) == (2, 1, "c.example")
     assert told[0][0] == "checking"
+
+
+def test_examine_counts_what_exclusions_cover(tmp_path):
+    """Two lines at the end of a list must not open all of it unseen."""
+    names = [f"n{n}.games.example" for n in range(10)] + ["a.other.example", "b.other.example"]
+    rules = [f"||{name}^" for name in names]
+    old = write(tmp_path / "old", [*rules, "@@||b.other.example^"])
+    new = write(tmp_path / "new", ["@@||other.example^", *rules, "@@||games.example^"])
+    found = examine(str(new), [str(old)], progress=silent)
+    # Eleven that were covered are not, and two exclusions are new; what was excluded before is not lost.
+    assert (found["names"], found["kept"], found["lost"]) == (12, 0, 11 + 2 + 0)
+    same = examine(str(old), [str(old)], progress=silent)
+    assert (same["kept"], same["lost"]) == (11 - 1, 0)
+
+
+def test_examine_takes_the_nearest_in_a_policy_zone(tmp_path):
+    head = ["$ORIGIN rpz.example.", "@ SOA . . 1 1 1 1 1"]
+    old = write(tmp_path / "old", [*head, "a.b.example CNAME .", "c.example CNAME ."])
+    passing = ["b.example CNAME rpz-passthru.", "c.example CNAME rpz-passthru."]
+    new = write(tmp_path / "new", [*head, "a.b.example CNAME .", *passing])
+    found = examine(str(new), [str(old)], progress=silent)
+    # "a.b.example" stays listed below what passes; "c.example" is lost, and two rules that let pass are new.
+    assert (found["kept"], found["lost"]) == (0, 3)
+
+
+def test_examine_counts_different_names(tmp_path):
+    path = write(tmp_path / "list", ["a.example", "b.example"] * 10)
+    assert examine(str(path), [], progress=silent)["kept"] == 2
+
+
+def test_refusal_quotes_nothing(tmp_path):
+    """What a list is refused for is shown to people who may not read the file."""
+    for text in ("root:$y$secret:19700\n", "{secret: 1}\n" * 5 + "a.example\n"):
+        path = tmp_path / "list"
+        path.write_text(text)
+        with pytest.raises(ListError, match=r"no list of names|5 of 6 lines") as refusal:
+            examine(str(path), [], progress=silent)
+        assert "secret" not in str(refusal.value)
+
+
+def test_run_ends_what_takes_too_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "TOTAL_S", 0.2)
+    path = write(tmp_path / "list", (f"n{n}.example" for n in range(300_000)))
+    with pytest.raises(TimeoutError, match="not there after"):
+        run(examine, {"path": str(path), "olds": []}, SHORT_OCTETS + 1)
 
 
 def test_worker_hands_on_what_the_job_raises(tmp_path):
