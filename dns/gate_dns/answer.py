@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gate_dns.codes import Option, Qclass, Qtype, Rcode
@@ -215,12 +216,18 @@ def _plain(message: bytes, start: int, qtype: int, counts: list[int], bits: int)
         False,
         (count, 0),
         message[start:end],
-        tuple(range(6, end - start, form.size)),
+        _ttl_offsets(count, form.size),
         min(ttls),
         longest_s,
         (),
         tuple(addresses),
     )
+
+
+@lru_cache(maxsize=2 * MAX_ADDRESSES)
+def _ttl_offsets(count: int, octets: int) -> tuple[int, ...]:
+    """Return where the TTLs begin in so many plain records; one object for all answers that have as many."""
+    return tuple(range(6, count * octets, octets))
 
 
 def failed(rcode: int) -> Answer:

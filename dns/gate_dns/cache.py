@@ -65,10 +65,24 @@ class Note:
         """The same as the journal puts it out; made at the first time."""
 
 
+Checked = tuple["Room", Decision, Decision | None]
+"""Room and decision for which an upstream's answer was looked at, and what stops it; the same for both objects' life."""
+
+
 class Kept:
     """What an upstream said, and when."""
 
-    __slots__ = ("answer", "answers", "ends", "key", "stale_until", "stored", "upstream", "wanted")
+    __slots__ = (
+        "answer",
+        "answers",
+        "checked",
+        "ends",
+        "key",
+        "stale_until",
+        "stored",
+        "upstream",
+        "wanted",
+    )
 
     def __init__(
         self, answers: Answers, key: bytes, answer: Answer, upstream: str, now: float
@@ -85,6 +99,8 @@ class Kept:
         self.stale_until = self.ends + STALE_S
         self.wanted = False
         """Whether it is to be fetched anew."""
+        self.checked: Checked | None = None
+        """How it was found when it was last looked at."""
 
     @property
     def wanted_from(self) -> float:

@@ -364,8 +364,7 @@ class Sinkhole:
         query, decision, answer = asked.query, asked.decision, kept.answer
         self._tunnels.learn(query.qname, query.qtype, answer, asked.source, now)
         if answer.targets or self.policy.index.lists_addresses:
-            client, at = asked.asker.client, self._now(now)
-            stop = recheck(decision, answer, self.policy, client, at)
+            stop = self._recheck(asked, kept, now)
             if stop:
                 asked.decision = stop
                 response = block(query, stop, self.policy, self._settings)
@@ -385,6 +384,17 @@ class Sinkhole:
         if lasting and lasts_s > 0:
             self._keep(asked, Entry(query, rendered, note, now, lasts_s, kept))
         return rendered.message
+
+    def _recheck(self, asked: _Asked, kept: Kept, now: float) -> Decision | None:
+        """Return what stops an upstream's answer; looked at once for a view, a decision and its stretch of time."""
+        decision = asked.decision
+        checked = kept.checked
+        # A room ends with its policy, and a decision is another object in another stretch of time.
+        if checked is None or checked[0] is not asked.room or checked[1] is not decision:
+            client, at = asked.asker.client, self._now(now)
+            stop = recheck(decision, kept.answer, self.policy, client, at)
+            checked = kept.checked = (asked.room, decision, stop)
+        return checked[2]
 
     def _own(
         self, asked: _Asked, response: Response, now: float, *, longest_s: float = math.inf

@@ -14,6 +14,7 @@ import re
 from typing import Final
 
 from gate_core.names import is_under
+from gate_core.suffixes import registered
 from gate_dns.answer import Answer
 
 WINDOW_S: Final = 60.0
@@ -52,10 +53,6 @@ _PRIVATE_USE: Final = range(65280, 65535)
 """RFC 6895, section 3.1."""
 _PAGE_TYPES: Final = (1, 28, 65)
 """A, AAAA, HTTPS: what browsers ask for."""
-
-# Below these of a country, what is registered has one label more.
-_SHARED = "ac co com edu go gob gov gv ltd me mod ne net nhs or org plc police sch"
-_SHARED_SECOND: Final = frozenset(_SHARED.split())
 
 # Antivirus programs and mail filters ask for hashes and encoded addresses.
 _LOOK_UPS = (
@@ -133,7 +130,9 @@ class Tunnels:
         """
         if answer.rcode or not answer.counts[0] or (_is_odd(qtype) and not _holds(answer, qtype)):
             return
-        key = _registered(qname)
+        key = registered(qname)
+        if key == qname:
+            return
         before = qname[: -len(key) - 1]
         carried = _carried(before)
         window = self._window((source, key), qname, now, begin=carried > 0 or _is_odd(qtype))
@@ -236,20 +235,11 @@ def _is_odd(qtype: int) -> bool:
     return qtype in (_CNAME, _NULL, _KEY) or qtype in _PRIVATE_USE
 
 
-def _registered(qname: str) -> str:
-    """Return the name that somebody has registered, as far as its form tells; "" where nothing is below it."""
-    labels = qname.rsplit(".", 3)
-    count = len(labels)
-    if count > 2 and len(labels[-1]) == 2 and labels[-2] in _SHARED_SECOND:
-        return ".".join(labels[-3:]) if count > 3 else ""
-    return ".".join(labels[-2:]) if count > 2 else ""
-
-
-def _may_hide(registered: str) -> bool:
+def _may_hide(above: str) -> bool:
     """Tell whether a server below a registered name may be the other side of a tunnel."""
-    if not registered or registered in NO_TUNNELS:
+    if not above or above in NO_TUNNELS:
         return False
-    return registered != "arpa" and not registered.endswith((".arpa", ".local"))
+    return above != "arpa" and not above.endswith((".arpa", ".local"))
 
 
 def _octets(before: str) -> int:

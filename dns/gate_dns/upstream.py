@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from gate_core.suffixes import registered
 from gate_core.upstreams import Upstream
 from gate_dns.answer import parse_answer
 from gate_dns.codes import Ede, Rcode
@@ -49,10 +50,6 @@ _VERDICTS: Final = frozenset((*range(6, 13), 15, 16, 17, 18))
 what a filter says. Whoever asks on until somebody answers has neither."""
 
 _NOT_UNDERSTOOD: Final = (Rcode.FORMERR, Rcode.NOTIMP)
-
-_SECOND = "ac co com edu go gob gov gv ltd me mod ne net nhs or org plc police sch"
-_SHARED: Final = frozenset(_SECOND.split())
-"""Below these of a country, what is registered has one label more."""
 
 _Route = tuple[Contact, ...]
 
@@ -363,13 +360,6 @@ class Forwarder:
         self._waiting = 0
         for contact in self._contacts.values():
             contact.close()
-
-
-def registered(name: str) -> str:
-    """Return the name that somebody has registered above a canonical ``name``, as far as its form tells, or ``name``."""
-    labels = name.rsplit(".", 3)
-    shared = len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in _SHARED
-    return ".".join(labels[-3 if shared else -2 :])
 
 
 def _kind(fault: OSError) -> str:

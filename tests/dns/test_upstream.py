@@ -27,7 +27,6 @@ from gate_dns.upstream import (
     MAX_WAITING_BELOW,
     Failure,
     Forwarder,
-    registered,
 )
 from gate_dns.wire import parse_query
 from gate_dns.zones import Zone, Zones
@@ -455,23 +454,6 @@ def test_ask_bounds_what_waits_below_one_registered_name(upstream, asking):
     assert isinstance(asker.outcome(query("more.dead.example")), Answer)
     for number in range(most):
         assert not asker.ask(query(f"n{number}.dead.example"))
-
-
-@pytest.mark.parametrize(
-    ("name", "above"),
-    [
-        ("example", "example"),
-        ("", ""),
-        ("dead.example", "dead.example"),
-        ("a.b.c.dead.example", "dead.example"),
-        ("co.uk", "co.uk"),
-        ("www.school.sch.uk", "school.sch.uk"),
-        ("school.sch.uk", "school.sch.uk"),
-        ("x.abc.io", "abc.io"),
-    ],
-)
-def test_registered_name_is_told_by_its_form(name, above):
-    assert registered(name) == above
 
 
 def edns_of(upstream, name) -> list[bool]:

@@ -19,8 +19,8 @@ from typing import BinaryIO, Final, Protocol
 
 from gate_appliance.lists.networks import MalformedNetworkError, is_network, read_network
 from gate_appliance.lists.rpz import MalformedRecordError, Says, ZoneText
-from gate_appliance.lists.suffixes import PUBLIC_SUFFIXES
 from gate_core.names import MAX_NAME_OCTETS, MalformedNameError, parse_name
+from gate_core.suffixes import PUBLIC_SUFFIXES
 
 MAX_LIST_OCTETS: Final = 100 << 20
 """Largest list that is read: some five million names."""

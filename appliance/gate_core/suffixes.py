@@ -65,3 +65,18 @@ PUBLIC_SUFFIXES: Final = frozenset(
     f"{label}.{country}" for country, labels in _BY_COUNTRY.items() for label in labels.split()
 )
 """Canonical names of two labels. One such line of a list would close, or open, a country's companies or schools."""
+
+
+def registered(name: str) -> str:
+    """Return the name that somebody has registered above a canonical ``name``, as far as its form tells, or ``name``.
+
+    >>> registered("www.school.sch.uk"), registered("a.b.example.org"), registered("co.uk")
+    ('school.sch.uk', 'example.org', 'co.uk')
+    """
+    before, _, last = name.rpartition(".")
+    before, _, second = before.rpartition(".")
+    above = f"{second}.{last}"
+    if not second or above not in PUBLIC_SUFFIXES:
+        return above if second else name
+    third = before.rpartition(".")[2]
+    return f"{third}.{above}" if third else name
