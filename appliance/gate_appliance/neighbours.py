@@ -21,10 +21,11 @@ from gate_core.clients import Address
 MAX_AGE_S: Final = 5.0
 """How long our own networks are believed before they are read again."""
 
-_PAUSES_S: Final = (0.0002, 0.0003, 0.0005, 0.001)
-"""Between looks at an address that has been solicited: 2 ms in all, which is enough in a switched network."""
+_PAUSES_S: Final = (0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.004, 0.006, 0.006)
+"""Between looks at an address that has been solicited: 20 ms in all. A switched network takes under 2 ms, one with access points
+or a busy device longer, and whoever is not found gets what unknown devices get."""
 
-_REST: Final = 50
+_REST: Final = 10
 """So many times as long as a wait took, nobody is waited for."""
 
 # Entries whose link-layer address the kernel vouches for, now or until it hears otherwise (linux/neighbour.h).
@@ -89,8 +90,8 @@ class KernelNeighbours:
 
     A redirected query, or one from an address that its device has just made up, can reach us before the kernel has had a
     reason to learn who is there. So an unknown address of a local network is solicited: a datagram to its discard port
-    makes the kernel ask for it. We wait 2 ms at most, and then for nobody until fifty times as long has passed, so that
-    forged addresses cost others 2 ms at a time and a fiftieth of the time. Whoever is not waited for is unknown; the
+    makes the kernel ask for it. We wait 20 ms at most, and then for nobody until ten times as long has passed, so that
+    forged addresses cost others 20 ms at a time and an eleventh of the time. Whoever is not waited for is unknown; the
     answer that he gets makes the kernel ask for him too.
     """
 
