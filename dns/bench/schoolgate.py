@@ -50,7 +50,7 @@ class School:
         self._places = _places(folder)
         self._places.make()
         self._publisher = Publisher(self._places.snapshots, self._places.announce)
-        self._version = 0
+        self._version = self._announced = 0
 
     def compile(self, names: Names) -> tuple[Compiled, float]:
         """Compile the lists; return them and the seconds it took."""
@@ -61,6 +61,17 @@ class School:
 
     def publish(self, compiled: Compiled) -> Policy:
         """Put a policy with these lists in force, one version higher."""
+        policy, snapshot = self.prepare(compiled)
+        self.announce(snapshot)
+        return policy
+
+    def announce(self, snapshot: bytes) -> None:
+        """Put a prepared snapshot in force."""
+        self._announced += 1
+        self._publisher.publish(snapshot, self._announced)
+
+    def prepare(self, compiled: Compiled) -> tuple[Policy, bytes]:
+        """Return a policy with these lists, one version higher than the one prepared before, and its snapshot."""
         self._version += 1
         written = plain(shipped())
         for group, client in zip(GROUPS, CLIENTS, strict=True):
@@ -80,8 +91,7 @@ class School:
             version=self._version,
             at=datetime.fromtimestamp(time.time(), UTC),
         )
-        self._publisher.publish(render_snapshot(policy, compiled.sha256), self._version)
-        return policy
+        return policy, render_snapshot(policy, compiled.sha256)
 
     def close(self) -> None:
         """Free the publisher's socket."""

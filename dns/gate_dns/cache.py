@@ -40,7 +40,7 @@ _PREFETCH: Final = 8
 """What is asked for in the last eighth of its life is fetched anew before it ends..."""
 _PREFETCH_FROM_S: Final = 16.0
 """... where it lives this long: a shorter life is the choice of whoever owns the name."""
-_FREE_AT_ONCE: Final = 500
+_FREE_AT_ONCE: Final = 200
 _MAX_RESTS: Final = 256
 
 View = tuple[str, Transport]

@@ -20,7 +20,7 @@ from gate_dns.cache import Note
 INTERVAL_S: Final = 1.0
 CAPACITY: Final = 32_768
 """Pairs of client and question counted at a time: more are put out at once."""
-PORTION: Final = 500
+PORTION: Final = 100
 """Events put out in one round of the loop: what takes longer would hold up answers."""
 
 FLOOD: Final = "flood"

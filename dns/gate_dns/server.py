@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 IDLE_WAIT_S: Final = 0.25
 BUSY_WAIT_S: Final = 0.05
 """Longest wait while something happens: so exactly are deadlines of questions kept."""
-HURRIED_WAIT_S: Final = 0.005
+HURRIED_WAIT_S: Final = 0.001
 """The same while there is more to put out or to free than is done at once."""
 TICK_S: Final = 0.25
 HEARTBEAT_S: Final = 1.0
