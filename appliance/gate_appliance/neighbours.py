@@ -1,6 +1,6 @@
 """The kernel's neighbour table: which link-layer address is behind an IP address.
 
-It is read over rtnetlink(7) here, not by pyroute2, which would add 13 MB to each worker.
+It is read over rtnetlink(7) here, not by pyroute2, which brings asyncio and a database into each worker.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from itertools import compress
 from typing import Any, Final, NamedTuple
 
 MAX_DATAGRAM_OCTETS: Final = 60_000
@@ -127,12 +126,6 @@ class Batch:
         return Batch(
             self.source, self.whos, self.outcomes, *(c[begin:end] for c in self._columns())
         )
-
-    def of_action(self, action: str) -> Batch:
-        """Return the events of one action."""
-        wanted = [self.outcomes[place].action == action for place in self.outcome]
-        kept = (list(compress(column, wanted)) for column in self._columns())
-        return Batch(self.source, self.whos, self.outcomes, *kept)
 
     def by_outcome(self) -> Iterator[tuple[Outcome, int]]:
         """Yield each outcome with how many decisions the events stand for."""

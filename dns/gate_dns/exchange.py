@@ -28,7 +28,7 @@ What a forger pays (RFC 5452, section 9.2): a datagram counts only if it has the
 the very socket its question left from (one of 28,232 by Linux' default), its ID (one of 65,536, never twice from one
 socket) and its letter case (one of two for each letter). For a blind forger a shared socket is as good as one of its own,
 as he can't tell which port is open; who finds one out, say by the rate of ICMP errors, has five seconds or 128 questions
-to guess ID and case, and ``MAX_STRAYS`` wrong guesses. Opening a socket costs 11 µs, which 128 questions share.
+to guess ID and case, and ``MAX_STRAYS`` wrong guesses. 128 questions share what opening a socket costs.
 """
 MAX_STRAYS: Final = 20
 """Wrong guesses that a socket takes: more are no accident, and its questions are asked again over TCP, as RFC 5452,

@@ -124,8 +124,7 @@ class _Worker:
                 due = now + self._keep_house(now)
             self._forwarder.flush()
             for batch in self._batches:
-                if batch.waiting:
-                    batch.flush()
+                batch.flush()
             busy = self._poll.wait(max(0.0, due - time.monotonic()))
             if not busy and not gc.isenabled() and self._collection.due(now):
                 gc.collect()

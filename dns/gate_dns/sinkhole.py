@@ -77,7 +77,6 @@ class _Asked:
         "flights",
         "kept",
         "key",
-        "policy",
         "query",
         "question",
         "reply",
@@ -91,8 +90,6 @@ class _Asked:
     """Counts it while it waits for an upstream."""
     reply: Reply | None
     """None once it has been answered."""
-    policy: Policy
-    """Made ``decision``."""
     decision: Decision
     question: Query
     """What an upstream is asked: ``query``, or the same about the ``safe`` name."""
@@ -244,7 +241,7 @@ class Sinkhole:
     def _decide(self, asked: _Asked, now: float) -> bytes | None:
         """Decide by the policy in force; return the response if it is our own, None where an upstream is to be asked."""
         query, client = asked.query, asked.asker.client
-        policy = asked.policy = self.policy
+        policy = self.policy
         decision = asked.decision = decide(policy, client, query.qname, self._now(now))
         response = respond(query, decision, policy, self._settings)
         if not isinstance(response, Forward):
@@ -340,13 +337,12 @@ class Sinkhole:
         reply(response)
 
     def _stands(self, asked: _Asked, now: float) -> bool:
-        """Tell whether a query would be decided alike now: the same policy, client and stretch of time."""
+        """Tell whether a query would be decided alike now: by the same policy, for the same client, in the same stretch of time."""
         until = asked.decision.until
         at = self._now(now)
-        return (
-            asked.policy is self.policy
-            and now < asked.asker.until
-            and (until is None or (at is not None and at < until))
+        # Who asks is another object under another policy, and once he has been identified anew.
+        return self.askers.find(asked.source, now) is asked.asker and (
+            until is None or (at is not None and at < until)
         )
 
     def _decide_again(self, asked: _Asked, now: float) -> bytes | None:
@@ -373,9 +369,11 @@ class Sinkhole:
         if asked.safe:
             decision = replace(decision, rule_id=asked.safe.rule_id)
             answer = rewritten(query, asked.safe.target, answer)
-        lasts_s = min(self._lasts_s(decision), kept.ends - now, MAX_TTL_S)
+        age = now - kept.stored
+        # Not ``kept.ends - now``, which rounding makes less than the whole TTL of a moment ago.
+        lasts_s = min(self._lasts_s(decision), kept.answer.ttl_s - age, MAX_TTL_S)
         # A client's own cache ends with the decision, too.
-        age_s = math.ceil(now - kept.stored)
+        age_s = math.ceil(age)
         if age_s or answer.longest_s > lasts_s:
             answer = answer.aged(age_s, max(0, math.floor(lasts_s)))
         rendered = render(query, answer, self._cookie(query.edns, asked.source, now))

@@ -87,7 +87,7 @@ class Forwarder:
         self._contacts: dict[Upstream, Contact] = {}
         self._shunned: set[Contact] = set()
         self.faults: Counter[str] = Counter()
-        """What went wrong, by kind; whoever reads it clears it."""
+        """What went wrong since the start, by kind."""
         self._zones = zones or Zones()
         self._of_zone = {z.name: self._route(z.servers) for z in self._zones if z.servers}
         self._handed_out = handed_out

@@ -83,7 +83,6 @@ def test_a_batch_can_be_taken_apart():
     events = [event("a.example", count=2), event("b.example", "block", count=3), event("c.example")]
     (batch,) = batches(events)
     assert list(batch.part(1, 3).events()) == events[1:]
-    assert list(batch.of_action("block").events()) == events[1:2]
     assert batch.by_action() == {"allow": 3, "block": 3}
 
 

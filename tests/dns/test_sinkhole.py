@@ -182,3 +182,16 @@ def test_what_is_still_asked_for_is_fetched_before_it_ends(sinkhole, asked, monk
     now = 1081
     assert ask()[0].address == "198.51.100.2"
     assert not asked
+
+
+@pytest.mark.parametrize("now", [1000.1, 12345.678, 98765.4321, 0.3 + 0.6])
+def test_a_new_answer_has_its_whole_ttl_whatever_the_clock_says(sinkhole, asked, monkeypatch, now):
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    query = dns.message.make_query("allowed.example", "A")
+    answer = dns.message.make_response(query)
+    answer.answer.append(dns.rrset.from_text("allowed.example.", 300, "IN", "A", "198.51.100.1"))
+    replies = []
+    sinkhole.take_udp(query.to_wire(), SOURCE, replies.append)
+    question, take, *_ = asked.pop()
+    take(parse_answer(answer.to_wire(), question, query.id), "192.0.2.53")
+    assert dns.message.from_wire(replies[0]).answer[0].ttl == 300
