@@ -104,7 +104,7 @@ class DatagramBatch:
         self._in_order = True
         """Whether the answers' slots are still those of the queries."""
         self._later = Vector(MAX_UDP_OCTETS, *sizes)
-        self._waiting: list[tuple[bytes, bytes, bytes]] = []
+        self.waiting: list[tuple[bytes, bytes, bytes]] = []
         """Answers of misses: name, control message, octets; always the same list."""
 
     def answer(  # noqa: C901  # every query comes by here: what nearly all of them need is written out
@@ -164,6 +164,8 @@ class DatagramBatch:
             for place in missed:
                 way_back = self._way_back(names, controls, place)
                 self._miss(messages[place], sources[place], way_back)
+        if self.waiting:
+            self.flush()
         return sources
 
     def _send_at_once(self, texts: list[bytes], places: list[int]) -> None:
@@ -186,7 +188,7 @@ class DatagramBatch:
 
     def _way_back(self, names: bytes, controls: bytes, place: int) -> Reply:
         """Return the way back to whoever sent the query in that slot; the slot may be used again before it is taken."""
-        octets, waiting = self._received.name_octets, self._waiting
+        octets, waiting = self._received.name_octets, self.waiting
         name = names[place * octets : (place + 1) * octets]
         octets = self._received.control_octets
         control = controls[place * octets : (place + 1) * octets]
@@ -198,13 +200,13 @@ class DatagramBatch:
         return reply
 
     def flush(self) -> None:
-        """Send the answers of misses that have come in; to be called before each wait."""
+        """Send the answers of misses that have come in."""
         vector = self._later
-        while self._waiting:
-            some = [each for each in self._waiting[:BATCH] if len(each[2]) <= MAX_UDP_OCTETS]
+        while self.waiting:
+            some = [each for each in self.waiting[:BATCH] if len(each[2]) <= MAX_UDP_OCTETS]
             # There are none longer, short of a fault of ours, which is not to end the worker.
-            self.unsent += min(BATCH, len(self._waiting)) - len(some)
-            del self._waiting[:BATCH]
+            self.unsent += min(BATCH, len(self.waiting)) - len(some)
+            del self.waiting[:BATCH]
             if not some:
                 continue
             names, controls, texts = zip(*some, strict=True)

@@ -124,7 +124,8 @@ class _Worker:
                 due = now + self._keep_house(now)
             self._forwarder.flush()
             for batch in self._batches:
-                batch.flush()
+                if batch.waiting:
+                    batch.flush()
             busy = self._poll.wait(max(0.0, due - time.monotonic()))
             if not busy and not gc.isenabled() and self._collection.due(now):
                 gc.collect()
