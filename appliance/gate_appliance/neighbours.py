@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from struct import Struct
@@ -20,13 +20,6 @@ from gate_core.clients import Address
 
 MAX_AGE_S: Final = 5.0
 """How long our own networks are believed before they are read again."""
-
-_PAUSES_S: Final = (0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.004, 0.006, 0.006)
-"""Between looks at an address that has been solicited: 20 ms in all. A switched network takes under 2 ms, one with access points
-or a busy device longer, and whoever is not found gets what unknown devices get."""
-
-_REST: Final = 10
-"""So many times as long as a wait took, nobody is waited for."""
 
 # Entries whose link-layer address the kernel vouches for, now or until it hears otherwise (linux/neighbour.h).
 _USABLE: Final = 0x02 | 0x04 | 0x08 | 0x10 | 0x80
@@ -89,10 +82,7 @@ class KernelNeighbours:
     The kernel is asked for the one address, and nothing is kept: forged addresses can fill no table here.
 
     A redirected query, or one from an address that its device has just made up, can reach us before the kernel has had a
-    reason to learn who is there. So an unknown address of a local network is solicited: a datagram to its discard port
-    makes the kernel ask for it. We wait 20 ms at most, and then for nobody until ten times as long has passed, so that
-    forged addresses cost others 20 ms at a time and an eleventh of the time. Whoever is not waited for is unknown; the
-    answer that he gets makes the kernel ask for him too.
+    reason to learn who is there: ``solicit`` gives it one.
     """
 
     def __init__(self) -> None:
@@ -101,7 +91,6 @@ class KernelNeighbours:
         )
         self._own: tuple[OwnNetwork, ...] = ()
         self._read_at = float("-inf")
-        self._waits_from = float("-inf")
 
     def mac(self, address: Address) -> str | None:
         """Return the canonical MAC address of ``address``; None where the kernel knows none.
@@ -112,19 +101,40 @@ class KernelNeighbours:
         """
         if address.is_loopback:
             return None
+        # A route may lead to neighbours in whose network we have no address.
+        for link in self._links(address) or self._all_links(address):
+            if neighbour := self._routes.neighbour(address, link):
+                return neighbour.mac
+        return None
+
+    def solicit(self, address: Address) -> bool:
+        """Make the kernel ask for ``address`` by a datagram to its discard port; tell whether it can.
+
+        Raises:
+            OSError: The kernel did not tell our networks.
+            MalformedRoutesError: It said what can't be understood.
+        """
+        if address.is_loopback:
+            return False
+        # On every link, as an address of the link alone may be on each of them.
+        ways = [_send_nothing(address, link) for link in self._links(address)]
+        return any(ways)
+
+    def _links(self, address: Address) -> set[int]:
+        """Return where ``address`` is in one of our own networks."""
+        # A network of one address is ourselves.
+        return {
+            o.link for o in self._networks() if address in o.network and o.network.num_addresses > 1
+        }
+
+    def _all_links(self, address: Address) -> set[int]:
+        return {o.link for o in self._networks() if o.network.version == address.version}
+
+    def _networks(self) -> tuple[OwnNetwork, ...]:
         now = time.monotonic()
         if now - self._read_at > MAX_AGE_S:
             self._own, self._read_at = tuple(self._routes.networks()), now
-        # A network of one address is ourselves.
-        local = {o.link for o in self._own if address in o.network and o.network.num_addresses > 1}
-        # A route may lead to neighbours in whose network we have no address.
-        links = local or {o.link for o in self._own if o.network.version == address.version}
-        found = self._find(address, links)
-        if found is None and local and now >= self._waits_from:
-            found = self._meet(address, local)
-            ended = time.monotonic()
-            self._waits_from = ended + _REST * (ended - now)
-        return found
+        return self._own
 
     def entries(self) -> Iterator[Neighbour]:
         """Yield the usable entries, read now."""
@@ -134,27 +144,13 @@ class KernelNeighbours:
         """Free the netlink socket."""
         self._routes.close()
 
-    def _find(self, address: Address, links: Iterable[int]) -> str | None:
-        for link in links:
-            if neighbour := self._routes.neighbour(address, link):
-                return neighbour.mac
-        return None
 
-    def _meet(self, address: Address, links: Iterable[int]) -> str | None:
-        """Return the MAC address of ``address`` once it has been solicited; None where it does not answer at once."""
-        asked = [link for link in links if _solicit(address, link)]
-        for pause in _PAUSES_S if asked else ():
-            time.sleep(pause)
-            if found := self._find(address, asked):
-                return found
-        return None
-
-
-def _solicit(address: Address, link: int) -> bool:
-    """Make the kernel ask for ``address``; tell whether there is a way to it."""
+def _send_nothing(address: Address, link: int) -> bool:
+    """Send an empty datagram to the discard port of ``address``; tell whether there is a way to it."""
     family, scope = (socket.AF_INET, ()) if address.version == 4 else (socket.AF_INET6, (0, link))
     host = socket.inet_ntop(family, address.packed)
     with socket.socket(family, socket.SOCK_DGRAM) as datagram:
+        datagram.setblocking(False)
         try:
             datagram.sendto(b"", (host, _DISCARD_PORT, *scope))
         except OSError:

@@ -35,7 +35,13 @@ class NeighbourTable(Protocol):
     """The link-layer addresses of the local network."""
 
     def mac(self, address: Address) -> str | None:
-        """Return the canonical MAC address of ``address``; None where the kernel knows none."""
+        """Return the canonical MAC address of ``address``; None where the kernel knows none. Never waits."""
+
+    def solicit(self, address: Address) -> bool:
+        """Make the kernel ask for ``address``, of which it knows none; tell whether it may know soon. Never waits.
+
+        False means that it is on no network of ours, as behind a router, or that nobody can be there.
+        """
 
 
 class PinSink(Protocol):

@@ -23,7 +23,7 @@ from gate_dns.wire import Transport
 KNOWN_S: Final = 30.0
 """How long a client is kept once the kernel knows its MAC address."""
 UNKNOWN_S: Final = 1.0
-"""The same while it does not, as at first contact: it learns it by our answer."""
+"""The same while it does not: it may learn it by our answer."""
 MAX_FLIGHTS_OF_DEVICE: Final = 100
 MAX_FLIGHTS_OF_STRANGERS: Final = 256
 """Of all devices together whose MAC address is not known."""
@@ -123,10 +123,15 @@ class Askers:
         self.by_address: dict[bytes, Asker] = {}
         """Those whose queries the batch loop may answer, by the 4 or 16 octets of the address; always the same dictionary."""
 
+    def known(self, source: bytes, now: float) -> Asker | None:
+        """Return who asks from the address ``source``, if that was found out of late."""
+        asker = self._all.get(source)
+        return asker if asker is not None and asker.until > now else None
+
     def find(self, source: bytes, now: float) -> Asker:
         """Return who asks from the address ``source`` at the monotonic time ``now``."""
-        asker = self._all.get(source)
-        if asker is None or asker.until <= now:
+        asker = self.known(source, now)
+        if asker is None:
             address = ip_address(source)
             mac = self._neighbours.mac(address)
             client = self._policy.client(address, mac)

@@ -34,7 +34,7 @@ IDLE_WAIT_S: Final = 0.25
 BUSY_WAIT_S: Final = 0.05
 """Longest wait while something happens: so exactly are deadlines of questions kept."""
 HURRIED_WAIT_S: Final = 0.001
-"""The same while there is more to put out or to free than is done at once."""
+"""The same while there is more to put out or to free than is done at once, or somebody is waited for."""
 TICK_S: Final = 0.25
 HEARTBEAT_S: Final = 1.0
 COLLECT_S: Final = 60.0
@@ -148,8 +148,9 @@ class _Worker:
         self._sinkhole.expire(now)
         if self._tap:
             self._tap.flush(now)
-        more = self._journal.put_due(now)
-        if self._sinkhole.free() or more:
+        # All of them, each a little.
+        hurried = (self._journal.put_due(now), self._sinkhole.free(), self._sinkhole.meet(now))
+        if any(hurried):
             return HURRIED_WAIT_S
         return BUSY_WAIT_S if self._tap or self._forwarder.in_flight else IDLE_WAIT_S
 

@@ -25,6 +25,7 @@ from gate_dns.journal import Journal
 from gate_dns.render import Response, refuse, render
 from gate_dns.respond import Forward, block, recheck, respond
 from gate_dns.settings import DnsPorts, DnsSettings
+from gate_dns.strangers import Strangers
 from gate_dns.tap import Tap
 from gate_dns.tunnels import Tunnels
 from gate_dns.upstream import Forwarder
@@ -148,6 +149,7 @@ class Sinkhole:
         self._tunnels = Tunnels(frozenset(zone.name for zone in settings.zones))
         limits = Limits(settings.rate_limit, settings.rate_burst, settings.unlimited)
         self.askers = Askers(self.policy, ports.neighbours, self._entries, limits)
+        self._strangers = Strangers(ports.neighbours)
         self.faults: Counter[str] = Counter()
         """What went wrong since the start, by kind."""
         self._impatient: list[_Asked] = []
@@ -169,10 +171,23 @@ class Sinkhole:
         """Answer a ``message`` that came over TCP (``Take``)."""
         self._take(message, source, Transport.TCP, reply)
 
-    def _take(self, message: bytes, source: bytes, transport: Transport, reply: Reply) -> None:
+    def _take(
+        self,
+        message: bytes,
+        source: bytes,
+        transport: Transport,
+        reply: Reply,
+        came: float | None = None,
+    ) -> None:
+        """Answer a message, which ``came`` some time ago if it had to wait until its sender was known."""
         now = time.monotonic()
         try:
-            asker = self.askers.find(source, now)
+            asker = self.askers.known(source, now)
+            if asker is None:
+                again = partial(self._take, message, source, transport, reply, now)
+                if came is None and self._strangers.wait(source, again, now):
+                    return
+                asker = self.askers.find(source, now)
             spent = asker.bucket.tokens <= 0
             if transport is Transport.TCP:
                 spent = asker.streams.tokens <= 0
@@ -181,7 +196,8 @@ class Sinkhole:
                 response = self._refuse(message, asker, transport)
             else:
                 query = parse_query(message, transport)
-                asked = _Asked(self, query, asker, asker.room(transport), source, now)
+                asked_at = now if came is None else came
+                asked = _Asked(self, query, asker, asker.room(transport), source, asked_at)
                 if self._tap is not None:
                     reply = _tapped(self._tap, asked, message, reply)
                 response = self.handle(asked, reply, now)
@@ -423,6 +439,11 @@ class Sinkhole:
         self.policy = policy
         self._entries.clear()
         self.askers.begin(policy)
+
+    def meet(self, now: float) -> bool:
+        """Take up queries whose sender is known by now, or waited for in vain; tell whether more wait. To be called often."""
+        self._strangers.look(now)
+        return bool(self._strangers)
 
     def expire(self, now: float) -> None:
         """Give an old answer to who has waited too long for a new one; to be called often."""

@@ -285,7 +285,15 @@ def _epoch_rules(epoch: Epoch) -> tuple[str, str]:
 
 
 def _filter(config: RulesetConfig) -> list[str]:
-    return [_name_service(config), _own(config), _bare(), *_ask(config), _select(), _settle()]
+    return [
+        _name_service(config),
+        _flood(config),
+        _own(config),
+        _bare(),
+        *_ask(config),
+        _select(),
+        _settle(),
+    ]
 
 
 def _name_service(config: RulesetConfig) -> str:
@@ -302,6 +310,8 @@ def _own(config: RulesetConfig) -> str:
     return _chain(
         "own",
         'iifname "lo" accept',
+        # Before the rule for what goes on: a flood from one port is one flow.
+        f'iifname "{config.bridge}" {names} jump flood',
         "ct state established,related accept",
         # Neighbour discovery is untracked, and an appliance that answers no ping looks dead.
         "meta l4proto { icmp, ipv6-icmp } accept",
@@ -309,7 +319,6 @@ def _own(config: RulesetConfig) -> str:
         "udp sport 547 udp dport 546 accept",
         # Pages and name service are for the school: whoever comes from the router is a stranger.
         f"meta mark & {marks.FROM_ROUTER:#010x} != 0 drop",
-        *_flood(config, f'iifname "{config.bridge}" {names}'),
         f'iifname "{config.bridge}" {names} accept',
         f'iifname "{config.bridge}" tcp dport {{ {ports} }} accept',
         # A blocked name has our address: a browser that tries TLS there must not wait.
@@ -318,17 +327,18 @@ def _own(config: RulesetConfig) -> str:
     )
 
 
-def _flood(config: RulesetConfig, queries: str) -> list[str]:
+def _flood(config: RulesetConfig) -> str:
     """Return the rules against one device's flood: in the sinkhole's queue it would push out everybody's queries."""
-    if not config.query_rate:
-        return []
-    families = {4: "ip", 6: "ip6"}
-    free = [
-        f"{queries} {families[address.version]} saddr {address} accept"
-        for address in map(ip_address, config.unlimited)
-    ]
-    limit = f"limit rate over {config.query_rate}/second burst {config.query_rate} packets"
-    return [*free, f"{queries} update @asking {{ ether saddr {limit} }} counter drop"]
+    rules = []
+    if config.query_rate:
+        families = {4: "ip", 6: "ip6"}
+        rules = [
+            f"{families[address.version]} saddr {address} return"
+            for address in map(ip_address, config.unlimited)
+        ]
+        limit = f"limit rate over {config.query_rate}/second burst {config.query_rate} packets"
+        rules.append(f"update @asking {{ ether saddr {limit} }} counter drop")
+    return _chain("flood", *rules)
 
 
 def _bare() -> str:

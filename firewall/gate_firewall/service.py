@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Never, Self
 
-from gate_core.clients import OnFault
+from gate_core.clients import Address, OnFault
 from gate_core.config import BridgeConfig, FirewallConfig
 from gate_core.events import InForce, Source
 from gate_core.policy import Policy
@@ -93,7 +93,7 @@ class Enforcer:
         """
         self._ports = ports
         self._epoch = epoch
-        self._classifier = Classifier(ports.neighbours.mac, policy, epoch.number)
+        self._classifier = Classifier(self._mac_of, policy, epoch.number)
         self._now = Moment(None, 0.0)
         self._due_s = 0.0
         faults = Faults()
@@ -115,6 +115,13 @@ class Enforcer:
     def __exit__(self, *_: object) -> None:
         """Give the queues back."""
         self._stack.close()
+
+    def _mac_of(self, address: Address) -> str | None:
+        found = self._ports.neighbours.mac(address)
+        if found is None:
+            # For its next flow.
+            self._ports.neighbours.solicit(address)
+        return found
 
     def serve(self) -> Never:
         """Settle packets, for ever."""

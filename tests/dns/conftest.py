@@ -67,11 +67,17 @@ class FakeClock:
 @dataclass
 class FakeNeighbours:
     macs: dict[str, str] = field(default_factory=dict)
+    reachable: set[str] = field(default_factory=set)
     asked: Counter = field(default_factory=Counter)
+    solicited: Counter = field(default_factory=Counter)
 
     def mac(self, address) -> str | None:
         self.asked[str(address)] += 1
         return self.macs.get(str(address))
+
+    def solicit(self, address) -> bool:
+        self.solicited[str(address)] += 1
+        return str(address) in self.reachable
 
 
 class FakeEvents:

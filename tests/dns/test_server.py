@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import random
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from gate_core.events import InForce, Source
 from gate_core.policy import Pause
 from gate_core.timetable import Span, Term, Timetable
+from gate_dns import strangers
 from gate_dns.sinkhole import CLOCK_READ_S
 
 CLIENTS = pytest.mark.parametrize("to", ["127.0.0.1", "::1"])
@@ -138,9 +140,29 @@ def test_serve_decides_by_the_device(worker, upstream, until):
             "video.example. 1 IN A 192.0.2.2"
         ]
         assert lines(worker.udp("video.example", to="::1"))[0].endswith("IN A 192.0.2.20")
-    # At first contact the kernel has no MAC address yet.
     worker.neighbours.macs["127.0.0.1"] = STAFF_PC
     until(lambda: lines(worker.udp("video.example", to="127.0.0.1"))[0].endswith("IN A 192.0.2.20"))
+
+
+def test_serve_waits_for_who_is_not_known_yet_and_for_nobody_meanwhile(
+    worker, upstream, until, monkeypatch
+):
+    monkeypatch.setattr(strangers, "WAIT_S", 60.0)
+    upstream.zone["video.example"] = ["60 IN A 192.0.2.20"]
+    worker.neighbours.reachable.add("127.0.0.1")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        new = [pool.submit(ask, "video.example") for ask in (worker.udp, worker.tcp)]
+        until(lambda: worker.neighbours.solicited["127.0.0.1"])
+        assert lines(worker.udp("video.example", to="::1"))[0].endswith("IN A 192.0.2.2")
+        assert not upstream.asked
+        worker.neighbours.macs["127.0.0.1"] = STAFF_PC
+        for each in new:
+            assert lines(each.result())[0].endswith("IN A 192.0.2.20")
+
+
+def test_serve_answers_who_stays_unknown(worker):
+    worker.neighbours.reachable.add("127.0.0.1")
+    assert lines(worker.udp("games.example"))[0].endswith("IN A 192.0.2.2")
 
 
 def test_serve_answers_by_the_policy_that_it_says_is_in_force(worker, school, until):

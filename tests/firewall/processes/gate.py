@@ -48,6 +48,9 @@ class NoNeighbours:
     def mac(self, address):
         return None
 
+    def solicit(self, address):
+        return False
+
 
 class PrintedEvents:
     def put(self, event):
