@@ -129,6 +129,8 @@ class Batch:
 
     def by_outcome(self) -> Iterator[tuple[Outcome, int]]:
         """Yield each outcome with how many decisions the events stand for."""
+        if len(self.outcomes) == 1:
+            return iter([(self.outcomes[0], sum(self.counts))])
         sums = [0] * len(self.outcomes)
         for place, count in zip(self.outcome, self.counts, strict=True):
             sums[place] += count

@@ -126,8 +126,14 @@ class Answer(NamedTuple):
         )
 
 
-def parse_answer(message: bytes, query: Query, message_id: int) -> Answer:
+def parse_answer(message: bytes, query: Query, message_id: int, asked: bytes = b"") -> Answer:
     """Return the answer of an upstream to ``query`` as it was sent with ``message_id``.
+
+    Args:
+        message: What came.
+        query: What it must be about.
+        message_id: The ID that it must have.
+        asked: The question as it was sent, where it was in other letter case than in ``query``.
 
     A failure takes the place of one that goes in circles, has too much in it, or records that do not belong there.
 
@@ -143,7 +149,7 @@ def parse_answer(message: bytes, query: Query, message_id: int) -> Answer:
         if not questions and rcode not in _EXISTENCE:
             return failed(rcode)
         start = HEADER_OCTETS + len(query.question)
-        if questions != 1 or not _same(message[HEADER_OCTETS:start], query.question):
+        if questions != 1 or not _same(message[HEADER_OCTETS:start], asked or query.question):
             raise ValueError("another question")
         if bits & TC:
             # What there is of it may end anywhere.

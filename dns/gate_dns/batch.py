@@ -14,14 +14,15 @@ import socket
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
 from gate_dns.askers import Asker
-from gate_dns.cache import Note
+from gate_dns.cache import Entry
 from gate_dns.journal import Hits
 from gate_dns.mmsg import BATCH, Vector
-from gate_dns.sinkhole import Reply, Take
+from gate_dns.sinkhole import Take
 from gate_dns.tap import Tap
 from gate_dns.wire import MAX_UDP_OCTETS
 
@@ -129,8 +130,7 @@ class DatagramBatch:
         names = bytes(received.names[: len(messages) * received.name_octets])
         sources = [source for (source,) in self._addresses(names)]
         texts: list[bytes] = []
-        answered: list[tuple[Asker, Note]] = []
-        places: list[int] = []
+        answered: list[Entry] = []
         missed: list[int] = []
         for place, message in enumerate(messages):
             asker = askers.get(sources[place])
@@ -138,8 +138,8 @@ class DatagramBatch:
                 entry = asker.exact.get(message[2:])
                 if entry is not None and (entry.fresh_until > now or entry.refresh(now)):
                     texts.append(message[:2] + entry.response)
-                    answered.append((asker, entry.note))
-                    places.append(place)
+                    answered.append(entry)
+                    hits[asker].append(entry)
                     continue
                 entry = asker.folded.get(message[2:].lower())
                 # The rest of the message is compared as it is: see Query.key.
@@ -149,26 +149,32 @@ class DatagramBatch:
                     and (entry.fresh_until > now or entry.refresh(now))
                 ):
                     texts.append(entry.answer(message[:2], message[12 : entry.question_end]))
-                    answered.append((asker, entry.note))
-                    places.append(place)
+                    answered.append(entry)
+                    hits[asker].append(entry)
                     continue
             missed.append(place)
         if texts:
+            places: Sequence[int] = range(len(messages))
+            if missed:
+                places = sorted(set(places).difference(missed))
             self._send_at_once(texts, places)
-            hits.update(answered)
             if self._tap is not None:
-                for place, (_, note), text in zip(places, answered, texts, strict=True):
-                    self._tap.put(messages[place], sources[place], text, now, note.decision)
+                for place, entry, text in zip(places, answered, texts, strict=True):
+                    self._tap.put(messages[place], sources[place], text, now, entry.note.decision)
         if missed:
             controls = bytes(received.controls[: len(messages) * received.control_octets])
+            n, c = received.name_octets, received.control_octets
             for place in missed:
-                way_back = self._way_back(names, controls, place)
-                self._miss(messages[place], sources[place], way_back)
+                name = names[place * n : (place + 1) * n]
+                control = controls[place * c : (place + 1) * c]
+                # The slot may be used again before there is an answer.
+                reply = partial(self._answer_later, name, control)
+                self._miss(messages[place], sources[place], reply)
         if self.waiting:
             self.flush()
         return sources
 
-    def _send_at_once(self, texts: list[bytes], places: list[int]) -> None:
+    def _send_at_once(self, texts: list[bytes], places: Sequence[int]) -> None:
         vector = self._at_once
         count = len(texts)
         if places[-1] != count - 1:
@@ -186,18 +192,9 @@ class DatagramBatch:
         # No route back, a forged source, buffer full.
         self.unsent += sum(1 for _ in vector.send(self._descriptor, len(texts)))
 
-    def _way_back(self, names: bytes, controls: bytes, place: int) -> Reply:
-        """Return the way back to whoever sent the query in that slot; the slot may be used again before it is taken."""
-        octets, waiting = self._received.name_octets, self.waiting
-        name = names[place * octets : (place + 1) * octets]
-        octets = self._received.control_octets
-        control = controls[place * octets : (place + 1) * octets]
-
-        def reply(response: bytes | None) -> None:
-            if response is not None:
-                waiting.append((name, control, response))
-
-        return reply
+    def _answer_later(self, name: bytes, control: bytes, response: bytes | None) -> None:
+        if response is not None:
+            self.waiting.append((name, control, response))
 
     def flush(self) -> None:
         """Send the answers of misses that have come in."""

@@ -48,21 +48,14 @@ View = tuple[str, Transport]
 
 
 class Note:
-    """What is recorded of a query, whoever asks; compared by identity."""
+    """What is recorded of a query, whoever asks for whatever name: one object for all alike (``Journal.note``)."""
 
-    __slots__ = ("decision", "kind", "outcome", "qname", "upstream", "version")
+    __slots__ = ("decision", "outcome")
 
-    def __init__(
-        self, qname: str, kind: str, decision: Decision, version: int, upstream: str = ""
-    ) -> None:
-        self.qname = qname
-        self.kind = kind
+    def __init__(self, decision: Decision, outcome: Outcome) -> None:
         self.decision = decision
-        self.version = version
-        self.upstream = upstream
-        """Who answered; "" where we did ourselves."""
-        self.outcome: Outcome | None = None
-        """The same as the journal puts it out; made at the first time."""
+        self.outcome = outcome
+        """The same as it is put out."""
 
 
 Checked = tuple["Room", Decision, Decision | None]
@@ -152,7 +145,10 @@ _rests: dict[bytes, bytes] = {}
 
 
 class Entry:
-    """A response as it is kept: all of it but the ID, and the question's letters, which are the client's own."""
+    """A response as it is kept: all of it but the ID, and the question's letters, which are the client's own.
+
+    Compared by identity.
+    """
 
     __slots__ = (
         "_answers",
@@ -163,6 +159,7 @@ class Entry:
         "_wanted_from",
         "fresh_until",
         "note",
+        "qname",
         "question_end",
         "response",
         "rest",
@@ -199,6 +196,7 @@ class Entry:
         self.rest = _rests.get(query.rest) or _rests.setdefault(query.rest, query.rest)
         if len(_rests) > _MAX_RESTS:
             _rests.clear()
+        self.qname = query.qname
         self.note = note
         self._offsets = rendered.ttl_offsets
         self._stored = now

@@ -117,14 +117,14 @@ class DatagramPool:
         Raises:
             OSError: There is no way there.
         """
-        message = flight.message
+        question = flight.query.question
         # The name with its last, empty label; type and class follow it.
-        end = HEADER_OCTETS + len(flight.query.question) - 4
+        end = len(question) - 4
         at = self._at
-        self._at = at + 3 + end - HEADER_OCTETS
+        self._at = at + 3 + end
         if self._at > len(self._random):
             self._random = os.urandom(_RANDOM_OCTETS)
-            at, self._at = 0, 3 + end - HEADER_OCTETS
+            at, self._at = 0, 3 + end
         random = self._random
         message_id = random[at : at + 2]
         port = self._port
@@ -137,16 +137,14 @@ class DatagramPool:
         while message_id in port.flights:
             message_id = secrets.token_bytes(2)
         if self.case.mixed:
-            name = message[HEADER_OCTETS:end]
+            name = question[:end]
             letters = int.from_bytes(name.translate(_LETTERS))
             changed = int.from_bytes(name) ^ letters & int.from_bytes(random[at + 3 : self._at])
-            name = changed.to_bytes(len(name))
-            sent = message_id + message[2:HEADER_OCTETS] + name + message[end:]
-        else:
-            sent = message_id + message[2:]
-        flight.sent = sent
+            question = changed.to_bytes(end) + question[end:]
+        flight.asked = question
+        head, opt = flight.frame
+        flight.sent = message_id + head + question + opt
         port.put(flight)
-        flight.carrier = port
         port.flights[message_id] = flight
         port.left -= 1
         port.waiting += 1
@@ -196,16 +194,16 @@ class LetterCase:
 
     def __init__(self) -> None:
         self.mixed = True
-        self._lost = 0
+        self.lost_in_a_row = 0
 
     def kept(self) -> None:
         """Take note of an answer in the case of its question."""
-        self._lost = 0
+        self.lost_in_a_row = 0
 
     def lost(self) -> None:
         """Take note of an answer in another case."""
-        self._lost += 1
-        self.mixed = self._lost < self.TRIES
+        self.lost_in_a_row += 1
+        self.mixed = self.lost_in_a_row < self.TRIES
 
 
 class DatagramPort:
@@ -231,6 +229,7 @@ class DatagramPort:
         if not self.unsent:
             self._pool.unsent.append(self)
         self.unsent.append(flight)
+        flight.carrier = self
 
     def flush(self) -> None:
         """Send what is to be sent."""
@@ -255,13 +254,12 @@ class DatagramPort:
             for given_up in self._give_up():
                 answers.failed(given_up, e)
             return
+        case = self._pool.case
         for message in messages:
             flight = flights.get(message[:2])
-            if flight is not None and message.startswith(
-                flight.sent[HEADER_OCTETS : HEADER_OCTETS + len(flight.query.question)],
-                HEADER_OCTETS,
-            ):
-                self._pool.case.kept()
+            if flight is not None and message.startswith(flight.asked, HEADER_OCTETS):
+                if case.lost_in_a_row:
+                    case.kept()
                 answers.received(flight, message)
             else:
                 self._doubt(flight, message)

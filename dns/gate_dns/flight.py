@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gate_dns.answer import Answer
 from gate_dns.codes import Ede
+from gate_dns.render import question_frame
 from gate_dns.wire import Query
 
 if TYPE_CHECKING:
@@ -24,23 +25,12 @@ Answered = Callable[[Outcome, str], None]
 """Takes what came of a question, and the name of the upstream that said so, as configured; "" where none did."""
 
 
-class Share:
-    """What the questions below one registered name take of the room."""
-
-    __slots__ = ("flights", "name", "waiting")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.flights = 0
-        self.waiting = 0
-        """Queries that wait for an answer in flight."""
-
-
 class Flight:
     """One question and all who wait for its answer."""
 
     __slots__ = (
         "answered",
+        "asked",
         "asked_at",
         "carrier",
         "contact",
@@ -48,47 +38,46 @@ class Flight:
         "edns",
         "edns_refused",
         "fault",
+        "frame",
         "key",
         "last_answer",
-        "message",
         "others",
         "query",
+        "registered",
         "resent",
         "route",
         "sent",
-        "share",
         "tried",
     )
 
-    def __init__(
+    def __init__(  # a row of values
         self,
         query: Query,
-        message: bytes,
         key: bytes,
         answered: Answered | None,
         route: tuple[Contact, ...],
-        share: Share,
+        registered: str,
     ) -> None:
         """Begin a flight that is not under way yet.
 
         Args:
             query: What is asked.
-            message: The same in octets, with any ID, and with EDNS.
             key: Under which questions are merged.
             answered: Told what came of it; None for a question that nobody waits for.
             route: Who may be asked, best first.
-            share: Counts it, where somebody waits for it.
+            registered: The registered name above what is asked for.
         """
         self.query = query
-        self.message = message
+        self.frame = question_frame(query)
+        """What stands in the message besides ID and question."""
         self.key = key
         self.answered = answered
         self.others: list[Answered] | None = None
         """Who asked the same while it was in flight."""
         self.route = route
-        self.share = share
+        self.registered = registered
         self.edns = True
-        """Whether ``message`` has an OPT record."""
+        """Whether ``frame`` has an OPT record."""
         self.edns_refused: tuple[Contact, ...] = ()
         """Who did not understand the question with EDNS."""
         self.tried: tuple[Contact, ...] = ()
@@ -96,7 +85,9 @@ class Flight:
         self.carrier: Carrier | None = None
         """What carries it; None before and after."""
         self.sent = b""
-        """The question in octets as it left, ID and letter case and all."""
+        """The message as it left."""
+        self.asked = query.question
+        """The question as it left, in the letter case of the message."""
         self.last_answer: tuple[Answer, str] | None = None
         """An upstream's own SERVFAIL or REFUSED, given where no other does better."""
         self.fault = Ede.NO_REACHABLE_AUTHORITY

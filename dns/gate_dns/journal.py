@@ -1,4 +1,4 @@
-"""What is recorded: queries counted where they are answered, and put out as events about once a second.
+"""What is recorded: queries counted where they are answered, and put out as events every two seconds.
 
 Counting loses nothing: equal queries of a client become one event with their number, blocked ones too.
 """
@@ -6,7 +6,7 @@ Counting loses nothing: equal queries of a client become one event with their nu
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final
@@ -15,24 +15,27 @@ from gate_core.events import BLOCK, Batch, Counters, InForce, Outcome, Source, W
 from gate_core.policy import Decision
 from gate_core.ports import EventSink
 from gate_dns.askers import Asker
-from gate_dns.cache import Note
+from gate_dns.cache import Entry, Note
+from gate_dns.codes import mnemonic
 
-INTERVAL_S: Final = 1.0
+INTERVAL_S: Final = 2.0
+"""So long equal queries are counted together: pages tell of them a moment later."""
 CAPACITY: Final = 32_768
 """Pairs of client and question counted at a time: more are put out at once."""
-PORTION: Final = 100
+UNCOUNTED: Final = 16_384
+"""Queries held until they are counted."""
+PORTION: Final = 250
 """Events put out in one round of the loop: what takes longer would hold up answers."""
 
 FLOOD: Final = "flood"
 """Reason of queries that were left unanswered because a device asked for too many."""
 
-_MAX_OUTCOMES: Final = 4096
+_MAX_NOTES: Final = 4096
 
-Hits = Counter[tuple[Asker, Note]]
-"""How often each client got each kept answer."""
-Made = tuple[Asker, Note, float, float]
-"""Who asked what, the monotonic time of the query, and the seconds to its response."""
-_Columns = tuple[Sequence[tuple[Asker, Note]], Sequence[int], Sequence[int], Sequence[int]]
+Hits = defaultdict[Asker, list[Entry]]
+"""What kept answers each client got, one by one."""
+Made = tuple[Asker, str, Note, float, float]
+"""Who asked for what name, what of it is recorded, the monotonic time of the query, and the seconds to its response."""
 
 
 class Journal:
@@ -44,27 +47,57 @@ class Journal:
         self._began = now
         self._version = 0
         self._made: list[Made] = []
-        self._ending = _Interval(Counter(), [], now)
-        self._outcomes: dict[tuple[int, str, str], tuple[Outcome, Decision]] = {}
+        self._counted: defaultdict[Asker, Counter[Entry]] = defaultdict(Counter)
+        """How often each client got each kept answer, but for ``hits``."""
+        self._ending = _Interval({}, [], now)
+        self._notes: dict[tuple[int, int, int, str], Note] = {}
         self._totals: dict[str, Counter[str]] = {
             "responses": Counter(kept=0, made=0, refused=0),
             "response_us": Counter(made=0),
             "upstream_responses": Counter(),
             "upstream_response_us": Counter(),
         }
-        self.hits: Hits = Counter()
-        """Queries answered by what was kept; another counter after each interval."""
+        self.hits: Hits = defaultdict(list)
+        """Queries answered by what was kept; always the same dictionary."""
 
-    def count(self, asker: Asker, note: Note, now: float, took_s: float = 0.0) -> None:
+    def note(self, decision: Decision, qtype: int, version: int, upstream: str = "") -> Note:
+        """Return what is recorded of a query of the type ``qtype``.
+
+        Args:
+            decision: About it.
+            qtype: What was asked for.
+            version: Of the policy that decided.
+            upstream: Who answered; "" where we did ourselves.
+        """
+        # By identity: a policy decides alike with one object. It is kept beside, so that its identity stays its own.
+        key = (id(decision), qtype, version, upstream)
+        note = self._notes.get(key)
+        if note is None:
+            if len(self._notes) >= _MAX_NOTES:
+                self._notes.clear()
+            outcome = Outcome(
+                mnemonic(qtype),
+                decision.action.value,
+                decision.reason.value,
+                decision.rule_id,
+                decision.categories,
+                version,
+                upstream,
+            )
+            note = self._notes[key] = Note(decision, outcome)
+        return note
+
+    def count(self, asker: Asker, qname: str, note: Note, now: float, took_s: float = 0.0) -> None:
         """Count one query whose response was made for it; one that was kept is counted in ``hits``.
 
         Args:
             asker: Who asked.
+            qname: For what name.
             note: What was decided.
             now: Monotonic time in seconds.
             took_s: Seconds since it came; 0 where it was answered at once.
         """
-        self._made.append((asker, note, now - took_s, took_s))
+        self._made.append((asker, qname, note, now - took_s, took_s))
 
     def refused(self, asker: Asker, count: int, now: float) -> None:
         """Record that ``count`` queries were left unanswered because ``asker`` sent too many."""
@@ -83,7 +116,9 @@ class Journal:
         Returns:
             Whether there is more to put out in the next round.
         """
-        full = len(self.hits) + len(self._made) >= CAPACITY
+        if sum(map(len, self.hits.values())) >= UNCOUNTED:
+            self._add_up()
+        full = sum(map(len, self._counted.values())) + len(self._made) >= CAPACITY
         if full or (not self._ending.left and now - self._began >= INTERVAL_S):
             self._put_rest()
             self._end_interval(now)
@@ -114,102 +149,90 @@ class Journal:
         self._events.flush()
 
     def _end_interval(self, now: float) -> None:
-        self._ending = _Interval(self.hits, self._made, self._began)
-        self.hits, self._made = Counter(), []
+        self._add_up()
+        self._ending = _Interval(self._counted, self._made, self._began)
+        self._counted, self._made = defaultdict(Counter), []
         self._began = now
+
+    def _add_up(self) -> None:
+        for asker, entries in self.hits.items():
+            self._counted[asker].update(entries)
+        self.hits.clear()
 
     def _put_rest(self) -> None:
         while self._ending.left:
             self._put_portion()
 
     def _put_portion(self) -> None:
-        kind, (pairs, at_ms, counts, took_us) = self._ending.take(PORTION)
-        if not pairs:
-            return
-        whos: dict[Asker, int] = {}
-        outcomes: dict[int, int] = {}
-        listed: list[Outcome] = []
-        who, outcome, names = [], [], []
-        for asker, note in pairs:
-            place = whos.get(asker)
-            if place is None:
-                place = whos[asker] = len(whos)
-            who.append(place)
-            says = note.outcome or self._outcome(note)
-            # By identity, as a look at each of its parts would take longer.
-            place = outcomes.get(id(says))
-            if place is None:
-                place = outcomes[id(says)] = len(listed)
-                listed.append(says)
-            outcome.append(place)
-            names.append(note.qname)
-        self._totals["responses"][kind] += sum(counts)
-        if kind == "made":
-            self._add_up(listed, outcome, took_us)
-        by = tuple(map(_who, whos))
-        self._events.put(Batch(Source.DNS, by, listed, at_ms, who, outcome, names, counts, took_us))
+        ending = self._ending
+        if hits := list(islice(ending.hits, PORTION)):
+            ending.left -= len(hits)
+            askers, entries, counts = zip(*hits, strict=True)
+            self._totals["responses"]["kept"] += sum(counts)
+            notes = [entry.note for entry in entries]
+            names = [entry.qname for entry in entries]
+            nothing = [0] * len(hits)
+            self._put(askers, notes, names, [ending.at_ms] * len(hits), counts, nothing)
+        elif made := list(islice(ending.made, PORTION)):
+            ending.left -= len(made)
+            self._put_made(made)
 
-    def _add_up(
-        self, listed: Sequence[Outcome], outcome: Sequence[int], took_us: Sequence[int]
-    ) -> None:
+    def _put_made(self, made: Sequence[Made]) -> None:
+        askers, names, notes, asked_at, took_s = zip(*made, strict=True)
         totals = self._totals
-        totals["response_us"]["made"] += sum(took_us)
-        for place, us in zip(outcome, took_us, strict=True):
+        totals["responses"]["made"] += len(made)
+        totals["response_us"]["made"] += int(sum(took_s) * 1e6)
+        for note, s in zip(notes, took_s, strict=True):
             # At once, its answer was one that had been kept.
-            if us and (upstream := listed[place].upstream):
+            if s and (upstream := note.outcome.upstream):
                 totals["upstream_responses"][upstream] += 1
-                totals["upstream_response_us"][upstream] += us
+                totals["upstream_response_us"][upstream] += int(s * 1e6)
+        offset = time.time() - time.monotonic()
+        at_ms = [int((at + offset) * 1000) for at in asked_at]
+        took_us = [int(s * 1e6) for s in took_s]
+        self._put(askers, notes, names, at_ms, [1] * len(made), took_us)
 
-    def _outcome(self, note: Note) -> Outcome:
-        """Return what ``note`` says, as one object for all that say the same."""
-        decision = note.decision
-        # By identity: a policy decides alike with one object. It is kept beside, so that its identity stays its own.
-        key = (id(decision), note.kind, note.upstream)
-        known = self._outcomes.get(key)
-        if known is None:
-            if len(self._outcomes) >= _MAX_OUTCOMES:
-                self._outcomes.clear()
-            says = Outcome(
-                note.kind,
-                decision.action.value,
-                decision.reason.value,
-                decision.rule_id,
-                decision.categories,
-                note.version,
-                note.upstream,
-            )
-            known = self._outcomes[key] = (says, decision)
-        note.outcome = known[0]
-        return note.outcome
+    def _put(
+        self,
+        askers: Sequence[Asker],
+        notes: Sequence[Note],
+        names: Sequence[str],
+        at_ms: Sequence[int],
+        counts: Sequence[int],
+        took_us: Sequence[int],
+    ) -> None:
+        """Put out columns of events; clients and decisions that several share are put out once."""
+        whos = {asker: place for place, asker in enumerate(dict.fromkeys(askers))}
+        says = {note: place for place, note in enumerate(dict.fromkeys(notes))}
+        batch = Batch(
+            Source.DNS,
+            tuple(map(_who, whos)),
+            tuple(note.outcome for note in says),
+            at_ms,
+            [whos[asker] for asker in askers],
+            [says[note] for note in notes],
+            names,
+            counts,
+            took_us,
+        )
+        self._events.put(batch)
 
 
 class _Interval:
     """What was counted in one interval, until it has been put out."""
 
-    def __init__(self, hits: Hits, made: list[Made], began: float) -> None:
-        self._hits = hits
-        self._rest = iter(hits.items())
-        self._made = made
-        self._at_ms = _ms(began)
-        self.left = len(hits) + len(made)
-        """Events not yet taken."""
-
-    def take(self, most: int) -> tuple[str, _Columns]:
-        """Return who asked what, when, how often, and how long it took, of at most so many events of one kind."""
-        if hits := list(islice(self._rest, most)):
-            self.left -= len(hits)
-            pairs, counts = zip(*hits, strict=True)
-            return "kept", (pairs, [self._at_ms] * len(hits), counts, [0] * len(hits))
-        made = self._made[:most]
-        del self._made[:most]
-        self.left -= len(made)
-        offset = time.time() - time.monotonic()
-        return "made", (
-            [(asker, note) for asker, note, _, _ in made],
-            [int((asked_at + offset) * 1000) for _, _, asked_at, _ in made],
-            [1] * len(made),
-            [int(took_s * 1e6) for *_, took_s in made],
+    def __init__(
+        self, counted: Mapping[Asker, Counter[Entry]], made: list[Made], began: float
+    ) -> None:
+        self.hits = (
+            (asker, entry, count)
+            for asker, counts in counted.items()
+            for entry, count in counts.items()
         )
+        self.made = iter(made)
+        self.at_ms = _ms(began)
+        self.left = sum(map(len, counted.values())) + len(made)
+        """Events not yet taken."""
 
 
 def _who(asker: Asker) -> Who:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
@@ -39,6 +40,13 @@ _AAAA: Final = int(Qtype.AAAA)
 _HINFO: Final = int(Qtype.HINFO)
 _EDE: Final = int(Option.EDE)
 _COOKIE: Final = int(Option.COOKIE)
+
+_ANSWERED: Final = QR | RA
+_COPIED: Final = RD | CD
+_ROOM: Final = 512 - HEADER_OCTETS
+"""What every client takes besides the header."""
+_BARE_OPTS: Final = (opt(MAX_UDP_OCTETS, 0, b""), opt(MAX_UDP_OCTETS, DO, b""))
+"""OPT records without options, by whether DO is set."""
 
 _RFC8482: Final = b"\7RFC8482\0"
 """RDATA of the HINFO record of RFC 8482, section 4.2: a CPU of this name, and no operating system."""
@@ -78,31 +86,38 @@ def render(query: Query, response: Response | Answer, server_cookie: bytes = b""
         response: What it gets.
         server_cookie: Goes with the client cookie, where there is one in ``query``.
     """
-    flags = QR | RA | query.flags & (RD | CD) | response.rcode & 0xF
+    question, edns = query.question, query.edns
+    flags = _ANSWERED | query.flags & _COPIED | response.rcode & 0xF
+    truncated = False
+    ttl_offsets: tuple[int, ...] = ()
     if isinstance(response, Response):
         # At most 255 octets of name and 220 of ours: fits into 512.
         counts, records = _own_records(query, response)
-        ttl_offsets: tuple[int, ...] = ()
     else:
         # RFC 6840, section 5.8: AD only to who asked for it by AD or DO.
-        if response.authentic and (query.flags & AD or (query.edns and query.edns.dnssec_ok)):
+        if response.authentic and (query.flags & AD or (edns and edns.dnssec_ok)):
             flags |= AD
         counts, records, ttl_offsets = response.counts, response.records, response.ttl_offsets
-    additional = _opt(query.edns, response, server_cookie) if query.edns else b""
-    room = query.size_octets - HEADER_OCTETS - len(query.question)
-    if response.edes and query.edns and len(records) + len(additional) > room:
-        # They are not worth another question over TCP.
-        additional = _opt(query.edns, response._replace(edes=()), server_cookie)
-    if len(records) + len(additional) <= room and not (
-        isinstance(response, Answer) and response.truncated
-    ):
-        head = HEADER.pack(query.id, flags, 1, *counts, 1 if additional else 0)
-        return Rendered(head + query.question + records + additional, ttl_offsets)
-    head = HEADER.pack(query.id, flags & ~AD | TC, 1, 0, 0, 1 if additional else 0)
-    return Rendered(head + query.question + additional)
+        truncated = response.truncated
+    additional = _opt(edns, response, server_cookie) if edns else b""
+    message = question + records + additional
+    if len(message) > _ROOM:
+        room = query.size_octets - HEADER_OCTETS
+        if response.edes and edns and len(message) > room:
+            # They are not worth another question over TCP.
+            additional = _opt(edns, response._replace(edes=()), server_cookie)
+            message = question + records + additional
+        truncated = truncated or len(message) > room
+    if truncated:
+        head = HEADER.pack(query.id, flags & ~AD | TC, 1, 0, 0, 1 if additional else 0)
+        return Rendered(head + question + additional)
+    head = HEADER.pack(query.id, flags, 1, *counts, 1 if additional else 0)
+    return Rendered(head + message, ttl_offsets)
 
 
 def _opt(edns: Edns, response: Response | Answer, server_cookie: bytes) -> bytes:
+    if not response.edes and not edns.cookie and response.rcode <= 0xF:
+        return _BARE_OPTS[edns.dnssec_ok]
     options = b""
     if response.edes:
         text = response.text.encode()
@@ -176,8 +191,17 @@ def render_question(
         edns: Whether the upstream knows EDNS. Whether the client does is of no matter: what the upstream says of its
             answer is for us as well. No option of the client's goes on, as it may tell who the client is.
     """
-    dnssec_ok = query.edns is not None and query.edns.dnssec_ok
+    head, own = question_frame(query, edns=edns)
+    return message_id.to_bytes(2, "big") + head + (question or query.question) + own
+
+
+def question_frame(query: Query, *, edns: bool = True) -> tuple[bytes, bytes]:
+    """Return what stands between ID and question in ``query`` as it goes to an upstream, and what stands behind the question."""
+    return _frame(query.flags, query.edns is not None and query.edns.dnssec_ok, edns)
+
+
+@lru_cache(maxsize=64)
+def _frame(flags: int, dnssec_ok: bool, edns: bool) -> tuple[bytes, bytes]:
     own = plain_opt(Edns(MAX_UDP_OCTETS, 0, dnssec_ok)) if edns else b""
     # RFC 6840, section 5.7: with AD, an upstream says whether it has validated the answer.
-    head = HEADER.pack(message_id, query.flags | AD, 1, 0, 0, 1 if own else 0)
-    return head + (question or query.question) + own
+    return HEADER.pack(0, flags | AD, 1, 0, 0, 1 if own else 0)[2:], own

@@ -17,9 +17,8 @@ from gate_dns.wire import Query
 
 ANY_TTL_S: Final = 3600
 """Of the answer to a query for all types, which says nothing that may change."""
-_BEHIND_CANARIES: Final = frozenset(
-    (Reason.EXCEPTION, Reason.LESSON, Reason.MATRIX, Reason.DEFAULT)
-)
+# Tuples, as to hash an enumeration's value is a call.
+_BEHIND_CANARIES: Final = (Reason.MATRIX, Reason.DEFAULT, Reason.EXCEPTION, Reason.LESSON)
 _META: Final = frozenset((0, Qtype.OPT, *range(128, 256))) - {Qtype.ANY}
 """Types that no record has (RFC 6895, section 3.1): zone transfers, keys of transactions, and the unassigned ones."""
 
@@ -103,7 +102,7 @@ def _forged(address: Address, decision: Decision, settings: DnsSettings) -> Resp
     )
 
 
-_ASKED_FOR: Final = frozenset((Reason.PAUSED, Reason.LESSON))
+_ASKED_FOR: Final = (Reason.PAUSED, Reason.LESSON)
 
 
 def _ede(decision: Decision) -> Ede:
@@ -127,12 +126,12 @@ def _text(decision: Decision) -> str:
     return f"school policy {decision.rule_id}"
 
 
-_ABOUT_THE_TARGET: Final = frozenset((Reason.CANARY, Reason.EXCEPTION, Reason.MATRIX))
+_ABOUT_THE_TARGET: Final = (Reason.CANARY, Reason.EXCEPTION, Reason.MATRIX)
 """Reasons for which the target of a CNAME, DNAME, SRV, HTTPS or SVCB record, or an address, stops an answer, as they
 speak of that very target. A pause, a lesson's list or a group's default speak of the names they leave out; where they allow
 ``www.example.org``, they mean it with the content network it is an alias of, which stands on no school's list."""
 
-_NOT_ASKED_FOR: Final = frozenset((Reason.MATRIX, Reason.DEFAULT))
+_NOT_ASKED_FOR: Final = (Reason.MATRIX, Reason.DEFAULT)
 """Reasons which allow a name nobody allowed by name. Whoever allowed a name by name has allowed what it is an alias
 of, and the addresses it has, short of the illegal tier."""
 

@@ -17,7 +17,7 @@ from gate_core.safesearch import TARGETS, SafeName
 from gate_dns.alterations import private, rewritten, stale, without_addresses, without_ech
 from gate_dns.answer import FAILURE_TTL_S, MAX_TTL_S, Answer, failed
 from gate_dns.askers import Asker, Askers, Flights, Limits
-from gate_dns.cache import Answers, Entries, Entry, Kept, Note, Room
+from gate_dns.cache import Answers, Entries, Entry, Kept, Room
 from gate_dns.codes import Ede, Qtype, Rcode
 from gate_dns.cookies import ServerCookies
 from gate_dns.flight import Failure, Outcome
@@ -233,7 +233,7 @@ class Sinkhole:
         entry = self._entries.find(asked.room, query, now)
         if entry is not None:
             asked.decision = entry.note.decision
-            self._journal.hits[asked.asker, entry.note] += 1
+            self._journal.hits[asked.asker].append(entry)
             return entry.answer(query.id.to_bytes(2, "big"), query.question)
         own = self._decide(asked, now) or self._locally(asked, now)
         if own is not None:
@@ -326,8 +326,11 @@ class Sinkhole:
         """Return an upstream's answer without what opens a way round: keys for hidden names, addresses inside the school."""
         if answer.has_ech:
             answer = without_ech(question, answer)
-        inside = private(answer.addresses)
-        if inside and self._settings.zone_of(question.qname) is None:
+        if (
+            (addresses := answer.addresses)
+            and (inside := private(addresses))
+            and self._settings.zone_of(question.qname) is None
+        ):
             self.faults["rebinding"] += 1
             answer = without_addresses(question, answer, inside)
         return answer
@@ -389,12 +392,11 @@ class Sinkhole:
         # Not ``kept.ends - now``, which rounding makes less than the whole TTL of a moment ago.
         lasts_s = min(self._lasts_s(decision), kept.answer.ttl_s - age, MAX_TTL_S)
         # A client's own cache ends with the decision, too.
-        age_s = math.ceil(age)
-        if age_s or answer.longest_s > lasts_s:
-            answer = answer.aged(age_s, max(0, math.floor(lasts_s)))
+        if age or answer.longest_s > lasts_s:
+            answer = answer.aged(math.ceil(age), max(0, math.floor(lasts_s)))
         rendered = render(query, answer, self._cookie(query.edns, asked.source, now))
-        note = Note(query.qname, query.kind, decision, self.policy.version, kept.upstream)
-        self._journal.count(asked.asker, note, now, now - asked.asked_at)
+        note = self._journal.note(decision, query.qtype, self.policy.version, kept.upstream)
+        self._journal.count(asked.asker, query.qname, note, now, now - asked.asked_at)
         if lasting and lasts_s > 0:
             self._keep(asked, Entry(query, rendered, note, now, lasts_s, kept))
         return rendered.message
@@ -416,8 +418,8 @@ class Sinkhole:
         """Return a ``response`` of our own making, kept for as long as the decision holds, or so many seconds."""
         query, decision = asked.query, asked.decision
         rendered = render(query, response, self._cookie(query.edns, asked.source, now))
-        note = Note(query.qname, query.kind, decision, self.policy.version)
-        self._journal.count(asked.asker, note, now, now - asked.asked_at)
+        note = self._journal.note(decision, query.qtype, self.policy.version)
+        self._journal.count(asked.asker, query.qname, note, now, now - asked.asked_at)
         lasts_s = min(self._lasts_s(decision), longest_s)
         if response.rcode is Rcode.SERVFAIL:
             lasts_s = min(lasts_s, FAILURE_TTL_S)

@@ -189,8 +189,10 @@ class _Connection:
         message_id = secrets.token_bytes(2)
         while message_id in self.flights:
             message_id = secrets.token_bytes(2)
-        encrypted = self._stream.upstream.tls_name
-        flight.sent = message_id + (pad(flight.message) if encrypted else flight.message)[2:]
+        question = flight.asked = flight.query.question
+        head, opt = flight.frame
+        message = message_id + head + question + opt
+        flight.sent = pad(message) if self._stream.upstream.tls_name else message
         flight.carrier = self
         self.flights[message_id] = flight
         self.used_at = self._stream.now()

@@ -84,7 +84,10 @@ class Tunnels:
             exempt: Canonical names of the school's own zones; nothing below them is a tunnel.
         """
         self._exempt = exempt
-        self._windows: dict[tuple[bytes, str], _Window] = {}
+        self._windows: dict[bytes, dict[str, _Window]] = {}
+        """Source to registered names."""
+        self._open = 0
+        """How many windows there are."""
         self._names = 0
         """Names in all windows."""
         self._noticed: dict[bytes, dict[str, float]] = {}
@@ -128,46 +131,60 @@ class Tunnels:
             source: As for ``noticed``.
             now: As for ``noticed``.
         """
-        if answer.rcode or not answer.counts[0] or (_is_odd(qtype) and not _holds(answer, qtype)):
+        odd = _is_odd(qtype)
+        # Most answers end here: a name that is too short to begin a window, of a client that has none.
+        if not odd and len(qname) <= _LEAST_CARRIED and source not in self._windows:
             return
-        key = registered(qname)
-        if key == qname:
+        if answer.rcode or not answer.counts[0] or (odd and not _holds(answer, qtype)):
             return
-        before = qname[: -len(key) - 1]
+        above = registered(qname)
+        if above == qname:
+            return
+        before = qname[: -len(above) - 1]
         carried = _carried(before)
-        window = self._window((source, key), qname, now, begin=carried > 0 or _is_odd(qtype))
+        window = self._window(source, above, qname, now, begin=carried > 0 or odd)
         if window is None:
             return
         self._names += window.add(qname, qtype, carried, _octets(before))
-        if window.is_tunnel(key):
+        if window.is_tunnel(above):
             self._notice(window.parent, source, now)
-            self._end((source, key))
+            self._end(source, above)
 
     def _window(
-        self, key: tuple[bytes, str], qname: str, now: float, *, begin: bool
+        self, source: bytes, above: str, qname: str, now: float, *, begin: bool
     ) -> _Window | None:
         """Return the window in which a name counts, with room for it; None where it counts in none."""
         while self._names >= MAX_NAMES:
-            self._end(next(iter(self._windows)))
-        window = self._windows.get(key)
+            self._end_first()
+        window = self._windows.get(source, {}).get(above)
         if window is not None and now >= window.end:
-            self._end(key)
+            self._end(source, above)
             window = None
         # Nearly every answer ends here.
         if (window is None and not begin) or self._is_exempt(qname):
             return None
-        if window is not None or not _may_hide(key[1]):
+        if window is not None or not _may_hide(above):
             return window
-        if len(self._windows) >= MAX_WINDOWS:
-            self._end(next(iter(self._windows)))
-        window = self._windows[key] = _Window(now + WINDOW_S, qname.partition(".")[2])
+        if self._open >= MAX_WINDOWS:
+            self._end_first()
+        window = _Window(now + WINDOW_S, qname.partition(".")[2])
+        self._windows.setdefault(source, {})[above] = window
+        self._open += 1
         return window
 
     def _is_exempt(self, qname: str) -> bool:
         return any(is_under(qname, zone) for zone in self._exempt)
 
-    def _end(self, key: tuple[bytes, str]) -> None:
-        self._names -= len(self._windows.pop(key).names)
+    def _end(self, source: bytes, above: str) -> None:
+        windows = self._windows[source]
+        self._names -= len(windows.pop(above).names)
+        self._open -= 1
+        if not windows:
+            del self._windows[source]
+
+    def _end_first(self) -> None:
+        source, windows = next(iter(self._windows.items()))
+        self._end(source, next(iter(windows)))
 
     def _notice(self, parent: str, source: bytes, now: float) -> None:
         parents = self._noticed.get(source)

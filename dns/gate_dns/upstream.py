@@ -17,11 +17,11 @@ from gate_dns.answer import parse_answer
 from gate_dns.codes import Ede, Rcode
 from gate_dns.contact import Contact
 from gate_dns.exchange import DatagramPort
-from gate_dns.flight import Answered, Failure, Flight, Outcome, Share
+from gate_dns.flight import Answered, Failure, Flight, Outcome
 from gate_dns.handed_out import HandedOut
 from gate_dns.health import UpstreamHealth
 from gate_dns.poll import Poll
-from gate_dns.render import render_question
+from gate_dns.render import question_frame
 from gate_dns.settings import DnsSettings
 from gate_dns.stream import tls_context
 from gate_dns.wire import MalformedMessageError, Query
@@ -39,7 +39,7 @@ MAX_IN_FLIGHT_BELOW: Final = 128
 """Of those, below one registered name: its servers may be silent. Half of what all unknown devices together may have in
 flight (``askers.MAX_FLIGHTS_OF_STRANGERS``), so that one of them does not fill even that."""
 MAX_WAITING_BELOW: Final = 1024
-"""The same of those who wait: more than a school has devices, as all may ask for the same at once."""
+"""The same of those who wait besides who asked first: more than a school has devices, as all may ask for the same at once."""
 FOLLOW_S: Final = 1.0
 """How often is looked whether the network hands out other resolvers."""
 
@@ -82,8 +82,10 @@ class Forwarder:
         self._tls = tls
         self._flights: dict[bytes, Flight] = {}
         self._waiting = 0
-        self._shares: dict[str, Share] = {}
-        """By registered name; none without a flight."""
+        self._below: dict[str, int] = {}
+        """Registered name to flights below it."""
+        self._others_below: dict[str, int] = {}
+        """The same to those who wait besides who asked first."""
         self._contacts: dict[Upstream, Contact] = {}
         self._shunned: set[Contact] = set()
         self.faults: Counter[str] = Counter()
@@ -164,26 +166,26 @@ class Forwarder:
             key: ``query.upstream_key``, where it is known.
         """
         key = key or query.upstream_key
-        flight = self._flights.get(key)
+        flights = self._flights
+        flight = flights.get(key)
         if flight is None:
-            name = registered(query.qname)
-            share = self._shares.get(name) or Share(name)
-            full = len(self._flights) >= MAX_IN_FLIGHT or share.flights >= MAX_IN_FLIGHT_BELOW
+            name, counts, most = registered(query.qname), self._below, MAX_IN_FLIGHT_BELOW
         else:
-            share = flight.share
-            full = False
-        if full or self._waiting >= MAX_WAITING or share.waiting >= MAX_WAITING_BELOW:
+            name, counts, most = flight.registered, self._others_below, MAX_WAITING_BELOW
+        below = counts.get(name, 0)
+        if (
+            below >= most
+            or self._waiting >= MAX_WAITING
+            or (flight is None and len(flights) >= MAX_IN_FLIGHT)
+        ):
             self.faults["overload"] += 1
             answered(Failure(Ede.NO_REACHABLE_AUTHORITY), "")
             return
+        counts[name] = below + 1
         self._waiting += 1
-        share.waiting += 1
         if flight is None:
-            message = render_question(query, 0)
-            flight = Flight(query, message, key, answered, self._route_of(query), share)
-            self._flights[key] = flight
-            self._shares[share.name] = share
-            share.flights += 1
+            route = self._route_of(query) if self._of_zone else self._upstreams
+            flight = flights[key] = Flight(query, key, answered, route, name)
             self._try_next(flight)
             if self._shunned:
                 self._probe(flight)
@@ -194,13 +196,13 @@ class Forwarder:
 
     def _try_next(self, flight: Flight) -> None:
         """Ask the best upstream that has not been asked, or give up."""
+        now = self._now()
         while contact := self._next(flight):
-            now = self._now()
             flight.contact = contact
             edns = contact.edns.off_until <= now and contact not in flight.edns_refused
             if edns is not flight.edns:
                 flight.edns = edns
-                flight.message = render_question(flight.query, 0, edns=edns)
+                flight.frame = question_frame(flight.query, edns=edns)
             flight.asked_at = now
             flight.resent = False
             datagrams = contact.datagrams
@@ -228,16 +230,14 @@ class Forwarder:
         now = self._now()
         for contact in self._shunned.intersection(flight.route):
             if contact.probe is None and contact is not flight.contact and contact.health.due(now):
-                query = flight.query
-                message = render_question(query, 0)
-                probe = Flight(query, message, b"", None, (contact,), flight.share)
+                probe = Flight(flight.query, b"", None, (contact,), flight.registered)
                 contact.probe = probe
                 self._try_next(probe)
 
     def received(self, flight: Flight, message: bytes) -> None:
         """Take a ``message`` that answers the question (``Answers``)."""
         try:
-            answer = parse_answer(message, flight.query, message[0] << 8 | message[1])
+            answer = parse_answer(message, flight.query, message[0] << 8 | message[1], flight.asked)
         except MalformedMessageError:
             # Forged or broken: the right one may still come.
             self.faults["upstream-message"] += 1
@@ -248,7 +248,8 @@ class Forwarder:
         contact.health.heard(None if flight.resent else now - flight.asked_at, now)
         if self._shunned:
             self._shunned.discard(contact)
-        if answer.rcode in _NOT_UNDERSTOOD:
+        rcode = answer.rcode
+        if rcode in _NOT_UNDERSTOOD:
             if flight.edns:
                 # RFC 6891, section 7: it may be EDNS that it does not know.
                 flight.edns_refused += (contact,)
@@ -259,13 +260,13 @@ class Forwarder:
         elif flight.edns:
             contact.edns.understood()
         elif contact in flight.edns_refused:
-            contact.edns.refused(registered(flight.query.qname), now)
+            contact.edns.refused(flight.registered, now)
         if flight.answered is None:
             self._finish(flight, answer, contact.name)
         elif answer.truncated and flight.carrier is not contact.stream.connection:
             self._drop(flight)
             self._ask_over_tcp(flight)
-        elif answer.rcode in _NO_ANSWERS and _VERDICTS.isdisjoint(answer.edes):
+        elif rcode in _NO_ANSWERS and _VERDICTS.isdisjoint(answer.edes):
             self._drop(flight)
             flight.last_answer = (answer, contact.name)
             flight.tried += (contact,)
@@ -333,20 +334,20 @@ class Forwarder:
         self.failed(flight, TimeoutError("the upstream is silent"))
 
     def _finish(self, flight: Flight, outcome: Outcome, name: str) -> None:
-        self._drop(flight)
+        if flight.carrier:
+            flight.carrier.drop(flight)
         if flight.answered is None:
             flight.contact.probe = None
             return
         del self._flights[flight.key]
-        waited = 1 + len(flight.others or ())
-        self._waiting -= waited
-        share = flight.share
-        share.waiting -= waited
-        share.flights -= 1
-        if not share.flights:
-            del self._shares[share.name]
+        self._waiting -= 1
+        _less(self._below, flight.registered, 1)
+        others = flight.others
+        if others:
+            self._waiting -= len(others)
+            _less(self._others_below, flight.registered, len(others))
         flight.answered(outcome, name)
-        for answered in flight.others or ():
+        for answered in others or ():
             answered(outcome, name)
 
     def _drop(self, flight: Flight) -> None:
@@ -356,10 +357,18 @@ class Forwarder:
     def close(self) -> None:
         """Give up all that is in flight; nobody is told."""
         self._flights.clear()
-        self._shares.clear()
+        self._below.clear()
+        self._others_below.clear()
         self._waiting = 0
         for contact in self._contacts.values():
             contact.close()
+
+
+def _less(counts: dict[str, int], name: str, by: int) -> None:
+    if left := counts[name] - by:
+        counts[name] = left
+    else:
+        del counts[name]
 
 
 def _kind(fault: OSError) -> str:

@@ -17,8 +17,8 @@ from gate_dns.codes import Option, Qtype, Rcode, mnemonic
 HEADER_OCTETS: Final = 12
 MAX_UDP_OCTETS: Final = 1232
 """Longest answer over UDP: what an IPv6 packet of 1280 octets holds, so that nothing is fragmented (RFC 9715)."""
-MAX_NAME_OCTETS: Final = 253
-"""Longest name with a dot between its labels (RFC 1035, section 2.3.4: 255 octets on the wire)."""
+MAX_NAME_OCTETS: Final = 255
+"""Longest name as it stands in messages (RFC 1035, section 2.3.4)."""
 
 HEADER: Final = struct.Struct("!HHHHHH")
 POINTER: Final = 0xC000
@@ -45,8 +45,10 @@ _OPT: Final = int(Qtype.OPT)
 _COOKIE: Final = int(Option.COOKIE)
 _MAX_STEPS: Final = 255
 """Labels and pointers of one name: 127 labels are the most, each perhaps behind a pointer."""
-_COUNTS: Final = (b"\0\1\0\0\0\0\0\0", b"\0\1\0\0\0\0\0\1")
-"""Counts of a plain query, without and with an OPT record."""
+_COUNTS: Final = b"\0\1\0\0\0\0\0\0"
+"""Of the records in a plain query..."""
+_COUNTS_WITH_OPT: Final = b"\0\1\0\0\0\0\0\1"
+"""... and in one with an OPT record."""
 
 
 class Transport(Enum):
@@ -182,9 +184,13 @@ def read_labels(message: bytes, place: int) -> tuple[tuple[bytes, ...], int]:
         raise ValueError("a name of more labels than any has")
     if place > bound:
         raise ValueError("a name that goes on into what points to it")
-    if len(b".".join(labels)) > MAX_NAME_OCTETS:
+    if end:
+        octets = 1 + sum(map(len, labels)) + len(labels)
+    else:
+        octets, end = place - limit, place
+    if octets > MAX_NAME_OCTETS:
         raise ValueError("a name of more than 255 octets")
-    return tuple(labels), end or place
+    return tuple(labels), end
 
 
 def read_name(message: bytes, place: int) -> tuple[str, int]:
@@ -249,7 +255,8 @@ def parse_query(message: bytes, transport: Transport = Transport.UDP) -> Query:
         qname, end = "", HEADER_OCTETS
         if questions:
             # A pointer in the only name there is leads nowhere, so it is refused.
-            qname, end = read_name(message, HEADER_OCTETS)
+            labels, end = read_labels(message, HEADER_OCTETS)
+            qname = present(labels)
             end += 4
         question = message[HEADER_OCTETS:end]
         if len(question) != end - HEADER_OCTETS:
@@ -271,10 +278,13 @@ def parse_query(message: bytes, transport: Transport = Transport.UDP) -> Query:
 def _query(
     id_: int, flags: int, qname: str, question: bytes, edns: Edns | None, transport: Transport
 ) -> Query:
-    qtype, qclass = _QTYPE_QCLASS.unpack(question[-4:])
-    rest = question[-4:] + plain_opt(edns) if edns else question[-4:]
-    counts = _COUNTS[edns is not None]
-    key = (flags.to_bytes(2, "big") + counts + question[:-4] + rest).lower()
+    rest = question[-4:]
+    qtype, qclass = _QTYPE_QCLASS.unpack(rest)
+    if edns is None:
+        key = (flags.to_bytes(2, "big") + _COUNTS + question).lower()
+    else:
+        rest += plain_opt(edns)
+        key = (flags.to_bytes(2, "big") + _COUNTS_WITH_OPT + question[:-4] + rest).lower()
     return Query(id_, flags, qname, qtype, qclass, question, edns, transport, key, rest)
 
 

@@ -10,6 +10,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
+from dns_mutations import MUTATIONS, mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,32 +81,6 @@ REAL_ANSWERS = [
     ),
 ]
 
-mutations = st.lists(
-    st.tuples(
-        st.sampled_from(["set", "cut", "insert", "delete"]),
-        st.integers(0, 200),
-        st.integers(0, 255),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-def mutated(octets: bytes, changes) -> bytes:
-    changed = bytearray(octets)
-    for how, number, value in changes:
-        place = number % max(1, len(changed))
-        match how:
-            case "set" if changed:
-                changed[place] = value
-            case "cut":
-                del changed[max(place, 12) :]
-            case "insert":
-                changed.insert(place, value)
-            case "delete" if changed:
-                del changed[place]
-    return bytes(changed)
-
 
 def read_as_answer(octets: bytes) -> None:
     """Any octets: an answer that goes on readable where it came readable, or Malformed."""
@@ -138,7 +113,7 @@ def test_parse_answer_gives_a_value_or_malformed_for_any_octets(octets):
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from(REAL_ANSWERS), mutations)
+@given(st.sampled_from(REAL_ANSWERS), MUTATIONS)
 def test_parse_answer_gives_a_value_or_malformed_for_mutated_answers(octets, changes):
     read_as_answer(mutated(octets, changes))
 
@@ -494,7 +469,7 @@ def test_parse_answer_reads_plain_addresses_the_short_way(octets, monkeypatch):
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.sampled_from(PLAIN), st.one_of(st.just([]), mutations))
+@given(st.sampled_from(PLAIN), st.one_of(st.just([]), MUTATIONS))
 def test_parse_answer_reads_the_same_either_way(octets, changes):
     changed = octets[:2] + mutated(octets, changes)[2:]
     for kind in ("A", "AAAA"):

@@ -15,7 +15,7 @@ from gate_dns.render import Response, render, render_question
 from gate_dns.wire import Transport, parse_query
 
 DECISION = Decision(Action.ALLOW, Reason.DEFAULT, "default:ks2", 0, None)
-NOTE = Note("www.example", "A", DECISION, 1)
+NOTE = Note(DECISION, None)
 VIEW = ("ks2", Transport.UDP)
 
 

@@ -21,9 +21,8 @@ from gate_core.upstreams import Upstream
 from gate_dns.answer import Answer
 from gate_dns.codes import Ede
 from gate_dns.exchange import MAX_STRAYS
-from gate_dns.flight import Flight, Share
+from gate_dns.flight import Flight
 from gate_dns.poll import Poll
-from gate_dns.render import render_question
 from gate_dns.stream import FIRST_PAUSE_S, IDLE_S, LONGEST_PAUSE_S, Stream, pad, tls_context
 from gate_dns.upstream import DEADLINE_S, Failure, Forwarder
 from gate_dns.wire import parse_query, render_frame, take_message
@@ -161,7 +160,7 @@ class Asking:
 
     def ask(self, name="allowed.example", **options) -> Flight:
         query = parse_query(dns.message.make_query(name, "A", **options).to_wire())
-        flight = Flight(query, render_question(query, 0), b"", None, (), Share(""))
+        flight = Flight(query, b"", None, (), "")
         self.stream.send(flight)
         return flight
 

@@ -442,7 +442,7 @@ def test_ask_bounds_what_waits_below_one_registered_name(upstream, asking):
         assert not asker.ask(query(f"n{number}.dead.example"))
     overload = [Failure(Ede.NO_REACHABLE_AUTHORITY)]
     assert asker.ask(query("more.dead.example")) == overload
-    for number in range(MAX_WAITING_BELOW - most):
+    for number in range(MAX_WAITING_BELOW):
         assert not asker.ask(query(f"n{number % most}.dead.example"))
     assert asker.ask(query("n0.dead.example")) == overload
     assert asker.forwarder.faults["overload"] == 2

@@ -10,6 +10,7 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 import pytest
+from dns_mutations import MUTATIONS, mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,31 +54,6 @@ REAL_QUERIES = [
     message(".", "NS"),
     message("example", "ANY", use_edns=0, pad=128),
 ]
-mutations = st.lists(
-    st.tuples(
-        st.sampled_from(["set", "cut", "insert", "delete"]),
-        st.integers(0, 200),
-        st.integers(0, 255),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-def mutated(octets: bytes, changes) -> bytes:
-    changed = bytearray(octets)
-    for how, number, value in changes:
-        place = number % max(1, len(changed))
-        match how:
-            case "set" if changed:
-                changed[place] = value
-            case "cut":
-                del changed[max(place, 12) :]
-            case "insert":
-                changed.insert(place, value)
-            case "delete" if changed:
-                del changed[place]
-    return bytes(changed)
 
 
 def read_as_query(octets: bytes) -> None:
@@ -115,7 +91,7 @@ def test_parse_query_gives_a_value_or_malformed_for_any_octets(octets):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(REAL_QUERIES), mutations)
+@given(st.sampled_from(REAL_QUERIES), MUTATIONS)
 def test_parse_query_gives_a_value_or_malformed_for_mutated_queries(octets, changes):
     read_as_query(mutated(octets, changes))
 
