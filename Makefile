@@ -8,10 +8,14 @@ CODE := appliance dns firewall webui hardware
 UNIT := not netns and not browser and not image and not pi
 # Most tests open a store, whose every change waits for the disk: in memory they don't, where there is a gigabyte of it.
 MEMORY = $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 1000000 {print "TMPDIR=/dev/shm"}')
+# One more than there are cores: a test often waits for a program that it runs, or for a socket.
+PROCESSES = $(shell echo $$(($$(nproc) + 1)))
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
 
 export PYTHON
+# What is compiled of the tests is kept for the next run, whatever the shell says: each process would do it anew.
+unexport PYTHONDONTWRITEBYTECODE
 # CMD as typed, as one word of the shell: neither make nor the recipe's shell reads what is in it. Without it, a shell.
 WORD = '$(subst ','\'',$(or $(value CMD),bash))'
 
@@ -25,7 +29,7 @@ setup: ## make .venv as the locks say (PYTHON=... for another interpreter)
 	@tools/setup
 
 check: setup static ## format, lint, types, layers, unit tests: no root, under two minutes
-	$(MEMORY) $(BIN)/pytest -q -n auto -o tmp_path_retention_policy=failed -m "$(UNIT)"
+	$(MEMORY) $(BIN)/pytest -q -n $(PROCESSES) -o tmp_path_retention_policy=failed -m "$(UNIT)"
 
 static: setup ## format, lint, types, layers
 	$(BIN)/ruff format --check --quiet .

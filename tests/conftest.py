@@ -1,11 +1,39 @@
-"""For every test: what is skipped on the machine that decides (``CI=true``) has failed."""
+"""For every test: what is skipped on the machine that decides (``CI=true``) has failed; nothing waits for no purpose."""
 
+import gc
 import os
+import socketserver
 
 import pytest
 
 # The only thing that a checkout may lack there.
 ALLOWED = "../shared is absent"
+
+# How long a server of socketserver waits before it looks whether it is to end; by itself half a second.
+SERVER_LOOKS_S = 0.01
+serve_forever = socketserver.BaseServer.serve_forever
+
+
+def pytest_configure():
+    socketserver.BaseServer.serve_forever = lambda server, _=0.5: serve_forever(
+        server, SERVER_LOOKS_S
+    )
+
+
+def pytest_collection_finish():
+    freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is not None and nextitem.path != item.path:
+        freeze()
+
+
+def freeze():
+    """Collect what is garbage; what is left stays, and the collector, which some tests call, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

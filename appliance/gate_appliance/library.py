@@ -206,20 +206,6 @@ class Library:
                 f"{category[:60]!r} is no category; allowed are {', '.join(sorted(BY_ID))}"
             )
 
-    def add(self, name: str, category: str, path: Path) -> str:
-        """Put the list in the file at ``path`` into ``category``, in place of an older one of that ``name``.
-
-        Returns:
-            SHA-256 of the file.
-
-        Raises:
-            ListError, OSError: See ``stage``.
-        """
-        with self.lock:
-            staged = self.stage(name, category, path)
-            self.put(staged)
-            return staged.sha256
-
     def staging(self, category: str, name: str) -> Path:
         """Return where a list is put before it is read; what lay there is gone.
 

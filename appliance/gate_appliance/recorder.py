@@ -121,6 +121,8 @@ class Recorder:
     def close(self) -> None:
         """Write what is held and stop."""
         self._closing.set()
+        # Ends a wait for the next datagram.
+        self._socket.shutdown(socket.SHUT_RD)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=5)
@@ -128,12 +130,10 @@ class Recorder:
         self._log.close()
 
     def _receive(self) -> None:
-        self._socket.settimeout(0.2)
-        while not self._closing.is_set():
-            try:
-                datagram = self._socket.recv(1 << 18)
-            except TimeoutError:
-                continue
+        while True:
+            datagram = self._socket.recv(1 << 18)
+            if self._closing.is_set():
+                return
             try:
                 message = parse_datagram(datagram)
             except MalformedDatagramError:

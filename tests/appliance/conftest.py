@@ -1,5 +1,6 @@
 """A steward on real files, with sockets in a short directory; a small school on it; a clock that can be moved."""
 
+import contextlib
 import shutil
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -46,18 +47,21 @@ def config_in(path):
 
 
 @pytest.fixture
-def steward(config, request):
-    """A steward at work; with the fixture ``school`` one on a copy of a school that is made once.
+def first_state(request):
+    """What a test's steward begins with a copy of."""
+    furnished = "school" in request.fixturenames
+    return request.getfixturevalue("furnished_state" if furnished else "blank_state")
+
+
+@pytest.fixture
+def steward(config, first_state, request):
+    """A steward at work, before the first run; with the fixture ``school`` one of a school.
 
     There its threads do not run: a test tells it when to look at the clock.
     """
-    if "school" in request.fixturenames:
-        shutil.copytree(
-            request.getfixturevalue("furnished_state"), config.appliance.state_directory
-        )
-        steward = Steward(config)
-    else:
-        steward = Steward(config)
+    shutil.copytree(first_state, config.appliance.state_directory)
+    steward = Steward(config)
+    if "school" not in request.fixturenames:
         steward.start()
     yield steward
     steward.close()
@@ -107,6 +111,15 @@ def school(desk):
 
 
 @pytest.fixture(scope="session")
+def blank_state():
+    """What a steward has made of an empty directory: it compiles the lists that it comes with."""
+    path = Path(tempfile.mkdtemp(prefix="gate"))
+    Steward(config_in(path)).close()
+    yield path / "state"
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
 def furnished_state():
     path = Path(tempfile.mkdtemp(prefix="gate"))
     steward = Steward(config_in(path))
@@ -118,17 +131,30 @@ def furnished_state():
     shutil.rmtree(path)
 
 
+@pytest.fixture(scope="session")
+def open_copy():
+    """How tests open a desk and its steward on a copy of a state, in a folder with a short path."""
+
+    @contextlib.contextmanager
+    def open_copy(state, folder):
+        shutil.copytree(state, folder / "state")
+        steward = Steward(config_in(folder))
+        desk = StewardDesk(steward)
+        yield desk, steward
+        desk.close()
+        steward.close()
+
+    return open_copy
+
+
 @pytest.fixture(scope="module")
-def kept_school(furnished_state):
+def kept_school(furnished_state, open_copy):
     """A desk and its steward that all tests of a module share: each leaves what the next one needs."""
-    path = Path(tempfile.mkdtemp(prefix="gate"))
-    shutil.copytree(furnished_state, path / "state")
-    steward = Steward(config_in(path))
-    desk = StewardDesk(steward)
-    yield desk, steward
-    desk.close()
-    steward.close()
-    shutil.rmtree(path)
+    with (
+        tempfile.TemporaryDirectory(prefix="gate") as folder,
+        open_copy(furnished_state, Path(folder)) as opened,
+    ):
+        yield opened
 
 
 def furnish(desk):

@@ -582,9 +582,12 @@ def add_illegal(places, tmp_path, *names, name="police"):
     """Add a list, and its entry, as the steward does."""
     source = tmp_path / "source"
     source.write_text("".join(f"{name}\n" for name in names))
-    sha256 = Library(places.lists, tmp_path / "compiled").add(name, "terrorism", source)
+    library = Library(places.lists, tmp_path / "compiled")
+    staged = library.stage(name, "terrorism", source)
+    library.put(staged)
     store = Store(places.policy)
-    entry = Change("it", "it", "added a list", f"{name} to terrorism", "", vouching("f", sha256))
+    vouched = vouching("f", staged.sha256)
+    entry = Change("it", "it", "added a list", f"{name} to terrorism", "", vouched)
     with store.noting(entry, AT):
         pass
     store.close()

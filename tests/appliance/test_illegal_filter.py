@@ -64,9 +64,10 @@ def serving(resolver):
             if resolver.answers:
                 sock.sendto(response, self.client_address)
 
-    with socketserver.UDPServer(("127.0.0.1", 0), Datagram) as udp:
-        where = udp.server_address
-        with socketserver.TCPServer(where, stream_of(resolver)) as tcp:
+    # A port that was free for a datagram may still belong to a connection that has ended.
+    with socketserver.TCPServer(("127.0.0.1", 0), stream_of(resolver)) as tcp:
+        where = tcp.server_address
+        with socketserver.UDPServer(where, Datagram) as udp:
             for server in (udp, tcp):
                 threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             try:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gate_appliance import outbox as outbox_module
+from gate_appliance import recorder as recorder_module
 from gate_appliance.activity import ActivityLog
 from gate_appliance.outbox import Outbox
 from gate_appliance.recorder import Recorder
@@ -34,6 +35,12 @@ def until(condition, within_s=5.0):
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch):
+    """What is heard is written every half second; here every fiftieth."""
+    monkeypatch.setattr(recorder_module, "WRITE_EVERY_S", 0.02)
 
 
 @pytest.fixture

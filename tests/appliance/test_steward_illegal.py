@@ -4,12 +4,14 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import tempfile
 import zlib
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import astuple, fields, replace
 from datetime import timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -32,26 +34,33 @@ ROWS = tuple(sorted(ILLEGAL_ROWS))
 WORDS = ("acceptable", "times", "nominated", "unacceptable", None)
 
 
+@pytest.fixture(scope="module")
+def first_state(furnished_state, open_copy):
+    """Of the school, with a list in each category of the illegal tier."""
+    with tempfile.TemporaryDirectory(prefix="gate") as folder:
+        with open_copy(furnished_state, Path(folder)) as (desk, steward):
+            for category in CATEGORIES:
+                path = Path(folder) / category
+                path.write_text(f"{category}.example\n")
+                desk.add_list(name="list", category=category, path=str(path), actor="it")
+        yield steward.places.state
+
+
 @pytest.fixture
-def listed(school, tmp_path):
-    """The school, with a list in each category of the illegal tier."""
-    for category in CATEGORIES:
-        path = tmp_path / category
-        path.write_text(f"{category}.example\n")
-        school.add_list(name="list", category=category, path=str(path), actor="it")
+def listed(school):
+    """That school."""
     assert_blocked(school._steward)
     return school
 
 
 @pytest.fixture(scope="module")
-def kept(kept_school, tmp_path_factory):
+def kept(first_state, open_copy):
     """The same for tests that change nothing."""
-    desk, steward = kept_school
-    for category in CATEGORIES:
-        path = tmp_path_factory.mktemp("lists") / category
-        path.write_text(f"{category}.example\n")
-        desk.add_list(name="list", category=category, path=str(path), actor="it")
-    return desk, steward
+    with (
+        tempfile.TemporaryDirectory(prefix="gate") as folder,
+        open_copy(first_state, Path(folder)) as opened,
+    ):
+        yield opened
 
 
 def assert_blocked(steward):

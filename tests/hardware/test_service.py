@@ -8,6 +8,7 @@ import pytest
 
 from gate_core.config import PanelConfig
 from gate_core.desk import PanelReport, PauseView, RefusedError, Status, UnavailableError
+from gate_hardware import service as service_module
 from gate_hardware.service import PanelPorts, PanelService, PanelSettings
 
 PATIENCE_S = 10.0
@@ -134,6 +135,13 @@ def running(
         ended.set()
         thread.join(PATIENCE_S)
     assert not thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the panel does every so often it does more often here."""
+    for name, seconds in (("_LONGEST_TURN_S", 0.02), ("_RETRY_S", 0.02), ("_REPORT_EVERY_S", 0.1)):
+        monkeypatch.setattr(service_module, name, seconds)
 
 
 @pytest.fixture

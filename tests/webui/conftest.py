@@ -440,7 +440,10 @@ def code(empty_desk: WatchedDesk) -> str:
 
 @pytest.fixture
 def desk(request: pytest.FixtureRequest) -> Iterator[WatchedDesk]:
-    """A school with accounts and nothing else; for a test that asks for ``full_desk``, that one."""
+    """A school with accounts and nothing else; for a test that asks for another one below, that one."""
+    for kept in {"kept_desk", "kept_full_desk"} & {*request.fixturenames}:
+        yield request.getfixturevalue(kept)
+        return
     with school("full" if "full_desk" in request.fixturenames else "staffed") as desk:
         yield desk
 
@@ -449,6 +452,20 @@ def desk(request: pytest.FixtureRequest) -> Iterator[WatchedDesk]:
 def full_desk(desk: WatchedDesk) -> WatchedDesk:
     """A school with devices, activity, exceptions and a change that waits."""
     return desk
+
+
+@pytest.fixture(scope="session")
+def kept_desk() -> Iterator[WatchedDesk]:
+    """A school as of ``desk``, for tests that only read: all of them look at the same one."""
+    with school("staffed") as desk:
+        yield desk
+
+
+@pytest.fixture(scope="session")
+def kept_full_desk() -> Iterator[WatchedDesk]:
+    """The same of ``full_desk``."""
+    with school("full") as desk:
+        yield desk
 
 
 @pytest.fixture
@@ -658,11 +675,11 @@ def running_server(folder: Path, *, fresh: bool = False) -> Iterator[RunningServ
 
 
 def wait_for_port(port: int) -> None:
-    for _ in range(200):
+    for _ in range(1000):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.05)
+        time.sleep(0.01)
     raise AssertionError(f"nothing listens on port {port}")
 
 

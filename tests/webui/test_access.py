@@ -81,7 +81,9 @@ SEEN_BY = {
     "who",
     ["coordinator", "head", "safeguarding", "technician", "governor", "teacher", "auditor"],
 )
-def test_page_is_shown_to_roles_that_may(request: pytest.FixtureRequest, path: str, who: str):
+def test_page_is_shown_to_roles_that_may(
+    request: pytest.FixtureRequest, kept_desk, path: str, who: str
+):
     page = request.getfixturevalue(who).get(path)
     if who in SEEN_BY[path].split():
         assert page.status_code == 200

@@ -43,19 +43,19 @@ HOSTILE = '<script>alert("x")</script>'
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_page_renders_with_data(coordinator, full_desk, path: str):
+def test_page_renders_with_data(coordinator, kept_full_desk, path: str):
     assert coordinator.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_page_renders_with_nothing_to_show(coordinator, desk, path: str):
+def test_page_renders_with_nothing_to_show(coordinator, kept_desk, path: str):
     assert coordinator.get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
     "path", [*PAGES, "/nowhere", "/activity?before=x", "/static/schoolgate.css", "/static/x"]
 )
-def test_every_answer_has_the_security_headers(coordinator, full_desk, path: str):
+def test_every_answer_has_the_security_headers(coordinator, kept_full_desk, path: str):
     answer = coordinator.get(path)
     for name, value in HEADERS.items():
         assert answer.headers[name] == value, name
@@ -71,19 +71,21 @@ def test_every_route_has_the_security_headers(app: Flask, stranger):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_are_kept_by_no_cache(coordinator, path: str):
+def test_pages_are_kept_by_no_cache(coordinator, kept_desk, path: str):
     assert coordinator.get(path).headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/sign-in", "/nowhere", "/devices/3e:1f:a0:00:53:41"])
-def test_pages_need_nothing_inline_and_nothing_from_elsewhere(coordinator, full_desk, path: str):
+def test_pages_need_nothing_inline_and_nothing_from_elsewhere(
+    coordinator, kept_full_desk, path: str
+):
     page = coordinator.get(path).text
     assert not re.findall(r"<script(?![^>]*\bsrc=\"/static/)[^>]*>", page)
     assert not re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:", page)
     assert not re.findall(r"(?:src|href|action)=\"(?:https?:)?//", page)
 
 
-def test_what_pages_load_is_there_and_may_be_kept(coordinator, full_desk):
+def test_what_pages_load_is_there_and_may_be_kept(coordinator, kept_full_desk):
     page = coordinator.get("/").text
     loaded = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page))
     assert len(loaded) >= 4
@@ -93,7 +95,7 @@ def test_what_pages_load_is_there_and_may_be_kept(coordinator, full_desk):
         assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
 
 
-def test_first_visit_weighs_at_most_250_kilobytes(coordinator, full_desk):
+def test_first_visit_weighs_at_most_250_kilobytes(coordinator, kept_full_desk):
     page = coordinator.get("/")
     loaded = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)) | {
         "/static/govuk-frontend.min.js"
@@ -102,7 +104,7 @@ def test_first_visit_weighs_at_most_250_kilobytes(coordinator, full_desk):
     assert octets <= 250 * 1024
 
 
-def test_style_has_no_typeface_or_image_of_the_government(coordinator):
+def test_style_has_no_typeface_or_image_of_the_government(coordinator, kept_desk):
     style = coordinator.get("/static/schoolgate.css").text
     assert "GDS Transport" not in style
     assert "url(" not in style
@@ -136,7 +138,7 @@ def test_pages_without_the_steward_say_so(coordinator, desk, path: str):
         ("/proposals?before=%C2%B2", 400, "This link is not complete"),
     ],
 )
-def test_faults_have_a_plain_page(coordinator, path: str, status: int, words: str):
+def test_faults_have_a_plain_page(coordinator, kept_desk, path: str, status: int, words: str):
     answer = coordinator.get(path)
     assert answer.status_code == status
     assert words in answer.text
@@ -219,7 +221,7 @@ def test_names_from_the_network_are_shown_as_text(coordinator, full_desk, path: 
         assert "&lt;script&gt;" in page
 
 
-def test_menu_marks_the_section_and_the_page_one_is_on(coordinator):
+def test_menu_marks_the_section_and_the_page_one_is_on(coordinator, kept_desk):
     page = coordinator.get("/exceptions").text
     assert re.search(r'href="/acceptable-use"\s+aria-current="true"', page)
     assert re.search(r'href="/exceptions" aria-current="page"', page)

@@ -202,11 +202,11 @@ def test_what_if_shows_what_would_have_changed(coordinator, full_desk):
     answer = coordinator.post("/proposals/what-if", {"edits": edits, "days": "7"}, page="/rows/new")
     assert answer.status_code == 302
     path = answer.headers["Location"]
-    for _ in range(200):
+    for _ in range(1000):
         page = coordinator.get(path).text
         if 'http-equiv="refresh"' not in page:
             break
-        time.sleep(0.05)
+        time.sleep(0.01)
     caption = re.search(r"<caption>([^<]+)</caption>.*?</table>", page, re.DOTALL)
     assert caption[1] == "EYFS and Key Stage 1"
     assert "films.example" in caption[0]
