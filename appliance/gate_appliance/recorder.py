@@ -119,7 +119,9 @@ class Recorder:
             return list(self._counters.values())
 
     def close(self) -> None:
-        """Write what is held and stop."""
+        """Write what is held and stop; may be called again."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         # Ends a wait for the next datagram.
         self._socket.shutdown(socket.SHUT_RD)
