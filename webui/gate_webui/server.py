@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -76,8 +76,9 @@ def serve(settings: WebSettings, services: Services) -> None:
             settings.port,
             settings.block_page_port,
         )
-        with suppress(asyncio.CancelledError):
-            asyncio.run(_accept_all(listeners))
+        # Where a signal ends us before the loop has begun, nobody else closes it.
+        with closing(_accept_all(listeners)) as accepting, suppress(asyncio.CancelledError):
+            asyncio.run(accepting)
     finally:
         for _, listener in listeners:
             listener.close()
