@@ -24,7 +24,7 @@ from bench.measure import MISS, Bench
 from bench.processes import enter_own_network
 from bench.queries import write_questions
 from bench.report import last_line, miss_ratio, tables
-from bench.servers import FLOOR, OURS, Line
+from bench.servers import FLOOR, OURS, RELAY, Line
 
 MIXES: Final = ("blocked", "cached", "mix", MISS)
 ROUNDS: Final = 3
@@ -78,6 +78,8 @@ def _run(options: argparse.Namespace, stack: ExitStack, folder: Path) -> None:
         server = line.start_ours(home)
     if line.wants(FLOOR):
         line.start_floor()
+    if line.wants(RELAY) and MISS in options.scenario:
+        line.start_relay()
     line.start_peers()
     line.check(questions, names)
     bench = Bench(line, questions, options.seconds)

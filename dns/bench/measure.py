@@ -107,7 +107,7 @@ class Bench:
                     else self._questions.files(mix)
                 )
                 for server in list(self._line.servers):
-                    if mix == MISS and server.kind is Kind.FLOOR:
+                    if server.kind is (Kind.FLOOR if mix == MISS else Kind.RELAY):
                         continue
                     try:
                         self._measure(server, scenario, files)
@@ -139,7 +139,7 @@ class Bench:
             os.truncate(server.kept, 0)
             if kept < RECORD_OCTETS * asked.answered:
                 raise WrongError(f"{kept} octets recorded of {asked.answered} queries")
-        if server.kind is not Kind.FLOOR:
+        if server.kind not in (Kind.FLOOR, Kind.RELAY):
             _check_shares(asked, scenario.mix)
 
     def _ask(
@@ -164,6 +164,8 @@ class Bench:
             if mix == MISS:
                 continue
             for server in self._line.servers:
+                if server.kind is Kind.RELAY:
+                    continue
                 files = self._questions.files(mix)
                 self._ask(server, Scenario(mix, 1), files, seconds=WARM_UP_S, passes=WARM_UP_PASSES)
                 traced = trace(server.port, files[0], rate=LATENCY_RATE, seconds=LATENCY_S)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from bench.measure import MISS, Results
-from bench.servers import OURS, Kind, Server
+from bench.servers import OURS, RELAY, Kind, Server
 
 Worst = tuple[float, str, str]
 """Ratio, scenario, peer."""
@@ -78,7 +78,12 @@ def miss_ratio(results: Results, servers: Sequence[Server]) -> str:
     if scenario is None or not samples.get(OURS) or not samples.get("dnsdist"):
         return "miss: not measured with both"
     ours, theirs = (results.worker_us(scenario, name) for name in (OURS, "dnsdist"))
-    return f"miss: worker {ours:.1f} us, dnsdist {theirs:.1f} us, ratio {ours / theirs:.2f}"
+    told = f"miss: worker {ours:.1f} us, dnsdist {theirs:.1f} us, ratio {ours / theirs:.2f}"
+    if samples.get(RELAY):
+        told += (
+            f"; a relay in Python that reads nothing {results.worker_us(scenario, RELAY):.1f} us"
+        )
+    return told
 
 
 def last_line(results: Results, servers: Sequence[Server]) -> str:

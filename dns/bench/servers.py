@@ -23,11 +23,12 @@ from bench import schoolgate
 from bench.lists import Names
 from bench.load import CLIENTS
 from bench.peers import PEERS, Peer, Site
-from bench.processes import free_port, running
+from bench.processes import free_port, module, running
 from bench.queries import Questions
 
 OURS: Final = "schoolgate"
 FLOOR: Final = "floor"
+RELAY: Final = "relay"
 UPSTREAM_ADDRESS: Final = "192.0.2.1"
 """What ``floor.c`` answers."""
 START_S: Final = 180
@@ -41,6 +42,7 @@ class Kind(Enum):
 
     OURS = "ours"
     FLOOR = "floor"
+    RELAY = "relay"
     BARE = "bare"
     SAME_WORK = "same work"
 
@@ -119,6 +121,14 @@ class Line:
         )
         self.servers.append(Server(FLOOR, Kind.FLOOR, port, (pid,)))
 
+    def start_relay(self) -> None:
+        """Start the program in Python that only forwards."""
+        port = free_port()
+        command = module("relay", str(port), str(self.upstream))
+        name, log = self._names.listed[0], self._folder / "relay.log"
+        pid, _ = self._stack.enter_context(answering(command, port, name, log))
+        self.servers.append(Server(RELAY, Kind.RELAY, port, (pid,)))
+
     def start_ours(self, folder: Path) -> Server:
         """Start recorder and worker in the folder of a ``schoolgate.School`` that has published a policy."""
         log = self._folder / "schoolgate.log"
@@ -164,7 +174,7 @@ class Line:
     def check(self, questions: Questions, names: Names) -> None:
         """Leave out whoever answers otherwise than asked for."""
         for server in list(self.servers):
-            if server.kind is Kind.FLOOR:
+            if server.kind in (Kind.FLOOR, Kind.RELAY):
                 continue
             try:
                 check(server, questions, names)
