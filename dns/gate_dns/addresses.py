@@ -17,6 +17,7 @@ _V4: Final = {
     **dict.fromkeys(range(224, 256), range(256)),  # Multicast, reserved, broadcast.
 }
 """First octet of a network to the second octets."""
+_V4_FIRST: Final = frozenset(_V4)
 _PROTOCOLS: Final = bytes((192, 0, 0))
 """192.0.0.0/24 (RFC 6890, section 2.2.2)."""
 _IPV4ONLY: Final = (170, 171)
@@ -52,7 +53,7 @@ def is_private(address: bytes) -> bool:
         address: 4 or 16 octets.
     """
     if len(address) == 4:
-        return _is_private_v4(address)
+        return address[0] in _V4_FIRST and _is_private_v4(address)
     if address[0] in _V6_FIRST and any(IPv6Address(address) in network for network in _V6):
         return True
     return any(map(_is_private_v4, _v4_within(address)))

@@ -26,6 +26,7 @@ from gate_dns.wire import (
     TC,
     MalformedMessageError,
     Query,
+    made,
     present,
     read_labels,
     read_name,
@@ -149,7 +150,10 @@ def parse_answer(message: bytes, query: Query, message_id: int, asked: bytes = b
         if not questions and rcode not in _EXISTENCE:
             return failed(rcode)
         start = HEADER_OCTETS + len(query.question)
-        if questions != 1 or not _same(message[HEADER_OCTETS:start], asked or query.question):
+        if questions != 1 or not (
+            (asked and message.startswith(asked, HEADER_OCTETS))
+            or _same(message[HEADER_OCTETS:start], query.question)
+        ):
             raise ValueError("another question")
         if bits & TC:
             # What there is of it may end anywhere.
@@ -203,12 +207,15 @@ def _plain(message: bytes, start: int, qtype: int, counts: list[int], bits: int)
         return None
     # Nothing may follow but an OPT record without options, whose TTL says that the RCODE has no more bits.
     rest = message[end:]
-    if rest[:3] + rest[5:6] + rest[9:] != (_BARE_OPT if additionals else b""):
+    if rest:
+        rest = rest[:3] + rest[5:6] + rest[9:]
+    if rest != (_BARE_OPT if additionals else b""):
         return None
+    records = message[start:end]
     addresses = []
     ttls = []
     octets = form.size - 12
-    for owner, kind, class_, ttl, length, address in form.iter_unpack(message[start:end]):
+    for owner, kind, class_, ttl, length, address in form.iter_unpack(records):
         if owner != _POINTER_TO_QNAME or kind != qtype or class_ != _IN or length != octets:
             return None
         addresses.append(address)
@@ -216,18 +223,10 @@ def _plain(message: bytes, start: int, qtype: int, counts: list[int], bits: int)
     longest_s = max(ttls)
     if longest_s > MAX_TTL_S:
         return None
-    return Answer(
-        0,
-        bool(bits & AD),
-        False,
-        (count, 0),
-        message[start:end],
-        _ttl_offsets(count, form.size),
-        min(ttls),
-        longest_s,
-        (),
-        tuple(addresses),
-    )
+    offsets = _ttl_offsets(count, form.size)
+    # In the order of the fields; what has no place in such an answer is as it is by default.
+    values = (0, bits & AD != 0, False, (count, 0), records, offsets, min(ttls), longest_s)
+    return made(Answer, (*values, (), tuple(addresses), False, (), ""))
 
 
 @lru_cache(maxsize=2 * MAX_ADDRESSES)

@@ -26,6 +26,7 @@ from gate_dns.wire import (
     Edns,
     MalformedMessageError,
     Query,
+    made,
     opt,
     option,
     plain_opt,
@@ -112,7 +113,7 @@ def render(query: Query, response: Response | Answer, server_cookie: bytes = b""
         head = HEADER.pack(query.id, flags & ~AD | TC, 1, 0, 0, 1 if additional else 0)
         return Rendered(head + question + additional)
     head = HEADER.pack(query.id, flags, 1, *counts, 1 if additional else 0)
-    return Rendered(head + message, ttl_offsets)
+    return made(Rendered, (head + message, ttl_offsets))
 
 
 def _opt(edns: Edns, response: Response | Answer, server_cookie: bytes) -> bytes:

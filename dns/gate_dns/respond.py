@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final, assert_never
 
 from gate_core.clients import Address, Client
-from gate_core.policy import Decision, Policy, Reason, decide, decide_address
+from gate_core.policy import Action, Decision, Policy, Reason, decide, decide_address
 from gate_dns.answer import Answer
 from gate_dns.codes import Ede, Qclass, Qtype, Rcode
 from gate_dns.render import Response
@@ -17,6 +17,9 @@ from gate_dns.wire import Query
 
 ANY_TTL_S: Final = 3600
 """Of the answer to a query for all types, which says nothing that may change."""
+_IN: Final = int(Qclass.IN)
+_ANY: Final = int(Qtype.ANY)
+_BLOCK: Final = Action.BLOCK
 # Tuples, as to hash an enumeration's value is a call.
 _BEHIND_CANARIES: Final = (Reason.MATRIX, Reason.DEFAULT, Reason.EXCEPTION, Reason.LESSON)
 _META: Final = frozenset((0, Qtype.OPT, *range(128, 256))) - {Qtype.ANY}
@@ -29,6 +32,9 @@ class Forward(Enum):
     FORWARD = "forward"
 
 
+FORWARD: Final = Forward.FORWARD
+
+
 def respond(
     query: Query, decision: Decision, policy: Policy, settings: DnsSettings
 ) -> Response | Forward:
@@ -36,17 +42,18 @@ def respond(
     # What we do not speak comes first: it says nothing about the name.
     if query.edns and query.edns.version:
         return Response(Rcode.BADVERS)
-    if query.qclass != Qclass.IN or query.qtype in _META:
+    qtype = query.qtype
+    if query.qclass != _IN or qtype in _META:
         return Response(Rcode.REFUSED)
     # Also where a pause's essential list lets a canary through. What decides behind the canaries is about none of them.
-    if decision.blocked or (
+    if decision.action is _BLOCK or (
         decision.reason not in _BEHIND_CANARIES and policy.canaries.match(query.qname)
     ):
         return block(query, decision, policy, settings)
-    if query.qtype == Qtype.ANY:
+    if qtype == _ANY:
         # RFC 8482, section 4.2: whoever forges a source gets no long answers sent there.
         return Response(Rcode.NOERROR, ttl_s=ANY_TTL_S, minimal_any=True)
-    return Forward.FORWARD
+    return FORWARD
 
 
 def block(query: Query, decision: Decision, policy: Policy, settings: DnsSettings) -> Response:

@@ -23,13 +23,15 @@ from gate_dns.cookies import ServerCookies
 from gate_dns.flight import Failure, Outcome
 from gate_dns.journal import Journal
 from gate_dns.render import Response, refuse, render
-from gate_dns.respond import Forward, block, recheck, respond
+from gate_dns.respond import FORWARD, block, recheck, respond
 from gate_dns.settings import DnsPorts, DnsSettings
 from gate_dns.strangers import Strangers
 from gate_dns.tap import Tap
 from gate_dns.tunnels import Tunnels
 from gate_dns.upstream import Forwarder
 from gate_dns.wire import (
+    TCP,
+    UDP,
     Edns,
     MalformedMessageError,
     Query,
@@ -75,6 +77,7 @@ class _Asked:
         "asked_at",
         "asker",
         "decision",
+        "era",
         "flights",
         "kept",
         "key",
@@ -118,6 +121,8 @@ class _Asked:
         """4 or 16 octets."""
         self.asked_at = asked_at
         """Monotonic time in seconds."""
+        self.era = sinkhole.era
+        """When it was decided: see ``Sinkhole.era``."""
 
     def answered(self, outcome: Outcome, upstream: str) -> None:
         """Take what came of ``question`` (``flight.Answered``)."""
@@ -152,6 +157,8 @@ class Sinkhole:
         self._strangers = Strangers(ports.neighbours)
         self.faults: Counter[str] = Counter()
         """What went wrong since the start, by kind."""
+        self.era = 0
+        """Another number whenever decisions made before may be void."""
         self._impatient: list[_Asked] = []
         """Those for whom there is an old answer."""
         self._prefetches = 0
@@ -165,11 +172,11 @@ class Sinkhole:
 
     def take_udp(self, message: bytes, source: bytes, reply: Reply) -> None:
         """Answer a ``message`` that came over UDP (``Take``); its token is spent by whoever reads the socket."""
-        self._take(message, source, Transport.UDP, reply)
+        self._take(message, source, UDP, reply)
 
     def take_tcp(self, message: bytes, source: bytes, reply: Reply) -> None:
         """Answer a ``message`` that came over TCP (``Take``)."""
-        self._take(message, source, Transport.TCP, reply)
+        self._take(message, source, TCP, reply)
 
     def _take(
         self,
@@ -189,7 +196,7 @@ class Sinkhole:
                     return
                 asker = self.askers.find(source, now)
             spent = asker.bucket.tokens <= 0
-            if transport is Transport.TCP:
+            if transport is TCP:
                 spent = asker.streams.tokens <= 0
                 asker.streams.tokens -= 1
             if spent:
@@ -215,7 +222,7 @@ class Sinkhole:
         Now and then TC over UDP: whoever is silenced by datagrams that another sends with its address asks over TCP.
         """
         asker.refused += 1
-        if transport is Transport.TCP or asker.refused % TRUNCATED_EVERY:
+        if transport is TCP or asker.refused % TRUNCATED_EVERY:
             return None
         return render(parse_query(message), failed(Rcode.NOERROR)._replace(truncated=True)).message
 
@@ -260,7 +267,7 @@ class Sinkhole:
         policy = self.policy
         decision = asked.decision = decide(policy, client, query.qname, self._now(now))
         response = respond(query, decision, policy, self._settings)
-        if not isinstance(response, Forward):
+        if response is not FORWARD:
             return self._own(asked, response, now)
         leads = query.qtype in _LEADS_THERE
         safe = asked.safe = policy.safe_name(client, query.qname) if leads else None
@@ -357,12 +364,10 @@ class Sinkhole:
 
     def _stands(self, asked: _Asked, now: float) -> bool:
         """Tell whether a query would be decided alike now: by the same policy, for the same client, in the same stretch of time."""
+        if asked.era != self.era or asked.asker.until <= now:
+            return False
         until = asked.decision.until
-        at = self._now(now)
-        # Who asks is another object under another policy, and once he has been identified anew.
-        return self.askers.find(asked.source, now) is asked.asker and (
-            until is None or (at is not None and at < until)
-        )
+        return until is None or ((at := self._now(now)) is not None and at < until)
 
     def _decide_again(self, asked: _Asked, now: float) -> bytes | None:
         """As ``_decide``; where another question is to be asked by now, SERVFAIL: the client asks again."""
@@ -439,6 +444,7 @@ class Sinkhole:
     def begin(self, policy: Policy) -> None:
         """Answer by ``policy`` from here on."""
         self.policy = policy
+        self.era += 1
         self._entries.clear()
         self.askers.begin(policy)
 
@@ -528,7 +534,7 @@ def _tapped(tap: Tap, asked: _Asked, message: bytes, reply: Reply) -> Reply:
             now = time.monotonic()
             # Where we are at fault, nothing was decided.
             decision = getattr(asked, "decision", None)
-            tcp = asked.query.transport is Transport.TCP
+            tcp = asked.query.transport is TCP
             took_s = now - asked.asked_at
             tap.put(message, asked.source, response, now, decision, took_s, tcp=tcp)
         reply(response)

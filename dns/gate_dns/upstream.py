@@ -197,7 +197,10 @@ class Forwarder:
     def _try_next(self, flight: Flight) -> None:
         """Ask the best upstream that has not been asked, or give up."""
         now = self._now()
-        while contact := self._next(flight):
+        # Nearly always the first of all is to be asked.
+        route = () if self._shunned or flight.tried else flight.route
+        while contact := route[0] if route else self._next(flight):
+            route = ()
             flight.contact = contact
             edns = contact.edns.off_until <= now and contact not in flight.edns_refused
             if edns is not flight.edns:
@@ -220,8 +223,6 @@ class Forwarder:
         self._finish(flight, *(flight.last_answer or (Failure(flight.fault), "")))
 
     def _next(self, flight: Flight) -> Contact | None:
-        if not self._shunned and not flight.tried:
-            return flight.route[0] if flight.route else None
         left = [contact for contact in flight.route if contact not in flight.tried]
         return next((c for c in left if c not in self._shunned), left[0] if left else None)
 

@@ -58,6 +58,14 @@ class Transport(Enum):
     TCP = "tcp"
 
 
+UDP: Final = Transport.UDP
+TCP: Final = Transport.TCP
+"""By name, as to look into an enumeration takes as long as a call; the paths of each query have such names for what they compare."""
+
+made: Final = tuple.__new__
+"""Makes a named tuple of the values of all its fields, in a third of the time."""
+
+
 class Edns(NamedTuple):
     """The OPT record of a query, less what changes no answer of ours.
 
@@ -125,7 +133,7 @@ class Query(NamedTuple):
     @property
     def size_octets(self) -> int:
         """Longest response the client takes."""
-        if self.transport is Transport.TCP:
+        if self.transport is TCP:
             return 0xFFFF
         # RFC 6891, section 6.2.3: values lower than 512 are treated as 512.
         return min(MAX_UDP_OCTETS, max(512, self.edns.udp_size_octets)) if self.edns else 512
@@ -285,7 +293,8 @@ def _query(
     else:
         rest += plain_opt(edns)
         key = (flags.to_bytes(2, "big") + _COUNTS_WITH_OPT + question[:-4] + rest).lower()
-    return Query(id_, flags, qname, qtype, qclass, question, edns, transport, key, rest)
+    values = (id_, flags, qname, qtype, qclass, question, edns, transport, key, rest)
+    return made(Query, values)
 
 
 @lru_cache(maxsize=64)
