@@ -18,7 +18,7 @@ from gate_core.config import DnsConfig
 from gate_core.names import parse_name
 from gate_core.ports import Clock
 from gate_core.upstreams import Upstream, parse_upstream
-from gate_dns.handed_out import HandedOut
+from gate_dns.forwarding.handed_out import HandedOut
 
 _log = logging.getLogger(__name__)
 

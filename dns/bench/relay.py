@@ -15,7 +15,7 @@ from typing import Final
 
 from gate_core.upstreams import Upstream
 from gate_dns.batch import open_socket
-from gate_dns.exchange import connect
+from gate_dns.forwarding.exchange import connect
 from gate_dns.mmsg import BATCH, Vector
 
 _NAME_OCTETS: Final = 16

@@ -18,7 +18,7 @@ from gate_core.clients import Address, Client
 from gate_core.policy import Policy
 from gate_core.ports import NeighbourTable
 from gate_dns.cache import Entries, Room
-from gate_dns.wire import TCP, Transport
+from gate_dns.messages.wire import TCP, Transport
 
 KNOWN_S: Final = 30.0
 """How long a client is kept once the kernel knows its MAC address."""

@@ -21,10 +21,10 @@ from typing import Final
 from gate_dns.askers import Asker
 from gate_dns.cache import Entry
 from gate_dns.journal import Hits
+from gate_dns.messages.wire import MAX_UDP_OCTETS
 from gate_dns.mmsg import BATCH, Vector
 from gate_dns.sinkhole import Take
 from gate_dns.tap import Tap
-from gate_dns.wire import MAX_UDP_OCTETS
 
 QUERY_OCTETS: Final = 4096
 """Longest query read: no honest one has more than some hundred octets; a longer one arrives cut short."""

@@ -19,9 +19,9 @@ from typing import Final
 
 from gate_core.events import Outcome
 from gate_core.policy import Decision
-from gate_dns.answer import Answer, with_ttls
-from gate_dns.render import Rendered
-from gate_dns.wire import HEADER_OCTETS, Query, Transport
+from gate_dns.messages.answer import Answer, with_ttls
+from gate_dns.messages.render import Rendered
+from gate_dns.messages.wire import HEADER_OCTETS, Query, Transport
 
 MAX_ENTRIES: Final = 20_480
 """Entries of all views; each takes about 0.6 kB besides its octets."""

@@ -16,7 +16,7 @@ from gate_core.policy import Decision
 from gate_core.ports import EventSink
 from gate_dns.askers import Asker
 from gate_dns.cache import Entry, Note
-from gate_dns.codes import mnemonic
+from gate_dns.messages.codes import mnemonic
 
 INTERVAL_S: Final = 2.0
 """So long equal queries are counted together: pages tell of them a moment later."""

@@ -9,11 +9,11 @@ from typing import Final, assert_never
 
 from gate_core.clients import Address, Client
 from gate_core.policy import Action, Decision, Policy, Reason, decide, decide_address
-from gate_dns.answer import Answer
-from gate_dns.codes import Ede, Qclass, Qtype, Rcode
-from gate_dns.render import Response
+from gate_dns.messages.answer import Answer
+from gate_dns.messages.codes import Ede, Qclass, Qtype, Rcode
+from gate_dns.messages.render import Response
+from gate_dns.messages.wire import Query
 from gate_dns.settings import BlockAnswer, DnsSettings
-from gate_dns.wire import Query
 
 ANY_TTL_S: Final = 3600
 """Of the answer to a query for all types, which says nothing that may change."""

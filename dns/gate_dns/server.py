@@ -17,6 +17,7 @@ from typing import Final
 
 from gate_core.clients import Address
 from gate_dns.batch import DatagramBatch, open_socket
+from gate_dns.forwarding.upstream import Forwarder
 from gate_dns.journal import Journal
 from gate_dns.loader import PolicyLoader
 from gate_dns.poll import Poll
@@ -24,7 +25,6 @@ from gate_dns.settings import BlockAnswer, DnsPorts, DnsSettings
 from gate_dns.sinkhole import Sinkhole
 from gate_dns.tap import Tap
 from gate_dns.tcp import StreamServer, listen
-from gate_dns.upstream import Forwarder
 
 __all__ = ["BlockAnswer", "DnsPorts", "DnsSettings", "collect_when_idle", "serve"]
 
@@ -81,9 +81,14 @@ class _Worker:
         self._poll = stack.enter_context(closing(Poll()))
         self._journal = Journal(ports.events, worker, time.monotonic())
         stack.callback(lambda: self._journal.put_all(time.monotonic()))
-        self._forwarder = stack.enter_context(
-            closing(Forwarder.of(settings, self._poll, time.monotonic))
+        self._forwarder = Forwarder.of(
+            settings.upstreams,
+            settings.zones,
+            settings.tls_authorities,
+            self._poll,
+            time.monotonic,
         )
+        stack.callback(self._forwarder.close)
         self._tap = Tap(settings.dnstap, f"schoolgate-dns-{worker}") if settings.dnstap else None
         if self._tap:
             stack.callback(self._tap.close)

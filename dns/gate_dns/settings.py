@@ -13,8 +13,8 @@ from gate_core.config import DnsConfig
 from gate_core.names import parse_name
 from gate_core.ports import Clock, EventSink, NeighbourTable, PinSink, PolicySource
 from gate_core.upstreams import Upstream, parse_upstream
-from gate_dns.render import Response
-from gate_dns.wire import Query
+from gate_dns.messages.render import Response
+from gate_dns.messages.wire import Query
 from gate_dns.zones import Zone, Zones
 
 

@@ -14,22 +14,17 @@ from typing import Final
 
 from gate_core.policy import Decision, Policy, decide, decide_tunnel
 from gate_core.safesearch import TARGETS, SafeName
-from gate_dns.alterations import private, rewritten, stale, without_addresses, without_ech
-from gate_dns.answer import FAILURE_TTL_S, MAX_TTL_S, Answer, failed
 from gate_dns.askers import Asker, Askers, Flights, Limits
 from gate_dns.cache import Answers, Entries, Entry, Kept, Room
-from gate_dns.codes import Ede, Qtype, Rcode
-from gate_dns.cookies import ServerCookies
-from gate_dns.flight import Failure, Outcome
+from gate_dns.forwarding.flight import Failure, Outcome
+from gate_dns.forwarding.upstream import Forwarder
 from gate_dns.journal import Journal
-from gate_dns.render import Response, refuse, render
-from gate_dns.respond import FORWARD, block, recheck, respond
-from gate_dns.settings import DnsPorts, DnsSettings
-from gate_dns.strangers import Strangers
-from gate_dns.tap import Tap
-from gate_dns.tunnels import Tunnels
-from gate_dns.upstream import Forwarder
-from gate_dns.wire import (
+from gate_dns.messages.alterations import private, rewritten, stale, without_addresses, without_ech
+from gate_dns.messages.answer import FAILURE_TTL_S, MAX_TTL_S, Answer, failed
+from gate_dns.messages.codes import Ede, Qtype, Rcode
+from gate_dns.messages.cookies import ServerCookies
+from gate_dns.messages.render import Response, refuse, render
+from gate_dns.messages.wire import (
     TCP,
     UDP,
     Edns,
@@ -39,6 +34,11 @@ from gate_dns.wire import (
     parse_query,
     question_of,
 )
+from gate_dns.respond import FORWARD, block, recheck, respond
+from gate_dns.settings import DnsPorts, DnsSettings
+from gate_dns.strangers import Strangers
+from gate_dns.tap import Tap
+from gate_dns.tunnels import Tunnels
 
 _log = logging.getLogger(__name__)
 

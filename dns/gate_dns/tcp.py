@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from gate_dns.messages.wire import render_frame, take_message
 from gate_dns.poll import READ, WRITE, Poll
 from gate_dns.sinkhole import Take
-from gate_dns.wire import render_frame, take_message
 
 IDLE_S: Final = 10.0
 """How long a connection may be open without a whole query or an answer taken (RFC 7766, section 6.2.3)."""

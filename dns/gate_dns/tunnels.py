@@ -15,7 +15,7 @@ from typing import Final
 
 from gate_core.names import is_under
 from gate_core.suffixes import registered
-from gate_dns.answer import Answer
+from gate_dns.messages.answer import Answer
 
 WINDOW_S: Final = 60.0
 HOLD_S: Final = 600.0

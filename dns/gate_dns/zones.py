@@ -9,9 +9,9 @@ from typing import Final
 
 from gate_core.names import suffixes
 from gate_core.upstreams import Upstream
-from gate_dns.codes import Qtype, Rcode
-from gate_dns.render import Response
-from gate_dns.wire import Query
+from gate_dns.messages.codes import Qtype, Rcode
+from gate_dns.messages.render import Response
+from gate_dns.messages.wire import Query
 
 LOCAL_TTL_S: Final = 300
 """Short, for the day on which the school gets a zone of that name."""

@@ -24,10 +24,10 @@ from gate_appliance.places import Places
 from gate_appliance.validator import PROGRAM, Validator, render_unbound
 from gate_core.config import DnsConfig, ZoneConfig
 from gate_core.upstreams import parse_upstream
+from gate_dns.forwarding.upstream import Forwarder
+from gate_dns.messages.wire import parse_query
 from gate_dns.poll import Poll
 from gate_dns.settings import DnsSettings
-from gate_dns.upstream import Forwarder
-from gate_dns.wire import parse_query
 
 NAMED = "/usr/sbin/named"
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
@@ -126,7 +126,8 @@ def start(signed, tmp_path):
 def ask(config: DnsConfig, name: str):
     """Return what a worker of ``config`` gets."""
     poll = Poll()
-    forwarder = Forwarder.of(DnsSettings.of(config, ()), poll, time.monotonic)
+    settings = DnsSettings.of(config, ())
+    forwarder = Forwarder.of(settings.upstreams, settings.zones, "", poll, time.monotonic)
     message = dns.message.make_query(name, "A", use_edns=0, want_dnssec=True).to_wire()
     outcomes = []
     forwarder.ask(parse_query(message), lambda outcome, _: outcomes.append(outcome))

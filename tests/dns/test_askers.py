@@ -10,7 +10,7 @@ import pytest
 from gate_core.clients import Device
 from gate_dns.askers import KNOWN_S, MAX_ASKERS, UNKNOWN_S, Askers, Limits
 from gate_dns.cache import Entries
-from gate_dns.wire import Transport
+from gate_dns.messages.wire import Transport
 
 SOURCE = ip_address("192.0.2.20").packed
 OTHER = ip_address("192.0.2.21").packed

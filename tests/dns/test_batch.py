@@ -19,9 +19,9 @@ import pytest
 from gate_dns.askers import Asker, Bucket, Flights
 from gate_dns.batch import DatagramBatch, open_socket
 from gate_dns.cache import Entries, Entry, Note
+from gate_dns.messages.render import Response, render
+from gate_dns.messages.wire import Transport, parse_query
 from gate_dns.mmsg import BATCH
-from gate_dns.render import Response, render
-from gate_dns.wire import Transport, parse_query
 
 
 def message(name, number=1) -> bytes:

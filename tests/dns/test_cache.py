@@ -8,11 +8,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from gate_core.policy import Action, Decision, Reason
-from gate_dns.answer import parse_answer
 from gate_dns.cache import STALE_S, Answers, Entries, Entry, Note
-from gate_dns.codes import Rcode
-from gate_dns.render import Response, render, render_question
-from gate_dns.wire import Transport, parse_query
+from gate_dns.messages.answer import parse_answer
+from gate_dns.messages.codes import Rcode
+from gate_dns.messages.render import Response, render, render_question
+from gate_dns.messages.wire import Transport, parse_query
 
 DECISION = Decision(Action.ALLOW, Reason.DEFAULT, "default:ks2", 0, None)
 NOTE = Note(DECISION, None)

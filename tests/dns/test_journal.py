@@ -9,8 +9,8 @@ import pytest
 
 from gate_core.events import Batch, Counters, Event, InForce, Source
 from gate_core.policy import Action, Decision, Reason
-from gate_dns.codes import Qtype
 from gate_dns.journal import CAPACITY, INTERVAL_S, PORTION, UNCOUNTED, Journal
+from gate_dns.messages.codes import Qtype
 
 BLOCK = Decision(Action.BLOCK, Reason.MATRIX, "matrix:games:ks2", 5, None)
 

@@ -26,12 +26,12 @@ from gate_core.policy import (
     decide,
 )
 from gate_core.timetable import Span
-from gate_dns.answer import parse_answer
-from gate_dns.codes import Rcode
-from gate_dns.render import Response, render
+from gate_dns.messages.answer import parse_answer
+from gate_dns.messages.codes import Rcode
+from gate_dns.messages.render import Response, render
+from gate_dns.messages.wire import parse_query
 from gate_dns.respond import Forward, recheck, respond
 from gate_dns.settings import BlockAnswer
-from gate_dns.wire import parse_query
 
 NEGATIVE = "example. {ttl} IN SOA schoolgate.invalid. coordinator.schoolgate.invalid. 7 3600 600 86400 {ttl}"
 MATRIX = Decision(Action.BLOCK, Reason.MATRIX, "matrix:games:ks2", 0, None)

@@ -8,15 +8,15 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from gate_dns.answer import parse_answer
 from gate_dns.askers import MAX_FLIGHTS_OF_DEVICE
-from gate_dns.codes import Ede
-from gate_dns.flight import Failure
+from gate_dns.forwarding.flight import Failure
+from gate_dns.forwarding.upstream import Forwarder
 from gate_dns.journal import Journal
+from gate_dns.messages.answer import parse_answer
+from gate_dns.messages.codes import Ede
 from gate_dns.poll import Poll
 from gate_dns.settings import DnsPorts
 from gate_dns.sinkhole import TRUNCATED_EVERY, Sinkhole
-from gate_dns.upstream import Forwarder
 
 LAPTOP = "00:00:5e:00:53:10"
 SOURCE = bytes((192, 0, 2, 10))

@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
+from gate_dns.messages.wire import render_frame
 from gate_dns.poll import Poll
 from gate_dns.tcp import IDLE_S, MAX_CONNECTIONS, MAX_FOR_ADDRESS, MAX_PENDING, StreamServer, listen
-from gate_dns.wire import render_frame
 
 
 class Listening:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gate_dns.answer import Answer, failed, parse_answer
+from gate_dns.messages.answer import Answer, failed, parse_answer
+from gate_dns.messages.wire import MalformedMessageError, parse_query
 from gate_dns.tunnels import (
     HOLD_S,
     MAX_NAMES,
@@ -22,7 +23,6 @@ from gate_dns.tunnels import (
     WINDOW_S,
     Tunnels,
 )
-from gate_dns.wire import MalformedMessageError, parse_query
 
 RECORDED = Path(__file__).parents[1] / "vectors" / "tunnels.txt"
 CLIENT, OTHER = b"\xc0\0\2\x0a", b"\xc0\0\2\x0b"

@@ -7,9 +7,9 @@ import dns.reversename
 import pytest
 
 from gate_core.upstreams import Upstream
-from gate_dns.codes import Rcode
-from gate_dns.render import render
-from gate_dns.wire import parse_query
+from gate_dns.messages.codes import Rcode
+from gate_dns.messages.render import render
+from gate_dns.messages.wire import parse_query
 from gate_dns.zones import LOCAL_TTL_S, Zone, Zones
 
 SERVER = (Upstream(ip_address("192.0.2.10")),)

@@ -17,11 +17,11 @@ import dns.rdatatype
 import dns.rrset
 
 from gate_appliance.lists.formats import ListError, parse_list
-from gate_dns.alterations import private, rewritten, stale, without_addresses, without_ech
-from gate_dns.answer import Answer, parse_answer
-from gate_dns.codes import Ede, Rcode
-from gate_dns.render import Response, refuse, render, render_question
-from gate_dns.wire import MalformedMessageError, Query, Transport, parse_query
+from gate_dns.messages.alterations import private, rewritten, stale, without_addresses, without_ech
+from gate_dns.messages.answer import Answer, parse_answer
+from gate_dns.messages.codes import Ede, Rcode
+from gate_dns.messages.render import Response, refuse, render, render_question
+from gate_dns.messages.wire import MalformedMessageError, Query, Transport, parse_query
 
 SERVER_COOKIE: Final = b"87654321"
 COOKIE_OCTETS: Final = 8

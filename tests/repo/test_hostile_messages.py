@@ -13,9 +13,9 @@ from gate_core.desk import RefusedError, Status
 from gate_core.events import MalformedDatagramError, parse_datagram
 from gate_core.pins import MalformedPinsError, parse_pins
 from gate_core.snapshot import MalformedSnapshotError, parse_snapshot
-from gate_dns.answer import parse_answer as parse_upstream_answer
-from gate_dns.render import refuse
-from gate_dns.wire import MalformedMessageError, Transport, parse_query, take_message
+from gate_dns.messages.answer import parse_answer as parse_upstream_answer
+from gate_dns.messages.render import refuse
+from gate_dns.messages.wire import MalformedMessageError, Transport, parse_query, take_message
 from gate_firewall.hello import MalformedHelloError, server_name
 from gate_firewall.host import Absence
 from gate_firewall.http import MalformedRequestError, host

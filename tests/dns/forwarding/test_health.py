@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gate_dns.health import RESEND_S, SHUN_S, SOONEST_RESEND_S, EdnsSupport, Health
+from gate_dns.forwarding.health import RESEND_S, SHUN_S, SOONEST_RESEND_S, EdnsSupport, Health
 
 
 def test_heard_smooths_the_round_trip():

@@ -18,14 +18,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gate_core.upstreams import Upstream
-from gate_dns.answer import Answer
-from gate_dns.codes import Ede
-from gate_dns.exchange import MAX_STRAYS
-from gate_dns.flight import Flight
+from gate_dns.forwarding.exchange import MAX_STRAYS
+from gate_dns.forwarding.flight import Flight
+from gate_dns.forwarding.stream import (
+    FIRST_PAUSE_S,
+    IDLE_S,
+    LONGEST_PAUSE_S,
+    Stream,
+    pad,
+    tls_context,
+)
+from gate_dns.forwarding.upstream import DEADLINE_S, Failure, Forwarder
+from gate_dns.messages.answer import Answer
+from gate_dns.messages.codes import Ede
+from gate_dns.messages.wire import parse_query, render_frame, take_message
 from gate_dns.poll import Poll
-from gate_dns.stream import FIRST_PAUSE_S, IDLE_S, LONGEST_PAUSE_S, Stream, pad, tls_context
-from gate_dns.upstream import DEADLINE_S, Failure, Forwarder
-from gate_dns.wire import parse_query, render_frame, take_message
 
 NAME = "dns.example"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from gate_dns.wire import read_labels, wire_labels
+from gate_dns.messages.wire import read_labels, wire_labels
 
 ECH: Final = 5
 """Key of the parameter with the keys for Encrypted Client Hello (RFC 9848)."""

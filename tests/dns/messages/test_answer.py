@@ -14,7 +14,7 @@ from dns_mutations import MUTATIONS, mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate_dns.answer import (
+from gate_dns.messages.answer import (
     FAILURE_TTL_S,
     MAX_ADDRESSES,
     MAX_ALIASES,
@@ -26,9 +26,9 @@ from gate_dns.answer import (
     parse_answer,
     with_ttls,
 )
-from gate_dns.codes import Rcode
-from gate_dns.render import render, render_question
-from gate_dns.wire import MAX_UDP_OCTETS, MalformedMessageError, Query, parse_query
+from gate_dns.messages.codes import Rcode
+from gate_dns.messages.render import render, render_question
+from gate_dns.messages.wire import MAX_UDP_OCTETS, MalformedMessageError, Query, parse_query
 
 
 def query(name="www.example", kind="A", **options) -> Query:
@@ -444,7 +444,7 @@ PLAIN = [
 def walked(octets: bytes, asked: Query) -> Answer | None:
     """Return the answer as the way for all shapes reads it; None for Malformed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gate_dns.answer._plain", lambda *_: None)
+        patch.setattr("gate_dns.messages.answer._plain", lambda *_: None)
         return parsed(octets, asked)
 
 
@@ -464,7 +464,7 @@ def test_parse_answer_reads_plain_addresses_the_short_way(octets, monkeypatch):
     def refuse(*_):
         raise AssertionError("the way for all shapes")
 
-    monkeypatch.setattr("gate_dns.answer._walked", refuse)
+    monkeypatch.setattr("gate_dns.messages.answer._walked", refuse)
     assert [parsed(octets, q) for q in asked] == expected
 
 

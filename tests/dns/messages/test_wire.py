@@ -14,9 +14,9 @@ from dns_mutations import MUTATIONS, mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate_dns.codes import Ede, Rcode
-from gate_dns.render import Response, refuse, render
-from gate_dns.wire import (
+from gate_dns.messages.codes import Ede, Rcode
+from gate_dns.messages.render import Response, refuse, render
+from gate_dns.messages.wire import (
     MAX_UDP_OCTETS,
     Edns,
     MalformedMessageError,

@@ -5,7 +5,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from gate_dns.codes import Ede, Option, Qtype, Rcode, mnemonic
+from gate_dns.messages.codes import Ede, Option, Qtype, Rcode, mnemonic
 
 
 @pytest.mark.parametrize("registry", [(Qtype, dns.rdatatype.RdataType), (Ede, dns.edns.EDECode)])

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from gate_dns.addresses import is_private
-from gate_dns.answer import MAX_TTL_S, Answer, failed, parse_answer, with_ttls
-from gate_dns.codes import Ede, Qclass, Qtype, Rcode
-from gate_dns.service import ECH, read_service
-from gate_dns.soa import soa_record
-from gate_dns.wire import (
+from gate_dns.messages.addresses import is_private
+from gate_dns.messages.answer import MAX_TTL_S, Answer, failed, parse_answer, with_ttls
+from gate_dns.messages.codes import Ede, Qclass, Qtype, Rcode
+from gate_dns.messages.service import ECH, read_service
+from gate_dns.messages.soa import soa_record
+from gate_dns.messages.wire import (
     FAULTS,
     HEADER,
     HEADER_OCTETS,

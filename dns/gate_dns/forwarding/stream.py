@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from gate_core.upstreams import Upstream
-from gate_dns.exchange import MAX_STRAYS, asks_the_same, connect
-from gate_dns.flight import Answers, Flight
+from gate_dns.forwarding.exchange import MAX_STRAYS, asks_the_same, connect
+from gate_dns.forwarding.flight import Answers, Flight
+from gate_dns.messages.wire import render_frame, take_message
 from gate_dns.poll import READ, WRITE, Poll
-from gate_dns.wire import render_frame, take_message
 
 IDLE_S: Final = 8.0
 """How long a connection is kept without a question: about as long as servers keep it (RFC 7766, section 6.2.3)."""

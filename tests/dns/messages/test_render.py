@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate_dns.answer import Answer, parse_answer
-from gate_dns.codes import Ede, Rcode
-from gate_dns.render import Response, render, render_question
-from gate_dns.wire import MAX_UDP_OCTETS, Query, Transport, parse_query
+from gate_dns.messages.answer import Answer, parse_answer
+from gate_dns.messages.codes import Ede, Rcode
+from gate_dns.messages.render import Response, render, render_question
+from gate_dns.messages.wire import MAX_UDP_OCTETS, Query, Transport, parse_query
 
 COOKIE = dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"12345678")
 

@@ -10,15 +10,10 @@ import pytest
 
 from gate_core.config import DnsConfig
 from gate_core.upstreams import Upstream
-from gate_dns.answer import Answer
-from gate_dns.codes import Ede, Rcode
-from gate_dns.exchange import MAX_STRAYS, PORTS, QUESTIONS_A_PORT, LetterCase
-from gate_dns.handed_out import HandedOut
-from gate_dns.health import RESEND_S, SHUN_S, SOONEST_RESEND_S, EdnsSupport
-from gate_dns.poll import Poll
-from gate_dns.render import render
-from gate_dns.settings import DnsSettings
-from gate_dns.upstream import (
+from gate_dns.forwarding.exchange import MAX_STRAYS, PORTS, QUESTIONS_A_PORT, LetterCase
+from gate_dns.forwarding.handed_out import HandedOut
+from gate_dns.forwarding.health import RESEND_S, SHUN_S, SOONEST_RESEND_S, EdnsSupport
+from gate_dns.forwarding.upstream import (
     DEADLINE_S,
     FOLLOW_S,
     MAX_IN_FLIGHT,
@@ -28,7 +23,12 @@ from gate_dns.upstream import (
     Failure,
     Forwarder,
 )
-from gate_dns.wire import parse_query
+from gate_dns.messages.answer import Answer
+from gate_dns.messages.codes import Ede, Rcode
+from gate_dns.messages.render import render
+from gate_dns.messages.wire import parse_query
+from gate_dns.poll import Poll
+from gate_dns.settings import DnsSettings
 from gate_dns.zones import Zone, Zones
 
 QUESTION = "allowed.example"
@@ -585,10 +585,9 @@ def test_expire_follows_what_the_network_hands_out(tmp_path: Path, upstream, ask
 def test_of_follows_the_network_only_where_no_upstream_is_configured():
     poll = Poll()
     given = DnsSettings.of(DnsConfig(upstreams=("192.0.2.1", "tls://192.0.2.2#a.example")), ())
-    forwarder = Forwarder.of(given, poll, lambda: 0.0)
+    forwarder = Forwarder.of(given.upstreams, given.zones, "", poll, lambda: 0.0)
     assert [h.name for h in forwarder.health()] == ["192.0.2.1", "tls://192.0.2.2#a.example"]
     validated = DnsSettings.of(DnsConfig(upstreams=("192.0.2.1",), dnssec="validate"), ())
-    assert [h.name for h in Forwarder.of(validated, poll, lambda: 0.0).health()] == [
-        "127.0.0.1:5335"
-    ]
+    forwarder = Forwarder.of(validated.upstreams, validated.zones, "", poll, lambda: 0.0)
+    assert [h.name for h in forwarder.health()] == ["127.0.0.1:5335"]
     poll.close()

@@ -7,10 +7,10 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from gate_core.clients import Address
-from gate_dns.answer import Answer
-from gate_dns.codes import Option, Qclass, Qtype, Rcode
-from gate_dns.soa import soa_record
-from gate_dns.wire import (
+from gate_dns.messages.answer import Answer
+from gate_dns.messages.codes import Option, Qclass, Qtype, Rcode
+from gate_dns.messages.soa import soa_record
+from gate_dns.messages.wire import (
     AD,
     CD,
     DO,

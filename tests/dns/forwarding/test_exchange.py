@@ -6,8 +6,8 @@ import dns.message
 import pytest
 
 from gate_core.upstreams import Upstream
-from gate_dns.exchange import LetterCase, asks_the_same, connect
-from gate_dns.wire import parse_query
+from gate_dns.forwarding.exchange import LetterCase, asks_the_same, connect
+from gate_dns.messages.wire import parse_query
 
 
 def test_letter_case_is_given_up_after_so_many_losses_in_a_row():

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate_dns.alterations import private, rewritten, stale, without_addresses, without_ech
-from gate_dns.answer import Answer, failed, parse_answer
-from gate_dns.codes import Rcode
-from gate_dns.render import render, render_question
-from gate_dns.wire import Query, parse_query
+from gate_dns.messages.alterations import private, rewritten, stale, without_addresses, without_ech
+from gate_dns.messages.answer import Answer, failed, parse_answer
+from gate_dns.messages.codes import Rcode
+from gate_dns.messages.render import render, render_question
+from gate_dns.messages.wire import Query, parse_query
 
 ECH = "ech=AAgABAAAAAAAAA=="
 RRSIG = "A 13 2 300 20301231235959 20200101000000 1 example. AAAA"

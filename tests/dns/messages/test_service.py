@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate_dns.service import ECH, read_service
+from gate_dns.messages.service import ECH, read_service
 
 KEYS = "ech=AAgABAAAAAAAAA=="
 

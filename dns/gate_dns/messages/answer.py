@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from gate_dns.codes import Option, Qclass, Qtype, Rcode
-from gate_dns.service import ECH, read_service
-from gate_dns.wire import (
+from gate_dns.messages.codes import Option, Qclass, Qtype, Rcode
+from gate_dns.messages.service import ECH, read_service
+from gate_dns.messages.wire import (
     AD,
     FAULTS,
     HEADER,

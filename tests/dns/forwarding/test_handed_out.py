@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gate_core.upstreams import Upstream
-from gate_dns.handed_out import MAX_UPSTREAMS, HandedOut, is_ours, parse_resolv
+from gate_dns.forwarding.handed_out import MAX_UPSTREAMS, HandedOut, is_ours, parse_resolv
 
 
 def values(*addresses):

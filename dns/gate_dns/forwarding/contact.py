@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from gate_core.upstreams import Upstream
-from gate_dns.exchange import DatagramPool
-from gate_dns.flight import Answers, Flight
-from gate_dns.health import EdnsSupport, Health, UpstreamHealth
+from gate_dns.forwarding.exchange import DatagramPool
+from gate_dns.forwarding.flight import Answers, Flight
+from gate_dns.forwarding.health import EdnsSupport, Health, UpstreamHealth
+from gate_dns.forwarding.stream import Stream
 from gate_dns.poll import Poll
-from gate_dns.stream import Stream
 
 
 class Contact:

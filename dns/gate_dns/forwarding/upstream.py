@@ -13,18 +13,17 @@ from typing import Final
 
 from gate_core.suffixes import registered
 from gate_core.upstreams import Upstream
-from gate_dns.answer import parse_answer
-from gate_dns.codes import Ede, Rcode
-from gate_dns.contact import Contact
-from gate_dns.exchange import DatagramPort
-from gate_dns.flight import Answered, Failure, Flight, Outcome
-from gate_dns.handed_out import HandedOut
-from gate_dns.health import UpstreamHealth
+from gate_dns.forwarding.contact import Contact
+from gate_dns.forwarding.exchange import DatagramPort
+from gate_dns.forwarding.flight import Answered, Failure, Flight, Outcome
+from gate_dns.forwarding.handed_out import HandedOut
+from gate_dns.forwarding.health import UpstreamHealth
+from gate_dns.forwarding.stream import tls_context
+from gate_dns.messages.answer import parse_answer
+from gate_dns.messages.codes import Ede, Rcode
+from gate_dns.messages.render import question_frame
+from gate_dns.messages.wire import MalformedMessageError, Query
 from gate_dns.poll import Poll
-from gate_dns.render import question_frame
-from gate_dns.settings import DnsSettings
-from gate_dns.stream import tls_context
-from gate_dns.wire import MalformedMessageError, Query
 from gate_dns.zones import Zones
 
 __all__ = ["Answered", "Failure", "Forwarder", "Outcome"]
@@ -98,21 +97,35 @@ class Forwarder:
         self.use((handed_out.read() if handed_out else None) or upstreams)
 
     @classmethod
-    def of(cls, settings: DnsSettings, poll: Poll, now: Callable[[], float]) -> Forwarder:
-        """Return the forwarder that ``settings`` ask for.
+    def of(
+        cls,
+        upstreams: tuple[Upstream, ...],
+        zones: Zones,
+        tls_authorities: str,
+        poll: Poll,
+        now: Callable[[], float],
+    ) -> Forwarder:
+        """Return a forwarder with all that these upstreams and zones need.
+
+        Args:
+            upstreams: Best first; empty to follow the resolvers that the network hands out.
+            zones: As for the class.
+            tls_authorities: File of the authorities that vouch for servers over TLS; "" for the system's.
+            poll: As for the class.
+            now: As for the class.
 
         Raises:
             OSError: The certificates of authorities can't be read.
         """
-        servers = {server for zone in settings.zones for server in zone.servers}
-        encrypted = any(upstream.tls_name for upstream in servers.union(settings.upstreams))
+        servers = {server for zone in zones for server in zone.servers}
+        encrypted = any(upstream.tls_name for upstream in servers.union(upstreams))
         return cls(
-            settings.upstreams,
+            upstreams,
             poll,
             now,
-            zones=settings.zones,
-            tls=tls_context(settings.tls_authorities) if encrypted else None,
-            handed_out=None if settings.upstreams else HandedOut(),
+            zones=zones,
+            tls=tls_context(tls_authorities) if encrypted else None,
+            handed_out=None if upstreams else HandedOut(),
         )
 
     @property

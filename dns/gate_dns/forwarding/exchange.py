@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Final
 
 from gate_core.upstreams import Upstream
-from gate_dns.flight import Answers, Flight
+from gate_dns.forwarding.flight import Answers, Flight
+from gate_dns.messages.wire import HEADER_OCTETS
 from gate_dns.mmsg import BATCH, Vector
 from gate_dns.poll import Poll
-from gate_dns.wire import HEADER_OCTETS
 
 PORTS: Final = 8
 """Sockets of an upstream that are used in turn, by lot."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gate_dns.cookies import RENEWAL_S, ServerCookies
+from gate_dns.messages.cookies import RENEWAL_S, ServerCookies
 
 CLIENT = b"12345678"
 SOURCE = bytes((192, 0, 2, 10))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from gate_dns.codes import Qclass, Qtype
-from gate_dns.wire import HEADER_OCTETS, POINTER, RECORD, wire_name
+from gate_dns.messages.codes import Qclass, Qtype
+from gate_dns.messages.wire import HEADER_OCTETS, POINTER, RECORD, wire_name
 
 _MNAME: Final = wire_name("schoolgate.invalid")
 """As of RFC 2606, section 2: there is nobody to ask."""

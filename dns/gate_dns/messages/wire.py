@@ -1,7 +1,7 @@
 """Octets of DNS queries to values; what all messages have in common: header, names, and frames over TCP.
 
 Whatever octets come in, a reader returns a value or raises ``MalformedMessageError``; nothing else escapes. Answers of
-upstreams are read by ``gate_dns.answer``; the octets that leave are made by ``gate_dns.render``.
+upstreams are read by ``gate_dns.messages.answer``; the octets that leave are made by ``gate_dns.messages.render``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from gate_dns.codes import Option, Qtype, Rcode, mnemonic
+from gate_dns.messages.codes import Option, Qtype, Rcode, mnemonic
 
 HEADER_OCTETS: Final = 12
 MAX_UDP_OCTETS: Final = 1232

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dns.message
 import pytest
 
-from gate_dns.soa import soa_record
+from gate_dns.messages.soa import soa_record
 
 
 @pytest.mark.parametrize(

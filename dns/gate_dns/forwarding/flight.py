@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gate_dns.answer import Answer
-from gate_dns.codes import Ede
-from gate_dns.render import question_frame
-from gate_dns.wire import Query
+from gate_dns.messages.answer import Answer
+from gate_dns.messages.codes import Ede
+from gate_dns.messages.render import question_frame
+from gate_dns.messages.wire import Query
 
 if TYPE_CHECKING:
-    from gate_dns.contact import Contact
+    from gate_dns.forwarding.contact import Contact
 
 
 class Failure(NamedTuple):
