@@ -43,8 +43,8 @@ _CONTROL_OCTETS: Final = {
 }
 """Of struct in_pktinfo and struct in6_pktinfo. Exactly, as the kernel then leaves the length of the buffer as it was."""
 _SOURCES: Final = {
-    socket.AF_INET: struct.Struct("4x4s8x"),
-    socket.AF_INET6: struct.Struct("8x16s4x"),
+    socket.AF_INET: "4x4s8x",
+    socket.AF_INET6: "8x16s4x",
 }
 """struct sockaddr_in and struct sockaddr_in6, and where they hold the address."""
 
@@ -93,8 +93,8 @@ class DatagramBatch:
         """Answers that the kernel did not take."""
         family = socket.AddressFamily(bound.family)
         control_octets = _CONTROL_OCTETS[family] if _is_any(bound.getsockname()[0]) else 0
-        sizes = (_SOURCES[family].size, control_octets)
-        self._addresses = _SOURCES[family].iter_unpack
+        sizes = (struct.calcsize(_SOURCES[family]), control_octets)
+        self._addresses = [struct.Struct(_SOURCES[family] * count) for count in range(BATCH + 1)]
         self._received = Vector(QUERY_OCTETS, *sizes)
         # An answer at once goes back the way its query came: by the name and control message of its slot.
         self._at_once = Vector(MAX_UDP_OCTETS, *sizes)
@@ -128,12 +128,12 @@ class DatagramBatch:
             # Mostly "nothing there"; ICMP faults of earlier answers are told here too, and concern nobody.
             return ()
         names = bytes(received.names[: len(messages) * received.name_octets])
-        sources = [source for (source,) in self._addresses(names)]
+        sources = self._addresses[len(messages)].unpack(names)
         texts: list[bytes] = []
         answered: list[Entry] = []
         missed: list[int] = []
-        for place, message in enumerate(messages):
-            asker = askers.get(sources[place])
+        for place, (source, message) in enumerate(zip(sources, messages, strict=True)):
+            asker = askers.get(source)
             if asker is not None:
                 entry = asker.exact.get(message[2:])
                 if entry is not None and (entry.fresh_until > now or entry.refresh(now)):

@@ -27,7 +27,7 @@ MAX_ENTRIES: Final = 20_480
 """Entries of all views; each takes about 0.6 kB besides its octets."""
 MAX_ENTRY_OCTETS: Final = 6 << 20
 """Octets of all responses: those over UDP have some hundred at most, over TCP up to 65,535."""
-MAX_ANSWERS: Final = 8_192
+MAX_ANSWERS: Final = 10_240
 """Answers of upstreams; each takes about 0.7 kB besides its octets."""
 MAX_ANSWER_OCTETS: Final = 4 << 20
 """Octets of all answers."""

@@ -131,7 +131,7 @@ def test_answer_goes_back_to_who_asked_whatever_else_came(batch, address):
                     message("miss.example" if missed else "a.example", 100 * round_ + number)
                 )
             sources = batch.answer()
-            assert sources == [socket.inet_pton(batch.family, address)] * len(clients)
+            assert list(sources) == [socket.inet_pton(batch.family, address)] * len(clients)
             for octets, _, reply in batch.missed:
                 reply(octets)
             batch.batch.flush()
