@@ -62,6 +62,11 @@ def sentence(action: str, reason: str, rule_id: str, policy: Policy) -> str:  # 
                 f"Blocked because this device's look-ups below {detail} look like other traffic hidden in site names (a"
                 " DNS tunnel)."
             )
+        case Reason.REBINDING:
+            return (
+                "Blocked because its answer led into a private network, where no public site is. A site of the school's own"
+                " needs its zone in the box's configuration."
+            )
         case Reason.DEFAULT:
             state = "open" if action == Action.ALLOW.value else "closed"
             return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property, reduce
@@ -66,6 +66,8 @@ class Reason(Enum):
     MATRIX = "matrix"
     TUNNEL = "tunnel"
     """The table closes VPN services, and the client's look-ups look like one (``decide_tunnel``)."""
+    REBINDING = "rebinding"
+    """The name is allowed, but all that it leads to are addresses that no public name has."""
     DEFAULT = "default"
 
 
@@ -728,6 +730,11 @@ def decide_tunnel(
     if outcome is None or outcome[0] is Action.ALLOW:
         return decision
     return Decision(Action.BLOCK, Reason.TUNNEL, f"tunnel:{parent}", q.categories, decision.until)
+
+
+def decide_rebinding(allowed: Decision) -> Decision:
+    """Return what is decided of an ``allowed`` name whose answer had nothing but addresses that no public name has."""
+    return replace(allowed, action=Action.BLOCK, reason=Reason.REBINDING, rule_id="rebinding")
 
 
 def decide_address(policy: Policy, client: Client, address: bytes, at: datetime | None) -> Decision:

@@ -12,14 +12,21 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from gate_core.policy import Decision, Policy, decide, decide_tunnel
+from gate_core.policy import Decision, Policy, decide, decide_rebinding, decide_tunnel
 from gate_core.safesearch import TARGETS, SafeName
 from gate_dns.askers import Asker, Askers, Flights, Limits
 from gate_dns.cache import Answers, Entries, Entry, Kept, Room
 from gate_dns.forwarding.flight import Failure, Outcome
 from gate_dns.forwarding.upstream import Forwarder
 from gate_dns.journal import Journal
-from gate_dns.messages.alterations import private, rewritten, stale, without_addresses, without_ech
+from gate_dns.messages.alterations import (
+    NOTHING_PUBLIC,
+    private,
+    rewritten,
+    stale,
+    without_addresses,
+    without_ech,
+)
 from gate_dns.messages.answer import FAILURE_TTL_S, MAX_TTL_S, Answer, failed
 from gate_dns.messages.codes import Ede, Qtype, Rcode
 from gate_dns.messages.cookies import ServerCookies
@@ -390,6 +397,8 @@ class Sinkhole:
                 response = block(query, stop, self.policy, self._settings)
                 # What the name leads to may be another tomorrow.
                 return self._own(asked, response, now, longest_s=kept.ends - now)
+        if answer.text == NOTHING_PUBLIC:
+            decision = asked.decision = decide_rebinding(decision)
         if asked.safe:
             decision = replace(decision, rule_id=asked.safe.rule_id)
             answer = rewritten(query, asked.safe.target, answer)

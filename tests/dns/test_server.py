@@ -332,6 +332,31 @@ def test_serve_records_every_query(worker, until):
     assert len(worker.events.events) < 12
 
 
+def test_serve_records_who_answered_and_how_long_it_took(worker, upstream, until):
+    # Silence first: the question is sent again.
+    upstream.manners["allowed.example"] = "silent"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answer = pool.submit(worker.udp, "allowed.example")
+        until(lambda: upstream.asked["udp"])
+        time.sleep(0.05)
+        del upstream.manners["allowed.example"]
+        assert answer.result().rcode() == dns.rcode.NOERROR
+    worker.udp("allowed.example")
+    worker.udp("games.example")
+    name = str(worker.settings.upstreams[0])
+
+    def told():
+        rows = [(e.name, e.upstream, e.took_us >= 50_000) for e in worker.events.events]
+        return sorted(rows) if len(rows) == 3 else None
+
+    assert until(told) == [
+        ("allowed.example", name, False),
+        ("allowed.example", name, True),
+        ("games.example", "", False),
+    ]
+    assert {e.version for e in worker.events.events} == {worker.policies.current().version}
+
+
 def test_serve_decides_anew_when_the_clock_is_set(start_worker, school, upstream, until):
     term = Term(date(2026, 9, 1), date(2026, 12, 18))
     worker = start_worker([upstream], policy=replace(school, timetable=Timetable(terms=(term,))))

@@ -84,6 +84,16 @@ def test_safe_search_fails_closed(worker, engines):
     assert (failed.rcode(), lines(failed)) == (dns.rcode.SERVFAIL, [])
 
 
+def test_safe_search_goes_on_with_the_last_safe_address(worker, engines):
+    engines.zone[SAFE] = ["1 IN A 198.51.100.120"]
+    assert lines(worker.udp("www.google.co.uk"))[1].endswith("198.51.100.120")
+    engines.manners[SAFE] = "silent"
+    time.sleep(1.1)
+    alias, address = lines(worker.udp("www.google.co.uk"))
+    assert alias.split()[-1] == f"{SAFE}."
+    assert address.split()[-1] == "198.51.100.120"
+
+
 def test_keys_for_hidden_names_are_taken_out(worker, upstream):
     upstream.zone["hidden.example"] = [f"300 IN HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.10 {ECH}"]
     upstream.zone["_dns.hidden.example"] = [f"300 IN SVCB 1 srv.hidden.example. alpn=h2 {ECH}"]
@@ -96,7 +106,7 @@ def test_keys_for_hidden_names_are_taken_out(worker, upstream):
             assert not answer.flags & dns.flags.AD
 
 
-def test_private_addresses_of_public_names_are_taken_out(start_worker, upstream):
+def test_private_addresses_of_public_names_are_taken_out(start_worker, upstream, until):
     upstream.zone["rebind.example"] = ["300 IN A 192.168.1.1", "300 IN A 198.51.100.7"]
     upstream.zone["inside.example"] = ["300 IN A 10.1.2.3", "300 IN AAAA fd00::1"]
     upstream.zone["server.school.example"] = ["300 IN A 10.0.0.5"]
@@ -106,6 +116,15 @@ def test_private_addresses_of_public_names_are_taken_out(start_worker, upstream)
         answer = worker.udp("inside.example", kind, use_edns=0)
         assert (answer.rcode(), lines(answer), edes(answer)) == (dns.rcode.NOERROR, [], [15])
     assert lines(worker.udp("server.school.example"))[0].endswith("10.0.0.5")
+    # What got nothing is recorded as blocked, and why: the first time, and when it is kept.
+    assert worker.udp("inside.example").rcode() == dns.rcode.NOERROR
+    until(lambda: sum(e.count for e in worker.events.events) == 5)
+    told = {(e.name, e.action, e.rule_id) for e in worker.events.events}
+    assert told == {
+        ("rebind.example", "allow", "default:ks2"),
+        ("inside.example", "block", "rebinding"),
+        ("server.school.example", "allow", "default:ks2"),
+    }
 
 
 def test_an_answer_with_a_listed_address_is_stopped(start_worker, upstream, knowing, until):

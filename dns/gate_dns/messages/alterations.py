@@ -35,6 +35,8 @@ _IN: Final = int(Qclass.IN)
 _CNAME: Final = int(Qtype.CNAME)
 _ADDRESS_OCTETS: Final = {int(Qtype.A): 4, int(Qtype.AAAA): 16}
 _SERVICES: Final = (int(Qtype.HTTPS), int(Qtype.SVCB))
+NOTHING_PUBLIC: Final = "private address of a public name"
+"""Extra text of an answer that had nothing but private addresses."""
 _QNAME: Final = (POINTER | HEADER_OCTETS).to_bytes(2, "big")
 """A pointer to the name in the question."""
 
@@ -53,7 +55,6 @@ def stale(answer: Answer, ttl_s: int = STALE_TTL_S) -> Answer:
         ttl_s=ttl_s,
         longest_s=ttl_s,
         edes=(Ede.STALE_NXDOMAIN_ANSWER if negative else Ede.STALE_ANSWER,),
-        text="",
     )
 
 
@@ -90,7 +91,7 @@ def without_addresses(query: Query, answer: Answer, addresses: Collection[bytes]
         return service.without({key for key, its in hints if not set(its).isdisjoint(addresses)})
 
     altered = _altered(query, answer, rdata)
-    return altered or _nodata(query, answer.ttl_s, Ede.BLOCKED, "private address of a public name")
+    return altered or _nodata(query, answer.ttl_s, Ede.BLOCKED, NOTHING_PUBLIC)
 
 
 def rewritten(query: Query, target: str, answer: Answer) -> Answer:
