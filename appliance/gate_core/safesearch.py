@@ -54,8 +54,12 @@ _NATIONAL = (
     " com.pk com.pl com.pr com.py com.qa com.ru com.sa com.sb com.sg com.sl com.sv com.tj"
     " com.tn com.tr com.tw com.ua com.uy com.vc com.ve com.vn it.ao ne.jp off.ai"
 )
+# Those serve the search, too: by one family of addresses, and for pictures.
 _GOOGLE_NAMES: Final = [
-    f"{host}{ending}" for ending in _NATIONAL.split() for host in ("google.", "www.google.")
+    "images.google.com",
+    "ipv4.google.com",
+    "ipv6.google.com",
+    *(f"{host}{ending}" for ending in _NATIONAL.split() for host in ("google.", "www.google.")),
 ]
 
 _ENGINES: Final = (
@@ -67,7 +71,7 @@ _ENGINES: Final = (
         "duckduckgo",
         "DuckDuckGo",
         "safe.duckduckgo.com",
-        ["duckduckgo.com", "www.duckduckgo.com", "start.duckduckgo.com"],
+        ["duckduckgo.com", "noai.duckduckgo.com", "start.duckduckgo.com", "www.duckduckgo.com"],
     ),
     ("brave", "Brave Search", "forcesafe.search.brave.com", ["search.brave.com"]),
     ("ecosia", "Ecosia", "strict-safe-search.ecosia.org", ["www.ecosia.org"]),
