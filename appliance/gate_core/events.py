@@ -43,7 +43,7 @@ class Event:
     """One decision, or several equal ones within a moment."""
 
     at_ms: int
-    """Milliseconds since 1970, UTC; of the first where there are several, or up to half a second before it."""
+    """Milliseconds since 1970, UTC; of the first where there are several, or up to two seconds before it."""
     source: Source
     address: str
     mac: str
