@@ -48,6 +48,8 @@ _NDA_LLADDR: Final = 2
 # struct ifaddrmsg of linux/if_addr.h: family, prefix length, index of the link; and its attribute.
 _OWN: Final = Struct("=BB2xI")
 _IFA_ADDRESS: Final = 1
+_IFA_LOCAL: Final = 2
+"""Ours, where the other is that of the one on the far end of a point-to-point link."""
 
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 _MAC_OCTETS: Final = 6
@@ -71,6 +73,7 @@ class Neighbour:
 class OwnNetwork:
     """The network of one of our own addresses."""
 
+    address: Address
     network: IPv4Network | IPv6Network
     link: int
     """Index of the network interface that has the address."""
@@ -114,7 +117,7 @@ class KernelNeighbours:
             OSError: The kernel did not tell our networks.
             MalformedRoutesError: It said what can't be understood.
         """
-        if address.is_loopback:
+        if address.is_loopback or any(o.address == address for o in self._networks()):
             return False
         # On every link, as an address of the link alone may be on each of them.
         ways = [_send_nothing(address, link) for link in self._links(address)]
@@ -276,10 +279,11 @@ def parse_network(content: bytes) -> OwnNetwork | None:
     if family not in _FAMILIES or _IFA_ADDRESS not in attributes:
         return None
     try:
+        address = ip_address(attributes.get(_IFA_LOCAL, attributes[_IFA_ADDRESS]))
         network = ip_network((attributes[_IFA_ADDRESS], prefix_length), strict=False)
     except ValueError as e:
         raise MalformedRoutesError(f"parsing an own address: {e}") from None
-    return OwnNetwork(network, link)
+    return OwnNetwork(address, network, link)
 
 
 def _content(content: bytes, header: Struct) -> tuple[tuple[int, ...], dict[int, bytes]]:

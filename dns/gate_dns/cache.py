@@ -282,6 +282,8 @@ class Entries:
             self._count += 1
         else:
             self._octets -= len(before.response)
+            # Of several that differ in what lower case does to type, class and size, the last one is kept.
+            room.exact.pop(_exact(key, before.rest), None)
         self._octets += len(entry.response)
         room.folded[key] = entry
         room.exact[_exact(key, entry.rest)] = entry

@@ -127,6 +127,8 @@ class _Worker:
             now = time.monotonic()
             if now >= due:
                 due = now + self._keep_house(now)
+            if self._sinkhole.meet(now):
+                due = min(due, now + HURRIED_WAIT_S)
             self._forwarder.flush()
             for batch in self._batches:
                 if batch.waiting:
@@ -153,9 +155,8 @@ class _Worker:
         self._sinkhole.expire(now)
         if self._tap:
             self._tap.flush(now)
-        # All of them, each a little.
-        hurried = (self._journal.put_due(now), self._sinkhole.free(), self._sinkhole.meet(now))
-        if any(hurried):
+        more = self._journal.put_due(now)
+        if self._sinkhole.free() or more:
             return HURRIED_WAIT_S
         return BUSY_WAIT_S if self._tap or self._forwarder.in_flight else IDLE_WAIT_S
 

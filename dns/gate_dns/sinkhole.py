@@ -199,7 +199,8 @@ class Sinkhole:
             asker = self.askers.known(source, now)
             if asker is None:
                 again = partial(self._take, message, source, transport, reply, now)
-                if came is None and self._strangers.wait(source, again, now):
+                drop = partial(reply, None)
+                if came is None and self._strangers.wait(source, again, drop, now):
                     return
                 asker = self.askers.find(source, now)
             spent = asker.bucket.tokens <= 0
@@ -458,8 +459,12 @@ class Sinkhole:
         self.askers.begin(policy)
 
     def meet(self, now: float) -> bool:
-        """Take up queries whose sender is known by now, or waited for in vain; tell whether more wait. To be called often."""
-        self._strangers.look(now)
+        """Take up queries whose sender is known by now, or waited for in vain; tell whether more wait.
+
+        To be called after queries have been taken, and every millisecond or two while it is true.
+        """
+        if self._strangers:
+            self._strangers.look(now)
         return bool(self._strangers)
 
     def expire(self, now: float) -> None:

@@ -20,11 +20,13 @@ FIRST_LOOK_S: Final = 0.0005
 """After this time the kernel is asked again, and then each time after twice as long."""
 MAX_STRANGERS: Final = 256
 """Addresses waited for at a time: forged ones must not fill the memory. Whoever is one too many is not waited for."""
-MAX_QUERIES: Final = 8
-"""Of one address; a client repeats what stays unanswered."""
+MAX_QUERIES: Final = 64
+"""Of one address: what a computer asks for when it wakes up..."""
+MAX_ALL_QUERIES: Final = 2048
+"""... and of all, so that they take some megabytes at most. A client repeats what stays unanswered."""
 
 Go = Callable[[], None]
-"""Takes up a query that has waited."""
+"""Takes up a query that has waited, or lets it go."""
 
 
 @dataclass(slots=True)
@@ -42,12 +44,16 @@ class Strangers:
     def __init__(self, neighbours: NeighbourTable) -> None:
         self._neighbours = neighbours
         self._all: dict[bytes, _Stranger] = {}
+        self._queries = 0
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def wait(self, source: bytes, go: Go, now: float) -> bool:
-        """Tell whether a query from ``source`` (4 or 16 octets) is to wait; if so, ``go`` is called once, in ``look``."""
+    def wait(self, source: bytes, go: Go, drop: Go, now: float) -> bool:
+        """Tell whether a query from ``source`` (4 or 16 octets) is to wait.
+
+        If so, either ``go`` is called, in ``look``, or ``drop``, at once where there are too many.
+        """
         stranger = self._all.get(source)
         if stranger is None:
             address = ip_address(source)
@@ -59,8 +65,11 @@ class Strangers:
                 return False
             stranger = _Stranger([], now + WAIT_S, now + FIRST_LOOK_S, FIRST_LOOK_S)
             self._all[source] = stranger
-        if len(stranger.queries) < MAX_QUERIES:
+        if len(stranger.queries) < MAX_QUERIES and self._queries < MAX_ALL_QUERIES:
             stranger.queries.append(go)
+            self._queries += 1
+        else:
+            drop()
         return True
 
     def look(self, now: float) -> None:
@@ -68,10 +77,18 @@ class Strangers:
         for source, stranger in tuple(self._all.items()):
             if stranger.look_at > now:
                 continue
-            if stranger.until > now and not self._neighbours.mac(ip_address(source)):
+            if stranger.until > now and not self._is_known(source):
                 stranger.pause_s *= 2
                 stranger.look_at = min(now + stranger.pause_s, stranger.until)
                 continue
             del self._all[source]
+            self._queries -= len(stranger.queries)
             for go in stranger.queries:
                 go()
+
+    def _is_known(self, source: bytes) -> bool:
+        try:
+            return self._neighbours.mac(ip_address(source)) is not None
+        except (OSError, ValueError):
+            # Whoever takes up the query meets the fault, too, and tells of it.
+            return True

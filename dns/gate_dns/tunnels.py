@@ -41,6 +41,9 @@ _LEAST_CARRIED: Final = 32
 """A name carries data that has so many octets before its parent, however they are cut into labels."""
 _LEAST_DIFFERENT: Final = 12
 """Different characters that it has at least: IPv4 addresses in reverse have fewer."""
+_LEAST_CARRIED_ELSEWHERE: Final = 12
+_LEAST_DIFFERENT_ELSEWHERE: Final = 8
+"""The same in queries for types that pages do not need: nobody asks for many such names below one parent."""
 _REVERSE_IPV6: Final = re.compile(r"(?:[0-9a-f]\.){31}[0-9a-f](?:\..*)?")
 """What block lists are asked for."""
 _LEAST_LONG: Final = 96
@@ -115,7 +118,7 @@ class Tunnels:
                 if not parents:
                     del self._noticed[source]
                 return None
-            looks_like_data = _is_odd(qtype) or _carried(qname[: -len(parent) - 1])
+            looks_like_data = _is_odd(qtype) or _carried(qname[: -len(parent) - 1], qtype)
             if looks_like_data and not self._is_exempt(qname):
                 parents[parent] = now + HOLD_S
                 return parent
@@ -131,17 +134,17 @@ class Tunnels:
             source: As for ``noticed``.
             now: As for ``noticed``.
         """
-        odd = _is_odd(qtype)
         # Most answers end here: a name that is too short to begin a window, of a client that has none.
-        if not odd and len(qname) <= _LEAST_CARRIED and source not in self._windows:
+        if len(qname) <= _LEAST_CARRIED and qtype in _PAGE_TYPES and source not in self._windows:
             return
+        odd = _is_odd(qtype)
         if answer.rcode or not answer.counts[0] or (odd and not _holds(answer, qtype)):
             return
         above = registered(qname)
         if above == qname:
             return
         before = qname[: -len(above) - 1]
-        carried = _carried(before)
+        carried = _carried(before, qtype)
         window = self._window(source, above, qname, now, begin=carried > 0 or odd)
         if window is None:
             return
@@ -265,12 +268,15 @@ def _octets(before: str) -> int:
     return len(before) - 3 * before.count("\\")
 
 
-def _carried(before: str) -> int:
+def _carried(before: str, qtype: int) -> int:
     """Return the octets of data in what stands before a parent; 0 where it looks like none."""
-    if len(before) < _LEAST_CARRIED or len(set(before)) < _LEAST_DIFFERENT:
+    least, different = _LEAST_CARRIED, _LEAST_DIFFERENT
+    if qtype not in _PAGE_TYPES:
+        least, different = _LEAST_CARRIED_ELSEWHERE, _LEAST_DIFFERENT_ELSEWHERE
+    if len(before) < least or len(set(before)) < different:
         return 0
     octets = _octets(before)
-    return 0 if octets < _LEAST_CARRIED or _REVERSE_IPV6.fullmatch(before) else octets
+    return 0 if octets < least or _REVERSE_IPV6.fullmatch(before) else octets
 
 
 def _holds(answer: Answer, qtype: int) -> bool:

@@ -92,7 +92,9 @@ def test_parse_neighbour_passes_over_what_tells_no_device(content):
 
 
 def test_parse_network_passes_over_other_families():
-    assert parse_network(own("192.0.2.1/24")) == OwnNetwork(ip_network("192.0.2.0/24"), 7)
+    assert parse_network(own("192.0.2.1/24")) == OwnNetwork(
+        ip_address("192.0.2.1"), ip_network("192.0.2.0/24"), 7
+    )
     assert parse_network(own("192.0.2.1/24", family=45)) is None
 
 
@@ -298,7 +300,9 @@ def test_mac_is_none_where_nobody_is(host, address):
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("address", ["203.0.113.9", "2001:db8:1::9", "127.0.0.1", "::1"])
+@pytest.mark.parametrize(
+    "address", ["203.0.113.9", "2001:db8:1::9", "192.0.2.1", "2001:db8::1", "::1"]
+)
 def test_nobody_is_solicited_who_is_no_neighbour(host, address):
     assert host.python(FIND.format(address=address, seconds=0)) == [None, False, None]
 

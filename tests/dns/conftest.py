@@ -253,6 +253,13 @@ def free_port(*addresses: str) -> int:
     raise AssertionError("no port is free")
 
 
+def drain(connection: socket.socket) -> None:
+    """Take what comes and say nothing, until the other side closes."""
+    with connection:
+        while connection.recv(4096):
+            pass
+
+
 class FakeUpstream:
     """An authoritative server of its own zone; what it does with a name stands in ``zone`` and ``manners``."""
 
@@ -263,7 +270,7 @@ class FakeUpstream:
         """Name to lines of records: ``300 IN A 192.0.2.10``; more may follow for the target of a CNAME record."""
         self.manners: dict[str, str] = {}
         """Name to silent, forged-id, forged-name, forged-source, forged-often, lower-case, twice, servfail,
-        bogus, filtered, refused, truncated, cut, garbage, looping; no-edns where EDNS is not understood, no-edns-short
+        bogus, filtered, refused, truncated, cut, silent-tcp (truncated, and nothing over TCP), garbage, looping; no-edns where EDNS is not understood, no-edns-short
         where the question is left out, too, when it says so, no-edns-servfail where what is asked without gets
         SERVFAIL; formerr where nothing is understood."""
         self.asked: Counter = Counter()
@@ -301,7 +308,13 @@ class FakeUpstream:
                 if self._done:
                     return
                 self.asked["tcp"] += 1
-                query, _ = dns.query.receive_tcp(connection, time.time() + 2)
+                try:
+                    query, _ = dns.query.receive_tcp(connection, time.time() + 2)
+                except EOFError:
+                    continue  # Whoever opened it has given up.
+                if self.manners.get(self._name(query)) == "silent-tcp":
+                    threading.Thread(target=drain, args=(connection.dup(),), daemon=True).start()
+                    continue
                 answer = self._right(query).to_wire(max_size=0xFFFF)
                 if self.manners.get(self._name(query)) == "cut":
                     connection.sendall(len(answer).to_bytes(2, "big") + answer[:-1])
@@ -398,7 +411,7 @@ class FakeUpstream:
                     dns.rrset.from_text(one, 60, "IN", "CNAME", other.to_text())
                     for one, other in (ends, ends[::-1])
                 ]
-            case "truncated" | "cut":
+            case "truncated" | "cut" | "silent-tcp":
                 answer.flags |= dns.flags.TC
                 answer.answer = []
         return answer.to_wire(max_size=0xFFFF)

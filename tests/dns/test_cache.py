@@ -222,6 +222,20 @@ def test_an_answer_of_short_life_is_not_fetched_anew():
     assert not answers.wanted
 
 
+def test_queries_that_are_alike_in_lower_case_take_one_place():
+    entries = Entries(capacity=10)
+    room = entries.room(VIEW)
+    # Type 65 and 97, class 65 and 97: upper and lower case of one letter.
+    for kind in (65, 97):
+        for class_ in (65, 97):
+            message = bytes(12)[:4] + b"\0\1" + bytes(6) + b"\1a\0" + bytes((0, kind, 0, class_))
+            asked = parse_query(message)
+            rendered = render(asked, Response(Rcode.NXDOMAIN, ttl_s=60, serial=1))
+            entries.store(room, asked, Entry(asked, rendered, NOTE, 0.0, 60.0))
+            assert entries.find(room, asked, 1.0) is not None
+    assert len(entries) == len(room.folded) == len(room.exact) == 1
+
+
 def test_rooms_are_bounded_by_octets_too():
     entries, answers = Entries(octets=100_000), Answers(octets=100_000)
     long = [60] * 50

@@ -26,6 +26,7 @@ from gate_dns.sinkhole import CLOCK_READ_S
 CLIENTS = pytest.mark.parametrize("to", ["127.0.0.1", "::1"])
 TRANSPORTS = pytest.mark.parametrize("transport", ["udp", "tcp"])
 STAFF_PC = "00:00:5e:00:53:20"
+LAPTOP = "00:00:5e:00:53:10"
 
 
 def lines(answer) -> list[str]:
@@ -158,6 +159,21 @@ def test_serve_waits_for_who_is_not_known_yet_and_for_nobody_meanwhile(
         worker.neighbours.macs["127.0.0.1"] = STAFF_PC
         for each in new:
             assert lines(each.result())[0].endswith("IN A 192.0.2.20")
+
+
+def test_serve_answers_all_that_a_waking_device_asks_and_soon(worker, until):
+    worker.neighbours.reachable.add("127.0.0.1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        device.settimeout(8)
+        device.connect(("127.0.0.1", worker.port))
+        for number in range(40):
+            device.send(dns.message.make_query("games.example", "A", id=number).to_wire())
+        until(lambda: worker.neighbours.solicited["127.0.0.1"])
+        worker.neighbours.macs["127.0.0.1"] = LAPTOP
+        got = {int.from_bytes(device.recv(512)[:2], "big") for _ in range(40)}
+    assert got == set(range(40))
+    # The kernel is asked again at once, not when the loop would wake up anyway.
+    assert worker.neighbours.asked["127.0.0.1"] >= 2
 
 
 def test_serve_answers_who_stays_unknown(worker):

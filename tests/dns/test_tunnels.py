@@ -200,13 +200,28 @@ def test_noticed_holds_for_that_client_only():
     assert tunnels.noticed(data, A, OTHER, HOLD_S) is None
 
 
+@pytest.mark.parametrize("length", [12, 20, 31])
+def test_learn_notices_short_names_of_types_that_pages_do_not_ask_for(length):
+    names = [(n * 0.1, TXT, f"{piece(n, length)}.t.example") for n in range(400)]
+    assert noticed(names) == {"t.example"}
+    # As a mail server does, for one name after the other.
+    senders = [
+        (n * 0.1, TXT, f"{label}.sender{n}.example")
+        for n in range(300)
+        for label in ("_dmarc", "selector1-2026._domainkey", "_spf")
+    ]
+    assert noticed(senders) == set()
+
+
 @pytest.mark.parametrize("parent", ["t.example", "en.t.example"])
 def test_noticed_leaves_ordinary_names_below_a_noticed_parent_alone(parent):
     tunnels = Tunnels()
     assert noticed(tunnel(parent=parent), tunnels) == {parent}
-    for name in (parent, f"www.{parent}", f"static-assets-2.cdn.{parent}", "www.example"):
+    for name in (parent, f"www.{parent}", "www.example"):
         for qtype in (A, AAAA, HTTPS, TXT):
             assert tunnels.noticed(name, qtype, CLIENT, 2.0) is None
+    for qtype in (A, AAAA, HTTPS):
+        assert tunnels.noticed(f"static-assets-2.cdn.{parent}", qtype, CLIENT, 2.0) is None
     assert tunnels.noticed(parent, NULL, CLIENT, 2.0) is None
     assert tunnels.noticed(f"x.{parent}", NULL, CLIENT, 2.0) == parent
 

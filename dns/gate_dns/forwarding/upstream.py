@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from gate_core.suffixes import registered
@@ -326,8 +326,7 @@ class Forwarder:
         flights = [flight for flight in self._flights.values() if flight.due <= now]
         contacts = tuple(self._contacts.values())
         flights += [c.probe for c in contacts if c.probe and c.probe.due <= now]
-        for flight in flights:
-            self._expire(flight)
+        self._expire(flights)
         for contact in contacts:
             contact.expire()
         if self._handed_out and now >= self._follow_at:
@@ -335,17 +334,26 @@ class Forwarder:
             if found := self._handed_out.read():
                 self.use(found)
 
-    def _expire(self, flight: Flight) -> None:
-        if not flight.resent and isinstance(flight.carrier, DatagramPort):
-            flight.resent = True
-            flight.due = flight.asked_at + DEADLINE_S
-            flight.carrier.send_again(flight)
-            return
-        by_stream = flight.carrier is flight.contact.stream.connection
-        self._drop(flight)
-        if by_stream:
-            flight.contact.stream.silent(flight.asked_at)
-        self.failed(flight, TimeoutError("the upstream is silent"))
+    def _expire(self, flights: Iterable[Flight]) -> None:
+        """Send again, or go on with the next upstream."""
+        silent: dict[Contact, float] = {}
+        lost = []
+        for flight in flights:
+            carrier, contact = flight.carrier, flight.contact
+            if not flight.resent and isinstance(carrier, DatagramPort):
+                flight.resent = True
+                flight.due = flight.asked_at + DEADLINE_S
+                carrier.send_again(flight)
+                continue
+            if carrier is not None and carrier is contact.stream.connection:
+                silent[contact] = min(flight.asked_at, silent.get(contact, flight.asked_at))
+            self._drop(flight)
+            lost.append(flight)
+        # Only now that none of these is carried any more: a connection that ends takes all others with it.
+        for contact, since in silent.items():
+            contact.stream.silent(since)
+        for flight in lost:
+            self.failed(flight, TimeoutError("the upstream is silent"))
 
     def _finish(self, flight: Flight, outcome: Outcome, name: str) -> None:
         if flight.carrier:

@@ -310,6 +310,47 @@ def silence(asker) -> None:
     asker.go_on(DEADLINE_S)
 
 
+def over_tcp(asker) -> bool:
+    """Tell whether all questions in flight are on a connection."""
+    carriers = {flight.carrier for flight in asker.forwarder._flights.values()}
+    return carriers == {
+        flight.contact.stream.connection for flight in asker.forwarder._flights.values()
+    }
+
+
+def test_expire_ends_all_questions_of_a_silent_connection_once(start_upstream, asking):
+    first, second = start_upstream("127.0.0.1"), start_upstream("127.0.0.2")
+    asked = [f"n{number}.example" for number in range(3)]
+    for name in asked:
+        first.manners[name] = "silent-tcp"
+        second.zone[name] = ["300 IN A 192.0.2.10"]
+    asker = asking(first, second)
+    outcomes = [asker.ask(query(name)) for name in asked]
+    asker.until(lambda: over_tcp(asker))
+    # Nothing is lost that has been sent elsewhere in the same round.
+    asker.go_on(DEADLINE_S)
+    asker.until(lambda: all(outcomes))
+    assert [len(each) for each in outcomes] == [1, 1, 1]
+    assert all(isinstance(each[0], Answer) for each in outcomes)
+    assert asker.named == ["127.0.0.2:" + str(second.port)] * 3
+    assert asker.forwarder.in_flight == 0
+
+
+def test_expire_fails_all_questions_of_the_only_connection_once(upstream, asking):
+    asked = [f"n{number}.example" for number in range(3)]
+    for name in asked:
+        upstream.manners[name] = "silent-tcp"
+    asker = asking(upstream)
+    outcomes = [asker.ask(query(name)) for name in asked]
+    asker.until(lambda: over_tcp(asker))
+    asker.go_on(DEADLINE_S)
+    assert outcomes == [[Failure(Ede.NO_REACHABLE_AUTHORITY)]] * 3
+    assert asker.forwarder.in_flight == 0
+    del upstream.manners[asked[0]]
+    upstream.zone[asked[0]] = ["300 IN A 192.0.2.10"]
+    assert isinstance(asker.outcome(query(asked[0])), Answer)
+
+
 def names(upstream) -> set[str]:
     return {m.question[0].name.to_text(omit_final_dot=True).lower() for _, m in upstream.queries}
 
