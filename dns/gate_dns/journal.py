@@ -141,6 +141,9 @@ class Journal:
             version: Of the policy.
             counts: What others have counted, by what and kind, besides what the journal itself has.
         """
+        if version != self._version and not self._ending.left:
+            # What was answered before a pause is not to be told after it, nor the other way round.
+            self._end_interval(time.monotonic())
         self._version = version
         self._events.put(InForce(Source.DNS, self._worker, version))
         if counts is not None:

@@ -147,6 +147,21 @@ def test_in_force_names_worker_and_version(events):
     assert events.held == [InForce(Source.DNS, 3, 9)]
 
 
+def test_in_force_begins_to_count_anew_with_another_version(events, asker):
+    journal = Journal(events, 3, time.monotonic() - 60)
+    journal.in_force(8)
+    kept = entry(journal)
+    journal.hits[asker].append(kept)
+    journal.in_force(8)
+    journal.hits[asker].append(kept)
+    journal.in_force(9)
+    journal.hits[asker].append(kept)
+    journal.put_all(time.monotonic())
+    assert [e.count for e in events.events] == [2, 1]
+    before, after = events.events
+    assert before.at_ms <= after.at_ms
+
+
 def test_in_force_tells_what_was_counted_since_the_start(events, asker):
     journal = Journal(events, 3, 0.0)
     journal.hits[asker] += 4 * [entry(journal)]
