@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gate_appliance.counter import COMMAND_LINE, Counter, Who, change, not_allowed, text_of
-from gate_appliance.library import is_illegal
+from gate_appliance.library import ADDED, ListKey, is_illegal
+from gate_appliance.lists.download import imported
+from gate_appliance.lists.formats import ListError
 from gate_appliance.sources import suggestions
 from gate_appliance.updates import REMOVED
 from gate_core.desk import RefusedError, without_errno
-from gate_core.roles import Act, Leave
-from gate_core.sources import ListSource, SourceError, SourcesView, check_source
+from gate_core.record import Entry
+from gate_core.roles import Act, Leave, leave
+from gate_core.sources import ListSource, OwnList, SourceError, SourcesView, check_source
 
 
 class CatalogueDesk(Counter):
@@ -23,6 +26,43 @@ class CatalogueDesk(Counter):
         return SourcesView(
             updates.views(), updates.progress, suggestions(), updates.common_faults()
         )
+
+    def own_lists(self) -> tuple[OwnList, ...]:
+        """Return the lists that no source keeps up to date, by category and name."""
+        newest: dict[str, Entry] = {}
+        for entry in self._store.of_action(ADDED):
+            newest.setdefault(entry.subject, entry)
+        found = []
+        for (category, name), names in sorted(self._steward.list_counts.items()):
+            if self._is_own((category, name)):
+                said = newest.get(f"{name} to {category}")
+                at, by = (said.at, said.actor) if said else ("", "")
+                found.append(OwnList(name, category, names, at, by))
+        return tuple(found)
+
+    def remove_list(self, *, name: str, category: str, reason: str, actor: str) -> None:
+        """Take out a list that no source keeps up to date; never one of illegal content."""
+        who = self._approver(actor)
+        reason = text_of(reason, "reason", 500)
+        key = category, name
+        if not self._is_own(key):
+            raise RefusedError(
+                f"{name[:60]!r} in {category[:60]!r} is no list that was added by hand; gate lists show prints them",
+                "name",
+            )
+        names = self._steward.list_counts[key]
+        note = change(
+            who, REMOVED, f"{name} to {category}", before=f"{names:,} names", reason=reason
+        )
+        try:
+            with _stored():
+                self._steward.remove_list(key, note)
+        except ListError as e:
+            raise RefusedError(str(e), "category") from e
+
+    def _is_own(self, key: ListKey) -> bool:
+        source = self._steward.sources.get(key[1])
+        return key in self._steward.list_counts and not (source and source.category == key[0])
 
     def add_source(self, *, source: ListSource, secret: str = "", actor: str) -> None:
         """Add a source of lists; it is looked at at once."""
@@ -37,9 +77,20 @@ class CatalogueDesk(Counter):
                 "a file of the box is added at its command line: gate lists add-source", "url"
             )
         library = self._steward.library
+        if source.url.startswith("file:"):
+            try:
+                imported(source.url, library.imports)
+            except (OSError, ValueError) as e:
+                raise RefusedError(f"{source.url[:80]!r}: {e}", "url") from e
         with self._steward.lock:
             if self._steward.sources.get(source.id):
                 raise RefusedError("there is a source of that name; remove it first", "id")
+            for other in self._steward.sources.all():
+                if other.title.casefold() == source.title.casefold():
+                    raise RefusedError(
+                        f"{source.title!r} is what the source {other.id} is called; each has a title of its own",
+                        "title",
+                    )
             if library.file((source.category, source.id)).exists():
                 # Adding only ever adds: what a list already opens or closes stays.
                 raise RefusedError("there is a list of that name in this category", "id")
@@ -55,7 +106,9 @@ class CatalogueDesk(Counter):
 
     def remove_source(self, *, id: str, reason: str, actor: str) -> None:  # noqa: A002  # as everywhere
         """Remove a source, and its list with it; the names of one of illegal content stay listed."""
-        who = self._approver(actor)
+        who = self._who(actor)
+        if not (self._brought_nothing(id) and leave(who.role, Act.MANAGE_LISTS) is Leave.YES):
+            who = self._approver(actor)
         reason = text_of(reason, "reason", 500)
         with self._steward.lock:
             source = self._source(id)
@@ -102,6 +155,15 @@ class CatalogueDesk(Counter):
                 pass
         self._steward.updates.ask(accepted=[id])
 
+    def _brought_nothing(self, id_: str) -> bool:
+        """Tell whether no list of a source was ever in force: its removal then opens nothing."""
+        source = self._steward.sources.get(id_)
+        return (
+            source is not None
+            and not self._steward.sources.outcome(id_).good_at
+            and not self._steward.library.file((source.category, id_)).exists()
+        )
+
     def _source(self, id_: str) -> ListSource:
         source = self._steward.sources.get(id_)
         if source is None:
@@ -112,7 +174,10 @@ class CatalogueDesk(Counter):
         """Return who ``actor`` is: somebody who may approve alone, since what is decided may open something."""
         who, allowed = self._demand(actor, Act.APPROVE)
         if allowed is not Leave.YES:
-            raise not_allowed(who, Act.APPROVE)
+            e = not_allowed(who, Act.APPROVE)
+            if who.name.startswith(COMMAND_LINE):
+                e = RefusedError(f"{e}; --as USERNAME does it in the name of one of them", e.field)
+            raise e
         return who
 
 

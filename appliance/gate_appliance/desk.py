@@ -37,6 +37,7 @@ from gate_core.protocols import of_category
 from gate_core.record import Entry, Verdict
 from gate_core.roles import Act, Leave, leave
 from gate_core.services import in_mask as services_in
+from gate_core.sources import SourceError
 from gate_core.written import UNKNOWN_GROUP, aware
 
 LOOKED_EVERY_S: Final = 3600.0
@@ -266,7 +267,7 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
         self._steward.heard_panel(report)
 
     def add_list(self, *, name: str, category: str, path: str, actor: str) -> int:
-        """Add the list in the file at ``path`` to a category, or replace it; return how many names are listed."""
+        """Add the list in the file at ``path`` to a category, or replace it; return how many names it holds."""
         who, _ = self._demand(actor, Act.MANAGE_LISTS)
         source = self._steward.sources.get(name)
         if source and source.category == category:
@@ -280,6 +281,8 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
                 note,
                 may_shorten=leave(who.role, Act.APPROVE) is Leave.YES,
             )
+        except SourceError as e:
+            raise RefusedError(str(e), e.field) from e
         except (ValueError, OSError) as e:  # also a path that is none
             raise RefusedError(str(e)) from e
 

@@ -11,6 +11,7 @@ from gate_appliance.clock import SystemClock
 from gate_appliance.library import Lists
 from gate_appliance.probes import Probes
 from gate_appliance.recorder import Recorder
+from gate_appliance.resolvers import Resolvers
 from gate_core.config import Config
 from gate_core.desk import Component, PanelReport, PauseView, Status
 from gate_core.events import BLOCK, Source
@@ -52,8 +53,10 @@ class Health:
         recorder: Recorder,
         activity: ActivityLog,
         probes: Probes,
+        resolvers: Resolvers,
     ) -> None:
         self._config = config
+        self._resolvers = resolvers
         self._probes = probes
         self._clock = clock
         self._recorder = recorder
@@ -89,7 +92,7 @@ class Health:
             version=version,
             filtering=all(v is not None for v in in_force.values()),
             components=(
-                *(_data_plane(source, v, version) for source, v in in_force.items()),
+                *(self._data_plane(source, v, version) for source, v in in_force.items()),
                 Component("policy", "degraded", f"{facts.policy_fault}.")
                 if facts.policy_fault
                 else Component("policy", "ok", "The school's policy is in force."),
@@ -128,6 +131,16 @@ class Health:
             self._totals = (totals.allowed, totals.blocked, totals.devices) if totals else (0, 0, 0)
             self._counted_at = time.monotonic()
         return self._totals
+
+    def _data_plane(self, source: Source, in_force: int | None, version: int) -> Component:
+        component = _data_plane(source, in_force, version)
+        if source is not Source.DNS or component.state != "ok":
+            return component
+        # What is wrong with the resolvers is news only of a part that is well.
+        fault = self._resolvers.fault(
+            validator_gone=self._probes.validator_gone, silent=self._probes.silent
+        )
+        return fault or component
 
     def _recorder_component(self) -> Component:
         fault = self._recorder.fault or self.fault

@@ -6,7 +6,7 @@ The lists of the IWF and of the CTIRU are not given to schools. Who has them giv
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -16,7 +16,7 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
-from gate_core.config import DnsConfig, IllegalFilterConfig
+from gate_core.config import IllegalFilterConfig
 from gate_core.desk import Component
 from gate_core.upstreams import Upstream, parse_upstream
 
@@ -38,18 +38,22 @@ def unknown(config: IllegalFilterConfig) -> Component:
     )
 
 
-def look(config: IllegalFilterConfig, dns_config: DnsConfig) -> Component:
+def look(config: IllegalFilterConfig, tls_authorities: str) -> Component:
     """Ask for the test names, and return what came of it; may take some seconds for each.
 
     The state is "off" where nothing is configured, "down" where names are not filtered, and "degraded" where nobody
-    answers or names are looked up elsewhere, too.
+    answers. Whether the resolvers that filter are those that are asked, ``with_asked`` tells.
+
+    Args:
+        config: The table ``illegal_filter``.
+        tls_authorities: File of the authorities that vouch for resolvers over TLS; "" for the system's.
     """
     if not config.resolvers:
         return unknown(config)
     for upstream in map(parse_upstream, config.resolvers):
         for name in config.names:
             try:
-                answers = _ask(upstream, name, dns_config.tls_authorities)
+                answers = _ask(upstream, name, tls_authorities)
             except (OSError, ValueError, dns.exception.DNSException) as e:
                 return Component(
                     NAME,
@@ -63,21 +67,53 @@ def look(config: IllegalFilterConfig, dns_config: DnsConfig) -> Component:
                     f"The resolver {upstream} does not filter the test name {name}: it answers"
                     f" {', '.join(sorted(answers))}. Illegal content may not be filtered: call the internet provider.",
                 )
-    known = set(map(parse_upstream, config.resolvers))
-    others = [each for each in dns_config.upstreams if parse_upstream(each) not in known]
-    if others:
-        return Component(
-            NAME,
-            "degraded",
-            f"Names are also looked up at {', '.join(others)}, where illegal content may not be filtered. Ask the internet"
-            " provider whether it is; whoever looks after the box then enters it as tested, or takes it out"
-            " (docs/watching.md).",
-        )
     return Component(
         NAME,
         "ok",
         f"Illegal content is filtered: {', '.join(config.resolvers)} blocks the test names.",
     )
+
+
+def with_asked(
+    tested: Component, config: IllegalFilterConfig, asked: Collection[Upstream]
+) -> Component:
+    """Return what ``look`` found, or that it says little as names are looked up elsewhere.
+
+    Args:
+        tested: What ``look`` returned.
+        config: As for ``look``.
+        asked: Who is asked for names at this moment.
+    """
+    if tested.state != "ok":
+        return tested
+    known = set(map(parse_upstream, config.resolvers))
+    others = [str(upstream) for upstream in asked if upstream not in known]
+    if others:
+        also = "also " if known.intersection(asked) else ""
+        return Component(
+            NAME,
+            "degraded",
+            f"Names are {also}looked up at {', '.join(others)}, where illegal content may not be filtered. Ask the internet"
+            " provider whether it is; whoever looks after the box then enters it as tested, or takes it out"
+            " (docs/watching.md).",
+        )
+    if not asked:
+        return Component(
+            NAME,
+            "degraded",
+            f"{', '.join(config.resolvers)} filters illegal content, but it is not known who is asked for names: the"
+            " network hands out no resolver, and none is entered.",
+        )
+    return tested
+
+
+def replies(upstream: Upstream, tls_authorities: str) -> bool:
+    """Tell whether a resolver says anything, by a question that all of them know; may take some seconds."""
+    try:
+        _ask(upstream, ".", tls_authorities)
+    except (OSError, dns.exception.DNSException):
+        return False
+    return True
 
 
 def _ask(upstream: Upstream, name: str, authorities: str) -> set[str]:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
+import tempfile
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -23,16 +25,20 @@ from gate_appliance.durable import copy_durably, replace_durably, write_durably
 from gate_appliance.evidence import reading
 from gate_appliance.lists import work
 from gate_appliance.lists.compile import remove_others
+from gate_appliance.lists.download import unpack
 from gate_appliance.lists.formats import MAX_LIST_OCTETS, Format, ListError, lines_of, read_names
 from gate_appliance.lists.index import open_index, path_of
 from gate_appliance.lists.jobs import compile_files, examine, unite
 from gate_core.categories import BY_ID, ILLEGAL_MASK, CategoryIndex
-from gate_core.names import NameSet
+from gate_core.names import NameSet, suffixes
+from gate_core.safesearch import YouTube, safe_names
 
 _log = logging.getLogger(__name__)
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _RECORD: Final = "lists.json"
+_QUOTED: Final = 5
+"""How many names a refusal quotes."""
 _VOUCHED: Final = re.compile(r", SHA-256 ([0-9a-f]{64})\Z")
 
 KEPT: Final = ".kept"
@@ -54,7 +60,7 @@ ListKey = tuple[str, str]
 """Category and name of a list of the school."""
 
 # Raised when the compiled form or the meaning of a category changes, so that lists are compiled anew.
-_EDITION: Final = b"4"
+_EDITION: Final = b"5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ class Lists:
     names: int
     faults: tuple[str, ...] = ()
     """Lists that could not be read, or that somebody has tampered with, a sentence each."""
+    counts: Mapping[ListKey, int] = field(default_factory=dict)
+    """Names of each list of the school; 0 where it could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +165,10 @@ class Library:
                 sha256 = str(record["sha256"])
                 index = open_index(path_of(self._compiled, sha256), sha256)
                 unread = tuple(map(str, record["faults"]))
-                lists = Lists(sha256, index, int(record["names"]), (*tampered, *unread))
+                counts = {_key_of(text): int(n) for text, n in record["counts"].items()}
+                lists = Lists(sha256, index, int(record["names"]), (*tampered, *unread), counts)
                 return Made(fingerprint, lists, unread)
-            except (ListError, KeyError, TypeError, ValueError) as e:
+            except (ListError, KeyError, TypeError, ValueError, AttributeError) as e:
                 _log.warning("action=open_lists fault=%s; compiling anew", e)
         made = work.run(
             compile_files,
@@ -172,7 +181,12 @@ class Library:
         )
         index = open_index(path_of(self._compiled, made["sha256"]), made["sha256"])
         unread = tuple(made["faults"])
-        lists = Lists(made["sha256"], index, made["names"], (*tampered, *unread))
+        counts = {
+            (category, name): int(count)
+            for (category, name, _), count in zip(files, made["counts"], strict=True)
+            if _NAME.fullmatch(name)  # no starter list
+        }
+        lists = Lists(made["sha256"], index, made["names"], (*tampered, *unread), counts)
         return Made(fingerprint, lists, unread)
 
     def take(self, made: Made) -> Lists:
@@ -189,6 +203,7 @@ class Library:
             "sha256": lists.sha256,
             "names": lists.names,
             "faults": made.unread,
+            "counts": {"/".join(key): count for key, count in lists.counts.items()},
         }
         write_durably(self._compiled / _RECORD, json.dumps(entry).encode())
         return lists
@@ -224,31 +239,35 @@ class Library:
         category: str,
         path: Path | None = None,
         progress: work.Progress = work.silent,
+        needed: Collection[str] = (),
     ) -> Staged:
         """Read a list that is to come into ``category``, in place of an older one of that ``name``.
 
         Args:
             name: What it is called.
             category: Id of ``gate_core.categories``.
-            path: The file; None where it lies at its place of ``staging``. A copy is read, and kept: what was read, what
-                comes into force and what the record names are the same octets.
+            path: The file, packed with gzip or not; None where it lies at its place of ``staging``. A copy is read, and
+                kept: what was read, what comes into force and what the record names are the same octets.
             progress: Is told how far it is.
+            needed: Names that it must not list: see ``needed_names``.
 
         Raises:
-            ListError: Wrong name or category, the file is no list, or it would shrink one of illegal content; nothing has
-                changed.
+            ListError: Wrong name or category, the file is no list, it lists what is ``needed``, or it would shrink one of
+                illegal content; nothing has changed.
             OSError: The file can't be read or written.
         """
         if path is None:
             staged = self._school / STAGED / category / name
         else:
-            self.demand(name, category)
-            _demand_size(path)
             staged = self.staging(category, name)
-            _copy(path, staged)
         try:
+            if path is not None:
+                with staged.open("wb") as file:
+                    unpack(path, file, staged.parent)
+                    file.flush()
+                    os.fsync(file.fileno())
             _demand_size(staged)
-            found = self._examine(staged, (category, name), progress)
+            found = self._examine(staged, (category, name), progress, needed)
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
@@ -266,14 +285,26 @@ class Library:
             found["example"],
         )
 
-    def _examine(self, staged: Path, key: ListKey, progress: work.Progress) -> dict[str, Any]:
+    def _examine(
+        self, staged: Path, key: ListKey, progress: work.Progress, needed: Collection[str]
+    ) -> dict[str, Any]:
         listed, copy = list_files(self._school, key)
         olds = [listed] if listed.exists() else []
         if copy.exists() and sha256_of(copy) != sha256_of(listed):
             olds.append(copy)
         octets = sum(path.stat().st_size for path in (staged, *olds))
-        arguments = {"path": str(staged), "olds": [str(old) for old in olds]}
+        arguments = {
+            "path": str(staged),
+            "olds": [str(old) for old in olds],
+            "needed": sorted(needed),
+        }
         found = work.run(examine, arguments, octets, progress)
+        if closes := found["closes"]:
+            more = ", ..." if len(closes) > _QUOTED else ""
+            raise ListError(
+                f"it lists {len(closes)} of the names that the box needs, that give help, or that are search engines:"
+                f" {', '.join(closes[:_QUOTED])}{more}; all others are allowed"
+            )
         if not is_illegal(key[0]):
             return found
         if found["unread"]:
@@ -432,10 +463,12 @@ def check_list(path: Path) -> Iterator[str]:
     """Yield, line by line, what was understood of the list at ``path`` and what was not.
 
     Raises:
-        ListError: It is no list.
+        ListError: It is no list, or no file.
+        OSError: It can't be read, or there is no room to unpack it.
     """
-    _demand_size(path)
-    with path.open("rb") as file:
+    with tempfile.TemporaryFile() as file:
+        unpack(path, file, Path(tempfile.gettempdir()))
+        file.seek(0)
         form, report = read_names(lines_of(file), _ignore, _ignore)
     yield (
         f"{path.name}: {form.value}, {report.names} names, {report.networks} addresses and networks,"
@@ -448,6 +481,17 @@ def check_list(path: Path) -> Iterator[str]:
         yield f"  line {line.number}: {line.text!r}: {line.reason}"
     if report.not_understood > len(report.unread):
         yield f"  and {report.not_understood - len(report.unread)} more"
+
+
+def needed_names(sets: Iterable[NameSet]) -> frozenset[str]:
+    """Return what no list by hand may list: a name of ``sets``, of a search engine or its safe version, or one above.
+
+    Not YouTube's: a school may well close it by a list.
+    """
+    engines = safe_names(safe_search=True, youtube=YouTube.OFF)
+    names = {rule.removeprefix("=") for its in sets for rule in its.rules}
+    names.update(engines, (safe.target for safe in engines.values()))
+    return frozenset(above for name in names for above in suffixes(name))
 
 
 def name_set(name: str) -> NameSet:
@@ -466,6 +510,11 @@ def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as octets:
         copy_durably(octets, target)
+
+
+def _key_of(text: str) -> ListKey:
+    category, _, name = text.partition("/")
+    return category, name
 
 
 def _ignore(_: str) -> None:

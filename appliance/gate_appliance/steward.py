@@ -32,6 +32,8 @@ from gate_appliance.library import (
     ListKey,
     Made,
     Staged,
+    is_illegal,
+    needed_names,
     vouched_lists,
     vouching,
 )
@@ -41,6 +43,7 @@ from gate_appliance.places import Places
 from gate_appliance.probes import Probes
 from gate_appliance.publication import Publisher
 from gate_appliance.recorder import Recorder
+from gate_appliance.resolvers import Resolvers
 from gate_appliance.sources import Sources
 from gate_appliance.store import RESTORED, Change, Edition, Store, end_proposal, proposal_name
 from gate_appliance.updates import Updater
@@ -51,6 +54,7 @@ from gate_core.desk import PanelReport, RefusedError, Status
 from gate_core.edits import digest
 from gate_core.policy import Policy
 from gate_core.snapshot import render_snapshot
+from gate_core.sources import ONLY_OFFICIAL, SourceError
 from gate_core.upstreams import parse_upstream
 from gate_core.written import Plain, PolicyError, WrittenPolicy, aware, parse, plain, shipped
 
@@ -87,8 +91,11 @@ class Steward:
         )
         self._lists = self.library.compile()
         self._recorder = Recorder(self.places.events, self.activity, self.look, self._tagged)
-        self._probes = Probes(config, self.activity, self.look)
-        self._health = Health(config, self.clock, self._recorder, self.activity, self._probes)
+        resolvers = Resolvers(config.dns, self._recorder, self.clock)
+        self._probes = Probes(config, self.activity, resolvers.asked, self.look)
+        self._health = Health(
+            config, self.clock, self._recorder, self.activity, self._probes, resolvers
+        )
         self._gateways = frozenset(
             (
                 *config.bridge.gateways,
@@ -224,21 +231,43 @@ class Steward:
     def add_list(
         self, name: str, category: str, path: Path, change: Change, *, may_shorten: bool
     ) -> int:
-        """Take a list into a category; return how many names are listed then.
+        """Take a list that somebody has added by hand into a category; return how many names it holds.
 
         Raises:
-            ListError: It is no list, or ``may_shorten`` does not allow what it would open; nothing has changed.
+            SourceError: The category is of illegal content.
+            ListError: It is no list, lists what the box keeps open, or ``may_shorten`` does not allow what it would open;
+                nothing has changed.
         """
+        if is_illegal(category):
+            raise SourceError("category", f"{category!r}: {ONLY_OFFICIAL}")
+        needed = needed_names((self.policy.essential, self.policy.protected))
         with self.library.lock:
-            staged = self.library.stage(name, category, path)
+            staged = self.library.stage(name, category, path, needed=needed)
             if staged.lost and not may_shorten:
                 staged.path.unlink()
                 raise ListError(
                     f"{staged.lost} names of the list before it are missing, such as {staged.example!r}; who may approve"
-                    " a change has to add it"
+                    " a change has to add it (at the command line: --as USERNAME)"
                 )
             self.put_lists(self.library.make([staged]), [(staged, change)])
-            return self._lists.names
+            return staged.names
+
+    @property
+    def list_counts(self) -> Mapping[ListKey, int]:
+        """How many names each list of the school holds."""
+        return self._lists.counts
+
+    def remove_list(self, key: ListKey, change: Change) -> None:
+        """Take out a list that no source keeps up to date.
+
+        Raises:
+            ListError: It is of illegal content; nothing has changed.
+            OSError: The disk refuses.
+        """
+        if is_illegal(key[0]):
+            raise ListError("a list of illegal content stays: nobody can open what is on it")
+        with self.library.lock:
+            self.put_lists(self.library.make(going=[key]), [], [(key, change)])
 
     def put_lists(
         self,

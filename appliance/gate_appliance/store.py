@@ -461,6 +461,11 @@ class Store:
         rows = self._rows("select distinct subject from record where action = ?", action)
         return frozenset(row["subject"] for row in rows)
 
+    def of_action(self, action: str) -> list[Entry]:
+        """Return all entries with that action, newest first."""
+        rows = self._rows("select * from record where action = ? order by number desc", action)
+        return [Entry(**row) for row in rows]
+
     def _enter(self, change: Change, at: datetime | None) -> None:
         last = self._rows("select number, hash from record order by number desc limit 1")
         number, previous = (last[0]["number"], str(last[0]["hash"])) if last else (0, NO_HASH)

@@ -12,6 +12,11 @@ import time
 from pathlib import Path
 from typing import Final
 
+import dns.exception
+import dns.message
+import dns.query
+import dns.rdatatype
+
 from gate_appliance.places import Places
 from gate_appliance.supervisor import die_with_parent
 from gate_core.config import DnsConfig
@@ -95,6 +100,21 @@ def _forward_address(upstream: Upstream) -> str:
     return f"{upstream.address}@{upstream.port}{name}"
 
 
+def answers(port: int) -> bool:
+    """Tell whether an Unbound runs at ``port``; may take a second."""
+    # It knows this name by itself (RFC 6761, section 6.3): no resolver's silence is taken for its own.
+    query = dns.message.make_query("localhost.", dns.rdatatype.A)
+    try:
+        dns.query.udp(query, "127.0.0.1", timeout=1.0, port=port)
+    except (OSError, dns.exception.DNSException):
+        return False
+    return True
+
+
+class MissingPackageError(OSError):
+    """A package of the system is not installed; the message says what to install."""
+
+
 class Validator:
     """The Unbound of an appliance, kept to the upstreams and the clock."""
 
@@ -116,6 +136,7 @@ class Validator:
 
         Raises:
             ChildProcessError: It has ended by itself.
+            MissingPackageError: It, or the root's key, is not installed.
         """
         try:
             while True:
@@ -128,7 +149,18 @@ class Validator:
             self.close()
 
     def look(self) -> None:
-        """Start it, or tell it what has changed."""
+        """Start it, or tell it what has changed.
+
+        Raises:
+            MissingPackageError: It, or the root's key, is not installed.
+        """
+        if not self._process:
+            for file in (Path(PROGRAM), self._anchor):
+                if not file.exists():
+                    raise MissingPackageError(
+                        f"dns.dnssec = 'validate' needs Debian's packages unbound and dns-root-data: {file} is missing."
+                        " Install them (apt install unbound dns-root-data), or set dns.dnssec = 'pass'"
+                    )
         if self._handed_out:
             self._upstreams = self._handed_out.read() or self._upstreams
         if not self._upstreams:

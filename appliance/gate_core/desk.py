@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol
 
 from gate_core.edits import Edit
 from gate_core.record import Entry, Verdict
-from gate_core.sources import ListSource, SourcesView
+from gate_core.sources import ListSource, OwnList, SourcesView
 from gate_core.written import WrittenPolicy
 
 _ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
@@ -707,7 +707,13 @@ class Desk(Protocol):
     # Lists and panel
 
     def add_list(self, *, name: str, category: str, path: str, actor: str) -> int:
-        """Add the list in the file at ``path`` to a category, or replace it; return how many names are listed."""
+        """Add the list in the file at ``path`` to a category, or replace it; return how many names it holds."""
+
+    def own_lists(self) -> tuple[OwnList, ...]:
+        """Return the lists that no source keeps up to date, by category and name."""
+
+    def remove_list(self, *, name: str, category: str, reason: str, actor: str) -> None:
+        """Take out a list that no source keeps up to date; never one of illegal content."""
 
     def sources(self) -> SourcesView:
         """Return the sources of lists, what came of them, and how far an update is."""

@@ -7,7 +7,7 @@ what opens needs one; what opens something the school calls unacceptable, widens
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from math import inf
 from typing import Any, Final
@@ -383,9 +383,15 @@ def _exception(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:
     if shown is None:
         return Effect(f"Exception {rest[0]} {verb}", 2, opens=True)
     titles = [SERVICES_BY_ID[s].title for s in shown.services]
-    what = _listed([*titles, *shown.names])
-    verb_ = "Allow" if shown.action == "allow" else "Block"
-    words = f"{verb_} {what} for {_whom(draft, shown)} until {_when(shown.until, draft.zone)}"
+    what = f"{_listed([*titles, *shown.names])} for {_whom(draft, shown)}"
+    if old and (new is None or _ends_sooner(old, new, draft.zone)):
+        at = f"on {_when(new.until, draft.zone)}" if new else "at once"
+        if old.action == "block":
+            words = f"Ends the block of {what} {at}: it opens then, unless something else closes it"
+        else:
+            words = f"Ends the permission of {what} {at}: it closes then, unless something else opens it"
+    else:
+        words = f"{shown.action.capitalize()} {what} until {_when(shown.until, draft.zone)}"
     needed = 0
     if new and new.action == "allow":
         needed = _to_allow(draft, rest[0])
@@ -396,9 +402,15 @@ def _exception(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:
     ):
         # Where less is blocked, what else the policy says of it holds.
         needed = max(needed, 1)
-    if verb == "removed":
-        words = f"End: {words}"
     return Effect(words, needed, needed > 0)
+
+
+def _ends_sooner(old: ExceptionText, new: ExceptionText, zone: tzinfo) -> bool:
+    """Tell whether the end is all that has changed, and is earlier now."""
+    return (
+        replace(new, until=old.until) == old
+        and aware(new.until, zone).timestamp() < aware(old.until, zone).timestamp()
+    )
 
 
 def _whom(draft: Draft, e: ExceptionText) -> str:
@@ -435,9 +447,7 @@ def _to_allow(draft: Draft, id_: str) -> int:
         for row_id, row in draft.after.rows.items()
         if services_mask(row.services) & services or mask_of(row.categories) & categories
     )
-    # Below a name of one label is everybody.
-    everybody = e.scope == "school" or any("." not in name for name in names)
-    return 2 if unacceptable or everybody else 1
+    return 2 if unacceptable or e.scope == "school" else 1
 
 
 def _refuse_illegal(draft: Draft, place: str, rules: Iterable[str]) -> None:

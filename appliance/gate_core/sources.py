@@ -56,6 +56,9 @@ TRUST_TITLES: Final = {
 }
 
 
+ONLY_OFFICIAL: Final = "what is on a list of illegal content can't be opened by anybody: only official sources feed those"
+
+
 class SourceError(ValueError):
     """A source that can't be; the message tells what is allowed."""
 
@@ -136,6 +139,18 @@ class SourceView:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnList:
+    """A list that no source keeps up to date: somebody added it by hand, or its source was removed."""
+
+    name: str
+    category: str
+    names: int
+    added_at: str
+    """As the record has it; "" where no entry speaks of it."""
+    added_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far an update of lists is."""
 
@@ -203,10 +218,7 @@ def check_source(source: ListSource, secret: str = "") -> ListSource:
     if source.trust not in {trust.value for trust in Trust}:
         raise SourceError("trust", f"{source.trust[:40]!r} is none of official, curated, community")
     if source.is_illegal and source.trust != Trust.OFFICIAL.value:
-        raise SourceError(
-            "trust",
-            "what is on a list of illegal content can't be opened by anybody: only official sources feed those",
-        )
+        raise SourceError("trust", ONLY_OFFICIAL)
     if source.format not in FORMATS:
         raise SourceError("format", f"{source.format[:40]!r} is none of names, hosts, adblock, rpz")
     if not MIN_INTERVAL_H <= source.interval_h <= MAX_INTERVAL_H:

@@ -67,6 +67,19 @@ PUBLIC_SUFFIXES: Final = frozenset(
 """Canonical names of two labels. One such line of a list would close, or open, a country's companies or schools."""
 
 
+def too_wide(rule: str) -> str:
+    """Return why a canonical ``rule`` covers what nobody means by one site, and what is allowed; "" where it does not.
+
+    >>> too_wide("=co.uk"), too_wide("bbc.co.uk")
+    ('', '')
+    """
+    if "." not in rule and not rule.startswith("="):
+        return "a single label would cover a whole top-level domain; two or more are allowed"
+    if rule in PUBLIC_SUFFIXES:
+        return f"anybody may have a name below {rule}, and it would cover all of them; names below it are allowed"
+    return ""
+
+
 def registered(name: str) -> str:
     """Return the name that somebody has registered above a canonical ``name``, as far as its form tells, or ``name``.
 

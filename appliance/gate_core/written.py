@@ -19,6 +19,7 @@ from gate_core.categories import ILLEGAL_MASK, in_mask, mask_of
 from gate_core.clients import parse_mac
 from gate_core.names import parse_rule
 from gate_core.services import BY_ID as SERVICES_BY_ID
+from gate_core.suffixes import too_wide
 from gate_core.tables import key, raises, read, text, whole
 from gate_core.timetable import (
     DAY_MINUTES,
@@ -73,6 +74,14 @@ def _or_empty(check: Any) -> Any:
 def _service(value: str) -> str | None:
     known = value in SERVICES_BY_ID
     return None if known else f"is no service; allowed are {', '.join(sorted(SERVICES_BY_ID))}"
+
+
+def _site(value: str) -> str | None:
+    refused = raises(parse_rule)(value)
+    if refused:
+        return refused
+    wide = too_wide(parse_rule(value))
+    return f"is refused: {wide}" if wide else None
 
 
 def _category(value: str) -> str | None:
@@ -248,7 +257,7 @@ class ExceptionText:
     until: str = key(check=raises(datetime.fromisoformat))
     why: str = key(check=text(500))
     subject: str = key("", text(60, 0))
-    names: tuple[str, ...] = key((), raises(parse_rule))
+    names: tuple[str, ...] = key((), _site)
     services: tuple[str, ...] = key((), _service)
 
 

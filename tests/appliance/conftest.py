@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gate_appliance.desk import StewardDesk
+from gate_appliance.library import ADDED
 from gate_appliance.steward import Steward
+from gate_appliance.store import Change
 from gate_core.config import ApplianceConfig, Config, DnsConfig
 from gate_core.desk import ActivityFilter
 from gate_core.edits import Edit
@@ -145,6 +147,19 @@ def open_copy():
         steward.close()
 
     return open_copy
+
+
+@pytest.fixture(scope="session")
+def add_official():
+    """How a list of illegal content comes into force: by the steward, as one of an official source does."""
+
+    def add_official(steward, name, category, path):
+        note = Change("the appliance", "", ADDED, f"{name} to {category}", after="1 names")
+        with steward.library.lock:
+            staged = steward.library.stage(name, category, path)
+            steward.put_lists(steward.library.make([staged]), [(staged, note)])
+
+    return add_official
 
 
 @pytest.fixture(scope="module")
@@ -423,7 +438,7 @@ class Samples:
     def _source(self, kind):
         return ListSource(
             f"{kind}-{self.number}",
-            "A list",
+            f"A list, {kind}, {self.number}",
             "https://lists.example/names",
             "MIT",
             "games",
@@ -434,8 +449,20 @@ class Samples:
         self.desk._steward.sources.add(source, "")
         return source.id
 
+    def remove_list(self):
+        arguments = self.add_list()
+        self.desk.add_list(**arguments, actor="coordinator")
+        return {k: arguments[k] for k in ("name", "category")} | {"reason": "too strict"}
+
     def remove_source(self):
-        return {"id": self._known_source("old"), "reason": "not kept up"}
+        return {"id": self._known_source("never-came"), "reason": "not kept up"}
+
+    def remove_source_beyond(self):
+        id_ = self._known_source("old")
+        self.desk._steward.sources.note(
+            id_, Outcome("ok", good_at="2026-11-20T10:00:00+00:00", names=1)
+        )
+        return {"id": id_, "reason": "not kept up"}
 
     def update_lists(self):
         return {"ids": (self._known_source("due"),)}

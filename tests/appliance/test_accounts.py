@@ -452,7 +452,8 @@ TABLE = {
     "evidence":          "yes yes yes yes  yes no   yes no  yes  no",
     "add_list":          "no  no  yes yes  no  no   no  no  yes  no",
     "add_source":        "no  no  yes yes  no  no   no  no  yes  no",
-    "remove_source":     "yes yes yes no   no  no   no  no  no   no",
+    "remove_list":       "yes yes yes no   no  no   no  no  no   no",
+    "remove_source":     "yes yes yes part no  no   no  no  part no",
     "update_lists":      "no  no  yes yes  no  no   no  no  yes  no",
     "accept_list":       "yes yes yes no   no  no   no  no  no   no",
 }  # fmt: skip

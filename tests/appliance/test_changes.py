@@ -238,11 +238,13 @@ def test_proposal_that_means_something_else_now_is_read_again(school):
     assert approve(school, id_, "head").state == "in force"
 
 
-def test_site_that_came_onto_a_list_of_illegal_content_is_not_let_in(clock, school, tmp_path):
+def test_site_that_came_onto_a_list_of_illegal_content_is_not_let_in(
+    clock, school, tmp_path, add_official
+):
     id_ = proposed(school, exception(clock)).id
     path = tmp_path / "list"
     path.write_text("birds.example\n")
-    school.add_list(name="l", category="child-abuse", path=str(path), actor="it")
+    add_official(school._steward, "l", "child-abuse", path)
     assert "illegal content" in refusal(school.answer, id=id_, approve=True, actor="head")[1]
     assert school.proposals(actor="head")[0].state == "overtaken"
 

@@ -1,5 +1,7 @@
+import gzip
 import inspect
 import json
+import re
 import select
 from ipaddress import ip_address
 from itertools import count
@@ -9,8 +11,10 @@ import pytest
 
 from gate_appliance.control import ControlServer, control_client
 from gate_appliance.desk import StewardDesk
+from gate_appliance.lists.formats import MAX_LIST_OCTETS
 from gate_appliance.publication import SnapshotSource
 from gate_appliance.steward import Steward
+from gate_appliance.store import Change
 from gate_core.desk import (
     ActivityFilter,
     Desk,
@@ -23,6 +27,7 @@ from gate_core.edits import Edit
 from gate_core.events import Event, Source
 from gate_core.policy import decide
 from gate_core.record import verify
+from gate_core.sources import ListSource, SourceError
 
 GAMES = Edit.of(("groups", "ks2", "cells", "games"), "times", "unacceptable")
 
@@ -224,7 +229,7 @@ def test_add_list_is_in_force_at_once(school, source, tmp_path):
         (b"good.example\n", {"category": "gmaes"}, "is no category; allowed are"),
         (b"good.example\n", {"name": "../../etc"}, "a list is called by"),
         (b"good.example\n", {"name": "\ud800"}, "a list is called by"),
-        (b"good.example\n", {"path": "/nowhere/list"}, "No such file"),
+        (b"good.example\n", {"path": "/nowhere/list"}, "no such file"),
         (b"good.example\n", {"path": "a\0b"}, ""),
     ],
 )
@@ -236,6 +241,92 @@ def test_add_list_refuses_and_keeps_what_was(school, source, tmp_path, content, 
     assert part in refusal(school.add_list, **good | arguments)[1]
     assert school.status().listed_names == before
     assert not source.refresh()
+
+
+@pytest.mark.parametrize("category", ["child-abuse", "terrorism"])
+def test_nobody_adds_a_list_of_illegal_content_by_hand(school, steward, tmp_path, category):
+    path = tmp_path / "list"
+    path.write_text("bbc.co.uk\n")
+    before = school.status().version
+    for actor in ("it", "coordinator"):
+        field, message = refusal(
+            school.add_list, name="l", category=category, path=str(path), actor=actor
+        )
+        assert field == "category"
+        assert f"{category!r}: what is on a list of illegal content can't be opened" in message
+    note = Change("it", "it", "added a list", f"l to {category}")
+    with pytest.raises(SourceError, match="only official sources"):
+        steward.add_list("l", category, path, note, may_shorten=True)
+    assert (school.own_lists(), school.status().version) == ((), before)
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("play.example\ngoogle.com\nChildline.org.uk\n", "2 of .*: childline.org.uk, google.com;"),
+        ("duckduckgo.com\n", "1 of .*: duckduckgo.com;"),
+        ("cpoms.net\n", "1 of .*: cpoms.net;"),
+        ("gstatic.com\n", "1 of .*: gstatic.com;"),
+        ("||bing.com^\n||google.com^\n@@||google.com^\n", "1 of .*: bing.com;"),
+    ],
+)
+def test_list_by_hand_closes_nothing_that_is_needed(school, tmp_path, content, names):
+    path = tmp_path / "list"
+    path.write_text(content)
+    arguments = {"name": "mine", "category": "games", "path": str(path), "actor": "it"}
+    assert re.search(names, refusal(school.add_list, **arguments)[1])
+    assert school.own_lists() == ()
+    # What lies below, or is no search, may be listed.
+    path.write_text("mail.google.com\nyoutube.com\nplay.example\n")
+    assert school.add_list(**arguments) == 3
+
+
+def test_list_by_hand_may_be_packed_and_is_unpacked_within_bounds(school, tmp_path, monkeypatch):
+    path = tmp_path / "list.gz"
+    path.write_bytes(gzip.compress(b"play.example\n") + gzip.compress(b"fun.example\n"))
+    arguments = {"name": "mine", "category": "games", "path": str(path), "actor": "it"}
+    assert school.add_list(**arguments) == 2
+    assert school.explain(client="ks2", name="fun.example", at="2026-11-24T10:00").action == "block"
+    path.write_bytes(gzip.compress(b"#" * (MAX_LIST_OCTETS + 1)))
+    assert "longer than the 104.9 MB" in refusal(school.add_list, **arguments)[1]
+    path.write_bytes(gzip.compress(b"play.example\n")[:-12])
+    assert "cut short" in refusal(school.add_list, **arguments)[1]
+    assert [its.names for its in school.own_lists()] == [2]
+
+
+def test_own_lists_are_told_and_taken_out_by_who_may_open(school, steward, source, tmp_path):
+    path = tmp_path / "list"
+    path.write_text("play.example\nfun.example\n")
+    school.add_list(name="mine", category="games", path=str(path), actor="it")
+    steward.sources.add(ListSource("kept", "Kept", "https://a.example/", "MIT", "games"), "")
+    (its,) = school.own_lists()
+    assert (its.name, its.category, its.names, its.added_by) == ("mine", "games", 2, "it")
+    assert its.added_at == school.record(actor="head")[0].at
+    arguments = {"name": "mine", "category": "games", "reason": "too strict"}
+    assert "may not approve" in refusal(school.remove_list, **arguments, actor="it")[1]
+    assert refusal(school.remove_list, **arguments | {"name": "kept"}, actor="head")[0] == "name"
+    school.remove_list(**arguments, actor="head")
+    source.refresh()
+    assert not source.current().index.mask("play.example")
+    assert school.own_lists() == ()
+    entry = school.record(actor="head")[0]
+    assert (entry.actor, entry.action, entry.subject) == (
+        "head",
+        "took out a list",
+        "mine to games",
+    )
+    assert (entry.before, entry.reason) == ("2 names", "too strict")
+
+
+def test_list_of_illegal_content_is_not_taken_out(school, steward, tmp_path, add_official):
+    path = tmp_path / "list"
+    path.write_text("bad.example\n")
+    add_official(steward, "police", "terrorism", path)
+    arguments = {"name": "police", "category": "terrorism", "reason": "r", "actor": "head"}
+    assert "stays: nobody can open" in refusal(school.remove_list, **arguments)[1]
+    (its,) = school.own_lists()
+    assert (its.name, its.names) == ("police", 1)
+    assert steward.around.index.mask("bad.example")
 
 
 # The status

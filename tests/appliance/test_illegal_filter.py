@@ -14,8 +14,10 @@ import dns.rrset
 import pytest
 
 from gate_appliance import illegal_filter
-from gate_appliance.illegal_filter import look
-from gate_core.config import DnsConfig, IllegalFilterConfig
+from gate_appliance.illegal_filter import look, replies, with_asked
+from gate_core.config import IllegalFilterConfig
+from gate_core.desk import Component
+from gate_core.upstreams import parse_upstream
 
 NAME = "filter-test.example"
 
@@ -79,7 +81,8 @@ def serving(resolver):
 
 def probe(*upstreams, answers=("nxdomain",), names=(NAME,), forwarded=()):
     config = IllegalFilterConfig(resolvers=upstreams, names=names, answers=answers)
-    return look(config, DnsConfig(upstreams=forwarded or upstreams))
+    asked = tuple(map(parse_upstream, forwarded or upstreams))
+    return with_asked(look(config, ""), config, asked)
 
 
 @pytest.mark.parametrize(
@@ -138,15 +141,39 @@ def test_look_of_a_resolver_that_is_away(monkeypatch):
     assert probe(upstream).state == "degraded"
 
 
+def test_replies_whatever_a_resolver_says(monkeypatch):
+    monkeypatch.setattr(illegal_filter, "_TIMEOUT_S", 0.05)
+    for resolver, says in (
+        (Resolver(), True),
+        (Resolver(rcode=dns.rcode.REFUSED), True),
+        (Resolver(answers=False), False),
+    ):
+        with serving(resolver) as upstream:
+            assert replies(parse_upstream(upstream), "") is says
+
+
 def test_look_tells_of_resolvers_that_filter_nothing():
     with serving(Resolver(rcode=dns.rcode.NXDOMAIN)) as upstream:
         found = probe(upstream, forwarded=(upstream, "192.0.2.53"))
         assert (found.state, "192.0.2.53" in found.detail) == ("degraded", True)
+        assert "also looked up at 192.0.2.53," in found.detail
         assert "dns.upstreams" not in found.detail
+        found = probe(upstream, forwarded=("192.0.2.53",))
+        assert (found.state, "are looked up at 192.0.2.53," in found.detail) == ("degraded", True)
+
+
+def test_filter_that_nobody_is_known_to_ask_is_not_ok():
+    config = IllegalFilterConfig(("192.0.2.53",), (NAME,))
+    tested = Component(illegal_filter.NAME, "ok", "")
+    assert with_asked(tested, config, ()).state == "degraded"
+    assert with_asked(tested, config, [parse_upstream("192.0.2.53")]) == tested
+    # What is worse is said first.
+    down = Component(illegal_filter.NAME, "down", "")
+    assert with_asked(down, config, [parse_upstream("192.0.2.54")]) == down
 
 
 def test_look_without_a_filter_says_what_to_do():
-    found = look(IllegalFilterConfig(), DnsConfig())
+    found = look(IllegalFilterConfig(), "")
     assert found.state == "off"
     assert "internet provider" in found.detail
     assert "docs/watching.md" in found.detail
@@ -180,10 +207,7 @@ def test_look_over_tls_knows_the_resolver_by_its_name(tmp_path, monkeypatch):
         states = {}
         for name in ("dns.example", "other.example"):
             config = IllegalFilterConfig((f"{where}#{name}",), (NAME,))
-            known = DnsConfig(
-                upstreams=config.resolvers, tls_authorities=str(tmp_path / "cert.pem")
-            )
-            states[name] = look(config, known).state
-        states["unknown"] = look(IllegalFilterConfig((f"{where}#dns.example",), (NAME,)), DnsConfig()).state  # fmt: skip
+            states[name] = look(config, str(tmp_path / "cert.pem")).state
+        states["unknown"] = look(IllegalFilterConfig((f"{where}#dns.example",), (NAME,)), "").state  # fmt: skip
         server.shutdown()
     assert states == {"dns.example": "ok", "other.example": "degraded", "unknown": "degraded"}

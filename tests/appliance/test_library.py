@@ -35,6 +35,14 @@ def test_compile_knows_the_starter_lists(library):
     assert lists.faults == ()
 
 
+def test_compile_counts_the_names_of_each_list_of_the_school(library, tmp_path):
+    add(library, "mine", "games", list_of(tmp_path, "a.example\nb.example\n192.0.2.66\n"))
+    (tmp_path / "school" / "games" / "broken").write_text("<html>")
+    expected = {("games", "mine"): 3, ("games", "broken"): 0}
+    # Compiled, and found again.
+    assert library.compile().counts == library.compile().counts == expected
+
+
 def test_compile_takes_what_lies_there_where_nothing_changed(library, tmp_path):
     first = library.compile()
     made = (tmp_path / "compiled" / f"{first.sha256}.lists").stat().st_mtime_ns

@@ -1,13 +1,17 @@
 import errno
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from functools import partial
+from itertools import count
 
 import pytest
 
+from gate_appliance.outbox import Outbox
 from gate_appliance.steward import Steward
 from gate_core.edits import Edit
+from gate_core.events import Counters, InForce, Source
 
 NEW = "02:00:00:00:00:20"
 
@@ -120,6 +124,31 @@ def test_store_that_is_locked_is_not_set_aside(school, steward, config, monkeypa
         assert (again.written.school, again.policy_fault) == ("St Example", "")
 
 
+# Resolvers
+
+
+def test_status_tells_that_no_resolver_answers_and_takes_it_back(steward, until, monkeypatch):
+    monkeypatch.setattr("gate_appliance.resolvers.SILENT_FOR_S", 0.0)
+
+    def part():
+        return next(c for c in steward.status(0, 0).components if c.name == "dns")
+
+    def tell(answers, failures):
+        counts = {"upstream_answers": {"192.0.2.1": answers}, "upstream_failures": {"192.0.2.1": failures}}  # fmt: skip
+        outbox.put(InForce(Source.DNS, 0, steward.policy.version))
+        outbox.put(Counters(Source.DNS, 0, counts))
+        outbox.flush()
+
+    with closing(Outbox(steward.places.events)) as outbox:
+        until(lambda: (tell(5, 0), part().state == "ok")[1])
+        # Again and again, as what came before the first look is not counted.
+        failures = count(4, 4)
+        until(lambda: (tell(5, next(failures)), part().state == "down")[1])
+        assert "the resolver 192.0.2.1 has not answered since" in part().detail
+        answers = count(6)
+        until(lambda: (tell(next(answers), next(failures)), part().state == "ok")[1])
+
+
 # VLANs
 
 
@@ -161,6 +190,17 @@ def test_vlans_are_looked_at_again_where_the_store_failed(vlan, steward, monkeyp
     assert NEW not in steward.policy.members
     steward._follow_vlans()
     assert steward.policy.members[NEW].group == "staff"
+
+
+@pytest.fixture
+def until():
+    def until(condition, within_s=10.0):
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come about"
+            time.sleep(0.02)
+
+    return until
 
 
 def fail():

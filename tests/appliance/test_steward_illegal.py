@@ -35,14 +35,14 @@ WORDS = ("acceptable", "times", "nominated", "unacceptable", None)
 
 
 @pytest.fixture(scope="module")
-def first_state(furnished_state, open_copy):
+def first_state(furnished_state, open_copy, add_official):
     """Of the school, with a list in each category of the illegal tier."""
     with tempfile.TemporaryDirectory(prefix="gate") as folder:
-        with open_copy(furnished_state, Path(folder)) as (desk, steward):
+        with open_copy(furnished_state, Path(folder)) as (_, steward):
             for category in CATEGORIES:
                 path = Path(folder) / category
                 path.write_text(f"{category}.example\n")
-                desk.add_list(name="list", category=category, path=str(path), actor="it")
+                add_official(steward, "list", category, path)
         yield steward.places.state
 
 
@@ -212,7 +212,6 @@ def test_no_list_of_what_stays_open_names_it(kept, key):
 
 def test_what_names_it_from_far_opens_nothing(listed, people):
     edits = (
-        Edit.of(("exceptions", "e1"), None, EXCEPTION | {"names": ["example"]}),
         Edit.of(("names", "essential"), [], ["example"]),
         Edit.of(("names", "protected"), [], ["example"]),
         Edit.of(("nominees", "child-abuse"), None, ["person:p1"]),

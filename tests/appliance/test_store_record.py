@@ -31,12 +31,13 @@ WITHOUT_ACTOR = {
     "what_if": lambda: {"id": "none"},
     "acts": dict,
     "sources": dict,
+    "own_lists": dict,
     "report_panel": lambda: {"report": PanelReport(virtual=True, lamps=())},
 }
 """Methods in nobody's name, and their arguments; the first run and invitations have tests of their own."""
 
 CHANGES = {
-    *("propose_beyond", "answer", "audit_exception", "add_list"),
+    *("propose_beyond", "answer", "audit_exception", "add_list", "remove_list"),
     *("start_pause", "start_pause_beyond", "end_pause", "end_pause_beyond"),
     *("start_lesson", "start_lesson_beyond", "end_lesson", "end_lesson_beyond"),
     *("isolate", "end_isolation", "suspend", "end_suspension"),

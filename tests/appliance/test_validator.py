@@ -21,7 +21,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gate_appliance.places import Places
-from gate_appliance.validator import PROGRAM, Validator, render_unbound
+from gate_appliance.validator import PROGRAM, MissingPackageError, Validator, render_unbound
+from gate_appliance.validator import answers as answers_at
 from gate_core.config import DnsConfig, ZoneConfig
 from gate_core.upstreams import parse_upstream
 from gate_dns.forwarding.upstream import Forwarder
@@ -161,10 +162,12 @@ def test_look_checks_times_once_the_clock_is_known(start, tmp_path):
 
 
 def test_run_ends_with_unbound(start):
-    validator, _ = start(FakeClock())
+    validator, config = start(FakeClock())
+    assert answers_at(config.validator_port)
     validator._process.terminate()
     with pytest.raises(ChildProcessError, match="has ended"):
         validator.run()
+    assert not answers_at(config.validator_port)
 
 
 @pytest.mark.skipif(not shutil.which("unbound-checkconf"), reason="no unbound here")
@@ -197,10 +200,26 @@ def test_render_unbound_is_what_unbound_takes(tmp_path, upstreams, clock_known):
     assert ("forward-tls-upstream: yes" in text) == upstreams[0].startswith("tls")
 
 
+@pytest.mark.parametrize("missing", ["unbound", "root.key"])
+def test_look_says_what_to_install(tmp_path, monkeypatch, missing):
+    for name in {"unbound", "root.key"} - {missing}:
+        (tmp_path / name).touch()
+    monkeypatch.setattr("gate_appliance.validator.PROGRAM", str(tmp_path / "unbound"))
+    places = Places(tmp_path / "state", tmp_path / "run")
+    validator = Validator(
+        DnsConfig(upstreams=("192.0.2.1",)), places, FakeClock(), tmp_path / "root.key"
+    )
+    with pytest.raises(MissingPackageError) as caught:
+        validator.run()
+    assert f"{missing} is missing" in str(caught.value)
+    assert "apt install unbound dns-root-data" in str(caught.value)
+
+
 def test_look_starts_nothing_without_an_upstream(tmp_path, monkeypatch):
     places = Places(tmp_path / "state", tmp_path / "run")
     places.make()
-    validator = Validator(DnsConfig(), places, FakeClock())
+    monkeypatch.setattr("gate_appliance.validator.PROGRAM", str(tmp_path))
+    validator = Validator(DnsConfig(), places, FakeClock(), tmp_path)
     monkeypatch.setattr(validator, "_handed_out", None)
     validator.look()
     assert not (tmp_path / "run" / "unbound.conf").exists()

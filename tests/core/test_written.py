@@ -440,6 +440,20 @@ DEVICE = {"name": "Laptop", "group": "ks2"}
         ),
         pytest.param(
             ("exceptions", "e1"),
+            {**EXCEPTION, "names": ["co.uk"]},
+            "exceptions.e1.names: ['co.uk'] is refused: anybody may have a name below co.uk, and it"
+            " would cover all of them; names below it are allowed",
+            id="exception for a public suffix",
+        ),
+        pytest.param(
+            ("exceptions", "e1"),
+            {**EXCEPTION, "names": ["Com."]},
+            "exceptions.e1.names: ['Com.'] is refused: a single label would cover a whole top-level"
+            " domain; two or more are allowed",
+            id="exception for a top-level domain",
+        ),
+        pytest.param(
+            ("exceptions", "e1"),
             {**EXCEPTION, "until": "2026-11-23T08:00"},
             "exceptions.e1.until: 2026-11-23T08:00 is not after 2026-11-23T09:00; an exception ends"
             " after it begins",

@@ -30,8 +30,10 @@ from flask.testing import FlaskClient
 
 from gate_appliance import steward as steward_module
 from gate_appliance.desk import StewardDesk
+from gate_appliance.library import ADDED
 from gate_appliance.neighbours import Neighbour
 from gate_appliance.steward import Steward
+from gate_appliance.store import Change
 from gate_core.config import ApplianceConfig, Config, DnsConfig, WebConfig
 from gate_core.desk import Component, Lamp, PanelReport, ProposalView, Status, UnavailableError
 from gate_core.edits import Edit
@@ -229,7 +231,17 @@ def fill(desk: WatchedDesk) -> None:
         for category, name in _LISTS.items():
             path = Path(folder) / f"{category}.txt"
             path.write_text(f"{name}\n", "utf-8")
-            desk.add_list(name=f"own-{category}", category=category, path=str(path), actor=USERNAME)
+            list_name = f"own-{category}"
+            if category != "child-abuse":
+                desk.add_list(name=list_name, category=category, path=str(path), actor=USERNAME)
+                continue
+            # As one of an official source comes: by hand nobody may add it.
+            with desk.steward.library.lock:
+                staged = desk.steward.library.stage(list_name, category, path)
+                note = Change(
+                    "the appliance", "", ADDED, f"{list_name} to {category}", after="1 names"
+                )
+                desk.steward.put_lists(desk.steward.library.make([staged]), [(staged, note)])
     _place_devices(desk)
     _see_devices(desk)
     _record_decisions(desk)

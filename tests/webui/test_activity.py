@@ -114,7 +114,7 @@ def test_page_says_why_in_plain_words(looking, full_desk):
         "Blocked by the acceptable-use table: “Video sharing, such as YouTube” for EYFS and Key Stage 1."
         in page
     )
-    assert 'href="/why?client=00:00:5e:00:53:11&amp;name=films.example"' in page
+    assert 'href="/why?client=00:00:5e:00:53:11&amp;name=films.example&amp;record=' in page
 
 
 def test_page_with_nothing_that_fits_says_so(looking, full_desk):

@@ -157,6 +157,7 @@ def test_long_form_is_refused(coordinator, desk):
     )
     assert answer.status_code == 413
     assert "That was too long" in answer.text
+    assert "at most 16,384 characters in all" in answer.text
     assert desk.cell("ks2", "video") == "times"
 
 

@@ -169,6 +169,37 @@ def test_new_says_what_is_allowed_beside_the_field(
     assert not desk.written().exceptions
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("bbc .co.uk", "“bbc .co.uk” has a space in it. Write one site without spaces"),
+        ("a..b", "“a..b” is not the name of a site. Write it like www.bbc.co.uk"),
+        (
+            "co.uk",
+            "anybody may have a name below co.uk, and it would cover all of them; names below",
+        ),
+        ("https://sch.uk/", "anybody may have a name below sch.uk"),
+        ("bbc.co.uk\ncom", "a single label would cover a whole top-level domain; two or more are"),
+    ],
+)
+@pytest.mark.parametrize("action", ["allow", "block"])
+def test_new_says_plainly_what_is_wrong_with_a_site(
+    coordinator, desk, action: str, names: str, words: str
+):
+    page = coordinator.post("/exceptions/new", sent(action=action, services="", names=names))
+    assert page.status_code == 422
+    fault = re.search(r'<p id="names-error".*?</p>', page.text, re.DOTALL)[0]
+    assert words in fault
+    assert newest(desk).reason != GOOD["reason"]
+
+
+def test_new_says_how_much_it_takes(coordinator, desk):
+    sites = "\n".join(f"site{number}.example" for number in range(3000))
+    page = coordinator.post("/exceptions/new", sent(services="", names=sites))
+    assert page.status_code == 413
+    assert "at most 16,384 characters in all" in page.text
+
+
 def test_new_never_allows_illegal_content(coordinator, full_desk):
     page = coordinator.post(
         "/exceptions/new", sent(action="allow", services="", names="bad.example")
@@ -195,12 +226,14 @@ def test_end_of_an_active_one_shows_what_it_means(coordinator, full_desk):
     page = coordinator.post("/exceptions/exception-1/end", page="/exceptions/exception-1")
     assert page.status_code == 200
     assert "One other person has to approve this first" in page.text
+    assert "Ends the block of TikTok for the whole school on Tue 12 Jan 2027 10:41" in page.text
+    assert "Block TikTok" not in page.text
     assert "2027-01-12T10:41" in page.text
 
 
 def test_end_of_one_to_come_takes_it_out(coordinator, full_desk):
     page = coordinator.post("/exceptions/exception-3/end", page="/exceptions/exception-3")
-    assert "End: Allow films.example" in page.text
+    assert "Ends the permission of films.example" in page.text
     assert "Nobody else has to approve this" in page.text
 
 

@@ -177,6 +177,7 @@ def test_converse_refuses_a_long_body(head: bytes):
     app = Recorder()
     sent = talk(b"POST / HTTP/1.1\r\nHost: h\r\n" + head + b"x" * (MAX_BODY_OCTETS + 1), app)
     assert sent.startswith(b"HTTP/1.1 413")
+    assert b"at most 65,536 octets are taken" in sent
     assert b"connection: close" in sent.lower()
     assert not app.asked
 

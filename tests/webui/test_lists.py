@@ -155,3 +155,14 @@ def test_page_names_categories_that_no_list_is_for(coordinator, head, full_desk)
     starter = {path.stem for path in STARTER.iterdir()}
     brought = {c.id for c in CATEGORIES if not c.mask & ILLEGAL_MASK and c.id != "school-blocked"}
     assert set(WITHOUT_SITES) == brought - starter
+
+
+def test_lists_by_hand_are_shown(coordinator, full_desk, tmp_path):
+    (tmp_path / "list").write_text("".join(f"n{n}.example\n" for n in range(1200)))
+    arguments = {"name": "mine", "category": "self-harm", "path": str(tmp_path / "list")}
+    full_desk.add_list(**arguments, actor="r.example")
+    page = coordinator.get("/lists").text
+    row = page[page.index("<strong>mine</strong>") :].split("</tr>")[0]
+    for text in ("Self-harm, suicide and eating disorders", "1,200", "r.example"):
+        assert text in row
+    assert "<li>Self-harm, suicide and eating disorders</li>" not in page

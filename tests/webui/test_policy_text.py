@@ -61,6 +61,16 @@ def test_import_tells_every_fault_with_its_place(coordinator):
     assert "perhaps" in page.text
 
 
+def test_import_refuses_an_exception_for_a_public_suffix(coordinator, full_desk):
+    text = export(coordinator)
+    assert '"films.example"' in text
+    page = coordinator.post(
+        "/policy-text/import", {"text": text.replace('"films.example"', '"sch.uk"')}
+    )
+    assert page.status_code == 422
+    assert "anybody may have a name below sch.uk" in page.text
+
+
 @pytest.mark.parametrize(
     ("sent", "words"),
     [

@@ -81,10 +81,10 @@ def test_live_turns_red_when_a_part_dies(coordinator, full_desk):
 @pytest.mark.parametrize("part", ["illegal-content", "identity"])
 def test_live_says_what_somebody_has_to_do(coordinator, full_desk, part, state):
     page = coordinator.get("/").text
-    ill = Component(part, state, "Ask the internet provider for a test name.")
+    ill = Component(part, state, "Ask the internet provider for a test name (docs/watching.md).")
     full_desk.shown |= {"components": (*full_desk.shown["components"], ill)}
     told = poll(coordinator, page).text.partition('id="part-state"')[2].partition('id="part-')[0]
-    assert "Ask the internet provider for a test name." in told
+    assert "Ask the internet provider for a test name." in told  # Without a file name.
     full_desk.shown |= {"components": (replace(ill, state="ok"),)}
     told = poll(coordinator, page).text.partition('id="part-state"')[2].partition('id="part-')[0]
     assert "Ask the internet provider" not in told

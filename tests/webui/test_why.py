@@ -1,8 +1,25 @@
 import re
+from dataclasses import replace
 
 import pytest
 
+from gate_core.desk import ActivityFilter
+from gate_core.events import Event, Source
 from gate_core.policy import PLACES
+
+LAPTOP = "00:00:5e:00:53:10"
+TUNNEL = Event(
+    1_799_750_400_000, Source.DNS, "192.0.2.10", LAPTOP, "Laptop 7", "ks2", "x.hidden.example",
+    "TXT", "block", "tunnel", "tunnel:hidden.example", 0, 1,
+)  # fmt: skip
+"""What no rule of the policy says of the name."""
+
+
+def link_of(browser, desk, event: Event) -> str:
+    """Return where "Why?" leads to from ``event`` on the page Activity, once it is recorded."""
+    desk.steward.activity.append([event])
+    page = browser.get(f"/activity?text={event.name}").text
+    return re.search(r'href="(/why\?[^"]+)"', page)[1].replace("&amp;", "&")
 
 
 def test_page_tells_the_verdict_and_all_places(coordinator, full_desk):
@@ -82,7 +99,8 @@ def test_page_says_what_is_allowed_and_keeps_what_was_typed(
 
 def test_page_says_in_plain_words_what_a_site_is_called(coordinator, full_desk):
     page = coordinator.get("/why?client=ks2&name=a..b").text
-    assert "That is not the name of a site. Write it like www.bbc.co.uk, without http://" in page
+    assert "“a..b” is not the name of a site. Write it like www.bbc.co.uk, or paste a whole" in page
+    assert "without http" not in page
     assert "label" not in re.search(r'<p id="name-error".*?</p>', page, re.DOTALL)[0]
 
 
@@ -94,3 +112,58 @@ def test_page_names_the_safe_version(coordinator):
     page = coordinator.get("/why?client=ks2&name=www.bing.com").text
     assert "Answered by the safe version of Bing, strict.bing.com, as the policy has it" in page
     assert "safe version" not in coordinator.get("/why?client=ks2&name=www.bbc.co.uk").text
+
+
+@pytest.mark.parametrize(
+    ("reason", "rule_id", "words"),
+    [
+        ("tunnel", "tunnel:hidden.example", "look like other traffic hidden in site names"),
+        ("rebinding", "rebinding", "Blocked because its answer led into a private network"),
+        ("matrix", "matrix:bypass:ks2", "Blocked by the acceptable-use table: “Getting round"),
+    ],
+)
+def test_page_from_an_entry_begins_with_what_was_recorded(
+    coordinator, full_desk, reason: str, rule_id: str, words: str
+):
+    coordinator.look()
+    event = replace(TUNNEL, reason=reason, rule_id=rule_id)
+    page = coordinator.get(link_of(coordinator, full_desk, event)).text
+    recorded, _, today = page.partition("What the policy says of the name now")
+    assert "x.hidden.example was blocked " in recorded
+    assert " for Laptop 7</h2>" in recorded
+    assert words in recorded
+    assert f"Rule in the record: {rule_id}" in recorded
+    assert "x.hidden.example is allowed for Laptop 7" in today
+
+
+def test_page_from_an_entry_asks_first_why_somebody_looks(coordinator, browse, full_desk):
+    coordinator.look()
+    link = link_of(coordinator, full_desk, TUNNEL)
+    other = browse()
+    other.enter()
+    page = other.get(link).text
+    assert "Why you look" in page
+    assert "hidden in site names" not in page
+    assert re.search(r'name="next"[^>]+value="/why[?]client=', page)
+
+
+def test_page_tells_no_record_to_who_may_not_see_it(coordinator, governor, full_desk):
+    coordinator.look()
+    link = link_of(coordinator, full_desk, TUNNEL)
+    assert governor.get(link).status_code == 403
+    assert governor.get(link.partition("&record=")[0]).status_code == 200
+
+
+def test_page_of_a_record_that_is_gone_tells_what_the_policy_says(coordinator, full_desk):
+    coordinator.look()
+    newest = full_desk.activity(filter=ActivityFilter(limit=1), actor="r.example", reason="x")[0]
+    page = coordinator.get(f"/why?client=ks2&name=www.games.example&record={newest.id + 9}")
+    assert page.status_code == 200
+    assert "Rule in the record" not in page.text
+    assert "www.games.example is blocked" in page.text
+    assert coordinator.get("/why?client=ks2&name=a.example&record=x").status_code == 400
+
+
+def test_page_says_that_a_space_is_at_fault(coordinator, full_desk):
+    page = coordinator.get("/why?client=ks2&name=bbc+news").text
+    assert "“bbc news” has a space in it. Write one site without spaces" in page

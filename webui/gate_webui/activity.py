@@ -37,7 +37,7 @@ def page() -> ResponseReturnValue:
     """List decisions, for whoever has said why."""
     reason = purpose()
     if not reason:
-        return _ask(PurposeForm(formdata=None, next=request.full_path.rstrip("?")))
+        return ask_why()
     desk = access.kept().services.desk
     groups = desk.groups()
     written = desk.written()
@@ -83,6 +83,11 @@ def say() -> ResponseReturnValue:
         return _ask(form)
     session["purpose"] = (form.reason.data, time.monotonic())
     return redirect(access.page_path(form.next.data) or url_for("activity.page"))
+
+
+def ask_why() -> ResponseReturnValue:
+    """Ask why somebody looks, and go on with the page of this request then."""
+    return _ask(PurposeForm(formdata=None, next=request.full_path.rstrip("?")))
 
 
 def _ask(form: PurposeForm) -> ResponseReturnValue:

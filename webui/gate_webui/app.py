@@ -23,7 +23,7 @@ from werkzeug.exceptions import (
     UnprocessableEntity,
 )
 
-from gate_core.desk import RefusedError, UnavailableError, without_errno
+from gate_core.desk import RefusedError, UnavailableError
 from gate_core.roles import Act
 from gate_webui import (
     acceptable_use,
@@ -192,7 +192,7 @@ def _set_up_templates(app: Flask, services: Services) -> None:
         part_words=words.part_words,
         role_words=words.role_words,
         thousands=words.thousands,
-        without_errno=without_errno,
+        detail_words=words.detail_words,
         reason_words=words.reason_words,
         banner_words=words.banner_words,
         amount=words.amount,
@@ -224,6 +224,11 @@ def _set_headers(response: Response) -> Response:
 def _set_up_faults(app: Flask) -> None:
     def page(fault: HTTPException, detail: str = "") -> ResponseReturnValue:
         status = fault.code or 500
+        if status == 413:
+            most = request.max_content_length or MAX_FORM_OCTETS
+            detail = (
+                f"Go back and send it in parts: a page sends at most {most:,} characters in all."
+            )
         title, hint = _FAULT_WORDS.get(status, _FAULT_WORDS[400 if status < 500 else 500])
         # Fields such as Allow belong to the answer; its content is ours.
         headers = [(k, v) for k, v in fault.get_headers() if not k.lower().startswith("content-")]

@@ -18,9 +18,10 @@ from gate_core.names import MalformedNameError, parse_rule
 from gate_core.roles import Act
 from gate_core.services import BY_ID as SERVICES_BY_ID
 from gate_core.services import SERVICES, Service
+from gate_core.suffixes import too_wide
 from gate_core.written import ExceptionText, WrittenPolicy, aware
 from gate_webui import access, proposals
-from gate_webui.forms import carry_out, offer, text_of_page
+from gate_webui.forms import carry_out, no_site, offer, text_of_page
 from gate_webui.policy_forms import ExceptionForm, NoteForm
 from gate_webui.proposing import propose
 
@@ -212,9 +213,12 @@ def _rules(text: str) -> list[str]:
     for line in filter(None, map(str.strip, text.splitlines())):
         alone = "=" if line.startswith("=") else ""
         try:
-            rules.append(parse_rule(alone + text_of_page(line.removeprefix("="))))
-        except MalformedNameError as e:
-            raise RefusedError(f"“{line[:80]}” is not the name of a site: {e}", "names") from None
+            rule = parse_rule(alone + text_of_page(line.removeprefix("=")))
+        except MalformedNameError:
+            raise RefusedError(no_site(line), "names") from None
+        if wide := too_wide(rule):
+            raise RefusedError(f"“{line[:80]}” is too wide: {wide}", "names")
+        rules.append(rule)
     return rules
 
 

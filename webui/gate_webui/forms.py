@@ -295,3 +295,12 @@ def text_of_page(name: str) -> str:
         r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/@?#]*@)?([^/?#:]+)", name.strip(), re.IGNORECASE
     )
     return found[1] if found else name
+
+
+def no_site(text: str) -> str:
+    """Return what is wrong with a ``text`` that names no site, and what is allowed."""
+    allowed = "like www.bbc.co.uk, or paste a whole web address"
+    shown = text.strip()[:80]
+    if re.search(r"\s", text.strip()):
+        return f"“{shown}” has a space in it. Write one site without spaces, {allowed}."
+    return f"“{shown}” is not the name of a site. Write it {allowed}."

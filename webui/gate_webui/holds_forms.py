@@ -7,7 +7,7 @@ from wtforms.validators import ValidationError
 
 from gate_core.names import MalformedNameError, parse_rule
 from gate_webui.fields import day, lines, select, text, tick, ticks
-from gate_webui.forms import ChangeForm, PostForm, reason_field, text_of_page
+from gate_webui.forms import ChangeForm, PostForm, no_site, reason_field, text_of_page
 
 
 class ScopedPauseForm(PostForm):
@@ -52,8 +52,8 @@ class _SitesForm(ChangeForm):
         for number, line in enumerate((field.data or "").splitlines(), 1):
             try:
                 _rule(line)
-            except MalformedNameError as e:
-                raise ValidationError(f"Line {number}: {e}") from None
+            except MalformedNameError:
+                raise ValidationError(f"Line {number}: {no_site(line)}") from None
         if not (self.rules or self.services.data):
             raise ValidationError("Write at least one site, or choose a service.")
 

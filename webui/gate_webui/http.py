@@ -70,9 +70,11 @@ class _Response:
 class _FaultError(Exception):
     """A request that is answered here, after which the connection ends."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, words: str = "") -> None:
         super().__init__(status)
         self.status = status
+        self.words = words
+        """What the client is told; "" for the name of the status."""
 
 
 async def converse(
@@ -102,9 +104,12 @@ async def converse(
             async with asyncio.timeout(RECEIVE_S):
                 received = await _receive(connection, reader, writer, application)
         except (_FaultError, h11.RemoteProtocolError) as fault:
-            status = fault.status if isinstance(fault, _FaultError) else fault.error_status_hint
+            if isinstance(fault, _FaultError):
+                answer = _plain(fault.status, fault.words)
+            else:
+                answer = _plain(fault.error_status_hint)
             async with asyncio.timeout(SEND_S):
-                await _send(connection, writer, _plain(status), last=True)
+                await _send(connection, writer, answer, last=True)
             return
         if received is None:
             return
@@ -146,7 +151,10 @@ async def _receive(
                     await large.enter_async_context(application.large)
                     most = MAX_LARGE_BODY_OCTETS
                 if len(body) > most:
-                    raise _FaultError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                    words = (
+                        f"That was too long: at most {most:,} octets are taken. Send it in parts."
+                    )
+                    raise _FaultError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, words)
             elif isinstance(event, h11.EndOfMessage) and request is not None:
                 return request, bytes(body)
             else:
@@ -257,7 +265,7 @@ def _call(app: WSGIApplication, environ: dict[str, Any]) -> _Response:
     return _Response(code, lines, body)
 
 
-def _plain(status: int) -> _Response:
-    body = HTTPStatus(status).phrase.encode() + b"\n"
+def _plain(status: int, words: str = "") -> _Response:
+    body = f"{words or HTTPStatus(status).phrase}\n".encode()
     headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
     return _Response(status, [*headers, (b"content-length", str(len(body)).encode())], body)

@@ -43,13 +43,17 @@ TRUST = {trust.value: title for trust, title in TRUST_TITLES.items()}
 @access.needs(Act.SEE_POLICY)
 def index() -> ResponseReturnValue:
     """List the sources, and published lists that may be chosen."""
-    its = access.kept().services.desk.sources()
+    desk = access.kept().services.desk
+    its = desk.sources()
     known = {view.source.id for view in its.sources}
+    own = desk.own_lists()
     listed = {view.source.category for view in its.sources if view.names}
+    listed |= {added.category for added in own if added.names}
     titles = {c.id: c.title for c in CATEGORIES}
     return render_template(
         "lists.html",
         sources=its.sources,
+        own=own,
         faults=its.faults,
         suggestions=[s for s in its.suggestions if s.id not in known],
         may_manage=access.may(Act.MANAGE_LISTS),

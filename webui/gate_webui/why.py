@@ -5,25 +5,27 @@ from __future__ import annotations
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from gate_core.desk import Explanation, RefusedError
+from gate_core.desk import ActivityFilter, ActivityRecord, Explanation, RefusedError
 from gate_core.names import MalformedNameError, parse_name
 from gate_core.roles import Act
 from gate_webui import access
-from gate_webui.forms import WhyForm, offer, refuse, text_of_page
+from gate_webui.activity import ask_why, purpose
+from gate_webui.forms import WhyForm, no_site, number, offer, refuse, text_of_page
 
 bp = Blueprint("why", __name__)
-
-_NO_SITE = (
-    "That is not the name of a site. Write it like www.bbc.co.uk,"
-    " without http:// and without anything behind it."
-)
 
 
 @bp.get("/why")
 @access.needs(Act.EXPLAIN)
 def page() -> ResponseReturnValue:
-    """Ask for a person or device and a site, and explain the decision."""
+    """Ask for a person or device and a site, and explain the decision; first what a recorded one was made by."""
     desk = access.kept().services.desk
+    recorded: ActivityRecord | None = None
+    if "record" in request.args:
+        access.require(Act.SEARCH_ACTIVITY)
+        if not purpose():
+            return ask_why()
+        recorded = _recorded(number(request.args["record"]))
     asked = "client" in request.args
     form = WhyForm(request.args if asked else None, name=request.args.get("name", ""))
     choices = {group.id: f"Anyone in {group.title}" for group in desk.groups()}
@@ -43,11 +45,21 @@ def page() -> ResponseReturnValue:
             name = parse_name(text_of_page(form.name.data))
             explanation = desk.explain(client=form.client.data, name=name, at=form.at.data)
         except MalformedNameError:
-            refuse(form, RefusedError(_NO_SITE, "name"))
+            refuse(form, RefusedError(no_site(form.name.data), "name"))
         except RefusedError as refusal:
-            refuse(form, RefusedError(_NO_SITE, "name") if refusal.field == "name" else refusal)
-    page = render_template("why.html", form=form, explanation=explanation)
+            refuse(form, refusal)
+    page = render_template("why.html", form=form, explanation=explanation, recorded=recorded)
     return page, 422 if form.errors else 200
+
+
+def _recorded(id_: int) -> ActivityRecord | None:
+    """Return the record that a link from Activity or Today names; None where it is kept no more."""
+    found = access.kept().services.desk.activity(
+        filter=ActivityFilter(before=id_ + 1, limit=1),
+        actor=access.person().username,
+        reason=purpose(),
+    )
+    return next((record for record in found if record.id == id_), None)
 
 
 @bp.get("/cannot-see")

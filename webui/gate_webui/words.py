@@ -76,6 +76,8 @@ PART_WORDS: Final = {
     "identity": "Telling devices apart",
 }
 
+_DOCUMENT: Final = re.compile(r" ?\(docs/[a-z-]+\.md\)")
+
 _BANNERS: Final = ("illegal-content", "identity")
 """Parts that say what somebody has to do where they are not well."""
 
@@ -413,6 +415,11 @@ def sentence(message: str) -> str:
 def reason_words(reason: str) -> str:
     """Return why a list did not come, without the numbers of the system and the forms that are allowed."""
     return capitalize_first(without_errno(reason).partition("; allowed are")[0])
+
+
+def detail_words(detail: str) -> str:
+    """Return what a part says of itself, without the numbers of the system and the files that engineers read."""
+    return _DOCUMENT.sub("", without_errno(detail))
 
 
 def amount(progress: Progress) -> str:

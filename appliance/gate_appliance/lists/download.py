@@ -26,7 +26,7 @@ from urllib3.exceptions import HTTPError
 
 from gate_appliance.lists.formats import MAX_LIST_OCTETS, ListError
 from gate_appliance.lists.networks import widened
-from gate_appliance.lists.work import Progress
+from gate_appliance.lists.work import Progress, silent
 
 MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -84,8 +84,7 @@ def fetch(
     try:
         with path.open("wb") as file:
             if urlsplit(url).scheme == "file":
-                source = _imported(url, imports)
-                result = _copy(source, file, validators, room, progress)
+                result = _copy(imported(url, imports), file, validators, room, progress)
             else:
                 result = _get(url, file, validators, room, progress, bounds)
             file.flush()
@@ -125,19 +124,46 @@ def _mb(octets: int) -> str:
     return f"{octets / 1e6:.1f} MB"
 
 
-def _imported(url: str, imports: str) -> Path:
-    """Return the file that ``url`` names: whoever adds a source must not read, or learn of, any other file of the box."""
+def imported(url: str, imports: str | Path) -> Path:
+    """Return the file that ``url`` names, whether there is one or not.
+
+    Whoever adds a source must not read, or learn of, any other file of the box.
+
+    Raises:
+        OSError: It does not lie below the directory ``imports``; "" allows none.
+    """
     source = Path(url2pathname(urlsplit(url).path)).resolve()
     if not imports or not source.is_relative_to(Path(imports).resolve()):
         raise OSError(f"only files below {imports or 'an import directory'} are read")
-    if not source.is_file():
-        raise OSError(f"{source} is no file")
     return source
+
+
+def unpack(source: Path, file: BinaryIO, directory: Path) -> None:
+    """Write the list at ``source`` into ``file``, which lies in ``directory``, unpacked where it is packed with gzip.
+
+    Raises:
+        ListError: It is no file, too long, or packed and damaged.
+        OSError: It can't be read, or there is no room.
+    """
+    if not source.is_file():
+        if source.exists():
+            what = "a directory; a file is wanted" if source.is_dir() else "no regular file"
+        else:
+            what = "no such file"
+        raise ListError(f"{str(source)[:200]!r}: {what}")
+    try:
+        _copy(source, file, {}, Room(directory, Limits()), silent)
+    except OSError as e:
+        if e.errno is None:  # ours: cut short, or no room
+            raise ListError(f"{str(source)[:200]!r}: {e}") from e
+        raise
 
 
 def _copy(
     source: Path, file: BinaryIO, validators: Mapping[str, str], room: Room, progress: Progress
 ) -> dict[str, Any]:
+    if not source.is_file():
+        raise OSError(f"{source} is no file")
     stat = source.stat()
     mark = f"{stat.st_mtime_ns}-{stat.st_size}"
     if validators.get("etag") == mark:

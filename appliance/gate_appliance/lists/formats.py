@@ -46,6 +46,8 @@ _ALLOWED: Final = (
     " @@||name^), or a response policy zone (name CNAME .)"
 )
 
+_BINARY: Final = f"a binary file, or text that is not in UTF-8; {_ALLOWED}"
+
 Take = Callable[[str], object]
 """Is handed each canonical name, and each network as ``read_network`` returns it, in the order of the list; one may
 come twice. ``is_network`` tells them apart."""
@@ -146,6 +148,8 @@ def read_names(
     report = reading.report()
     if report.not_understood > reading.understood:
         first = report.unread[0]
+        if _is_binary(first.text):
+            raise ListError(_BINARY)
         quoted = f", {first.text!r} ({first.reason})" if quotes else ""
         raise ListError(
             f"{report.not_understood} of {report.lines} lines were not understood, first line {first.number}{quoted};"
@@ -188,6 +192,8 @@ def detect(head: Iterable[bytes], *, quotes: bool = True) -> Format:
         raise ListError(f"HTML or XML, not a list of names; {_ALLOWED}")
     votes = {f: sum(form.understands(text) for text in sample) for f, form in _FORMS.items()}
     if not any(votes.values()):
+        if any(map(_is_binary, sample)):
+            raise ListError(_BINARY)
         quoted = f"; its first line is {_quoted(sample[0])!r}" if quotes else ""
         raise ListError(f"no list of names{quoted}; {_ALLOWED}")
     return max(votes, key=votes.__getitem__)
@@ -544,6 +550,10 @@ def _is_address(text: str) -> bool:
 def _decode(raw: bytes) -> str:
     # A byte order mark may come with each of several lists that somebody has joined.
     return raw.decode("utf-8", errors="replace").strip().removeprefix("\ufeff").strip()
+
+
+def _is_binary(text: str) -> bool:
+    return "\ufffd" in text or not text.replace("\t", " ").isprintable()
 
 
 def _quoted(text: str) -> str:

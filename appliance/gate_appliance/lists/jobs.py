@@ -28,18 +28,21 @@ def compile_files(
         progress: Is told of ``reading``, list by list, and of ``compiling``.
 
     Returns:
-        ``sha256``, ``names`` (different ones) and ``faults``: a sentence for each list that can't be read.
+        ``sha256``, ``names`` (different ones), ``counts`` (names of each list) and ``faults``: a sentence for each list that
+        can't be read.
     """
     faults = []
+    counts = [0] * len(files)
     with Compilation(Path(directory)) as compilation:
         for number, (category, path, title) in enumerate(files):
             progress("reading", number, len(files))
             compilation.begin(category)
             try:
                 with Path(path).open("rb") as file:
-                    form, _ = read_names(
+                    form, report = read_names(
                         lines_of(file), compilation.take, compilation.exclude, quotes=False
                     )
+                counts[number] = report.names + report.networks
                 if form is Format.RPZ:
                     compilation.decide_by_nearest()
             except (ListError, OSError) as e:
@@ -47,21 +50,25 @@ def compile_files(
                 faults.append(f"The list “{title}” can't be used: {e}.")
         progress("compiling", 0, 0)
         compiled = compilation.finish()
-    return {"sha256": compiled.sha256, "names": compiled.names, "faults": faults}
+    return {"sha256": compiled.sha256, "names": compiled.names, "counts": counts, "faults": faults}
 
 
-def examine(path: str, olds: Sequence[str], *, progress: Progress) -> dict[str, Any]:
+def examine(
+    path: str, olds: Sequence[str], needed: Sequence[str] = (), *, progress: Progress
+) -> dict[str, Any]:
     """Read a list, and tell what it lacks of older ones.
 
     Args:
         path: The list.
         olds: Lists that it is to take the place of; one that can't be read counts as empty.
+        needed: Names that it is asked for.
         progress: Is told of ``checking``, in octets.
 
     Returns:
         ``sha256``, ``format``, ``names``, ``exclusions``, ``not_understood``, ``others``; ``kept``, how many different names
         it covers, less those it excludes, above them or below; ``lost``, how many names that the older ones cover it does not list or excludes, and
-        how many it excludes anew; ``example``, one of them; ``unread``, why an older one could not be read.
+        how many it excludes anew; ``example``, one of them; ``unread``, why an older one could not be read; ``closes``, which of those ``needed`` it
+        lists and does not exclude.
         Addresses and networks count as names do.
 
     Raises:
@@ -71,14 +78,21 @@ def examine(path: str, olds: Sequence[str], *, progress: Progress) -> dict[str, 
     # Hashes for names: a tenth of the room. Python's are keyed anew in each process, so that nobody can find two alike.
     kept: set[int] = set()
     excluded: set[str] = set()
-    form, report = read_names(
-        _told(Path(path), progress), lambda name: kept.add(hash(name)), excluded.add, quotes=False
-    )
+    asked = frozenset(needed)
+    closes: set[str] = set()
+
+    def take(name: str) -> None:
+        kept.add(hash(name))
+        if name in asked:
+            closes.add(name)
+
+    form, report = read_names(_told(Path(path), progress), take, excluded.add, quotes=False)
     if covers := _covering(form, excluded):
         # An exclusion may come before the names that it covers or behind them.
         def discard(name: str) -> None:
             if covers(name):
                 kept.discard(hash(name))
+                closes.discard(name)
 
         read_names(_told(Path(path), progress), discard, _ignore, quotes=False)
     lost, unread = 0, ""
@@ -109,6 +123,7 @@ def examine(path: str, olds: Sequence[str], *, progress: Progress) -> dict[str, 
         "lost": lost,
         "example": min(examples, default=""),
         "unread": unread,
+        "closes": sorted(closes),
     }
 
 

@@ -241,13 +241,18 @@ def test_parse_list_reads_a_list_once_and_line_by_line() -> None:
         pytest.param([b"\n", b"# nothing\n", b"! here\n"], "empty", id="comments only"),
         pytest.param([b'{"message": "Not Found"}\n'], "no list of names", id="JSON"),
         pytest.param([b"Dear head teacher,\n"], "no list of names", id="a letter"),
-        pytest.param([b"\x1f\x8b\x08\x00" + bytes(range(256))], "no list", id="compressed"),
+        pytest.param([b"\x1f\x8b\x08\x00" + bytes(range(256))], "a binary file", id="compressed"),
         pytest.param([b"0.0.0.0 192.0.2.1\n"], "no name among them", id="addresses only"),
         pytest.param([b"@@||a.example^\n"], "no name among them", id="allow rules only"),
         pytest.param(
             [b"||a.example^\n", b"||b.example^$third-party\n", b"##.banner\n"],
             "2 of 3 lines were not understood, first line 2",
             id="mostly not understood",
+        ),
+        pytest.param(
+            [b"a.example\n", b"\x00\x9b\x1b[2J\n", b"\xff\xfe\n"],
+            "a binary file",
+            id="mostly binary",
         ),
     ],
 )
