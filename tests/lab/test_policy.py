@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from appliance import STATE, USERNAME, Appliance
 from clients import curl, dig
-from laboratory import INSIDE
 from plan import BOX, LAPTOP, ROUTER, STAFF, TABLET
 from sites import ALLOWED, BLOCKED, SHOP
 
@@ -183,9 +182,12 @@ def test_illegal_row_lowered_in_the_store_stays_closed(fresh_school: Appliance) 
     school.start()
     school.wait_until_filtering()
     school.seed()
-    hosts = school.lab.path(INSIDE) / "illegal.txt"
-    hosts.write_text(f"{ILLEGAL}\n")
-    school.gate("lists", "add", "police", "child-abuse", str(INSIDE / "illegal.txt"))
+    imports = STATE / "lists-import"
+    brought = school.lab.path(imports)
+    brought.mkdir(exist_ok=True)
+    (brought / "illegal.txt").write_text(f"{ILLEGAL}\n")
+    source = ("police", "child-abuse", f"file:{imports / 'illegal.txt'}", "--title", "Police")
+    school.gate("lists", "add-source", *source, "--licence", "ours", "--trust", "official")
     school.wait_until_filtering()
     assert not opens(school, "staff", ILLEGAL)
     school.stop()
