@@ -39,6 +39,8 @@ TICK_S: Final = 0.25
 HEARTBEAT_S: Final = 1.0
 COLLECT_S: Final = 60.0
 """How often circles are looked for, at the soonest."""
+QUIET_S: Final = 0.25
+"""So long nobody must have asked before that: a pause between two queries is none."""
 REPORT_S: Final = 60.0
 """How often counted faults are logged."""
 
@@ -122,7 +124,7 @@ class _Worker:
 
     def run(self) -> None:
         """Answer until an exception ends it."""
-        due = 0.0
+        due = busy_at = 0.0
         while True:
             now = time.monotonic()
             if now >= due:
@@ -134,7 +136,9 @@ class _Worker:
                 if batch.waiting:
                     batch.flush()
             busy = self._poll.wait(max(0.0, due - time.monotonic()))
-            if not busy and not gc.isenabled() and self._collection.due(now):
+            if busy:
+                busy_at = now
+            elif now - busy_at >= QUIET_S and not gc.isenabled() and self._collection.due(now):
                 gc.collect()
                 # What lives on is not looked at again.
                 gc.freeze()
