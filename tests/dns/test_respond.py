@@ -27,7 +27,7 @@ from gate_core.policy import (
 )
 from gate_core.timetable import Span
 from gate_dns.messages.answer import parse_answer
-from gate_dns.messages.codes import Rcode
+from gate_dns.messages.codes import Rcode, mnemonic
 from gate_dns.messages.render import Response, render
 from gate_dns.messages.wire import parse_query
 from gate_dns.respond import Forward, recheck, respond
@@ -49,7 +49,7 @@ def said(asked, response) -> dict:
     got = dns.message.from_wire(octets)
     assert len(octets) <= asked.size_octets
     assert got.id == asked.id
-    assert [q.to_text() for q in got.question] == [f"{asked.qname}. IN {asked.kind}"]
+    assert [q.to_text() for q in got.question] == [f"{asked.qname}. IN {mnemonic(asked.qtype)}"]
     return {
         "rcode": dns.rcode.to_text(got.rcode()),
         "flags": dns.flags.to_text(got.flags),

@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, Protocol
 from gate_appliance.lists.networks import MalformedNetworkError, is_network, read_network
 from gate_appliance.lists.rpz import MalformedRecordError, Says, ZoneText
 from gate_core.names import MAX_NAME_OCTETS, MalformedNameError, parse_name
-from gate_core.suffixes import PUBLIC_SUFFIXES
+from gate_core.suffixes import PUBLIC_SUFFIXES, too_wide
 
 MAX_LIST_OCTETS: Final = 100 << 20
 """Largest list that is read: some five million names."""
@@ -258,14 +258,8 @@ class _Reading:
             self.addresses += 1
             return ""
         name = parse_name(text)
-        if "." not in name:
-            raise _NotUnderstoodError(
-                "a single label would cover a whole top-level domain; two or more are allowed"
-            )
-        if name in PUBLIC_SUFFIXES:
-            raise _NotUnderstoodError(
-                f"anybody may have a name below {name}, and it would cover all of them; names below it are allowed"
-            )
+        if wide := too_wide(name):
+            raise _NotUnderstoodError(wide)
         return name
 
     def reject(self, text: str, reason: str) -> None:

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from gate_dns.messages.codes import Option, Qtype, Rcode, mnemonic
+from gate_dns.messages.codes import Option, Qtype, Rcode
 
 HEADER_OCTETS: Final = 12
 MAX_UDP_OCTETS: Final = 1232
@@ -124,11 +124,6 @@ class Query(NamedTuple):
         # AD only asks to be told what the answer says anyway.
         head = bytes((dnssec_ok, self.flags >> 8, self.flags & CD))
         return head + self.question.lower() + self.question[-4:]
-
-    @property
-    def kind(self) -> str:
-        """The mnemonic of the query type, such as ``AAAA``; ``TYPE123`` where it has none."""
-        return mnemonic(self.qtype)
 
     @property
     def size_octets(self) -> int:
