@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # CMD as typed, as one word of the shell: neither make nor the recipe's shell reads what is in it. Without it, a shell.
 WORD = '$(subst ','\'',$(or $(value CMD),bash))'
 
-.PHONY: help setup check static fix docs test lab test-trixie demo pupil tablet staff guest \
+.PHONY: help setup check static fix docs abi test lab test-trixie demo pupil tablet staff guest \
 	bench-dns bench-firewall bench-policy fuzz-dns screenshots lock image image-test clean
 
 help: ## show this list
@@ -40,6 +40,9 @@ static: setup ## format, lint, types, layers
 fix: setup ## format, and mend what ruff mends safely
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
+
+abi: setup ## write dns/gate_dns/libc_abi.py anew
+	$(BIN)/python tools/libc_abi.py > dns/gate_dns/libc_abi.py
 
 docs: setup ## write docs/configuration.md anew
 	$(BIN)/python tools/configuration.py > docs/configuration.md

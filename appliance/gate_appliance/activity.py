@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +54,12 @@ create view decision as
 pragma user_version = 1;
 commit;
 """
+
+
+_INSERT: Final = "insert into entry (at_ms, who, outcome, name, count, took_us) values "
+_ROW: Final = "(?, ?, ?, ?, ?, ?)"
+_ROWS: Final = 125
+"""Of one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,18 +316,19 @@ class _Day:
                 outcomes = self._ids(
                     "outcome", self._outcomes, [(source, *o) for o in batch.outcomes]
                 )
-                connection.executemany(
-                    "insert into entry (at_ms, who, outcome, name, count, took_us) values (?, ?, ?, ?, ?, ?)",
-                    zip(
-                        batch.at_ms,
-                        map(whos.__getitem__, batch.who),
-                        map(outcomes.__getitem__, batch.outcome),
-                        batch.names,
-                        batch.counts,
-                        batch.took_us,
-                        strict=True,
-                    ),
+                rows = zip(
+                    batch.at_ms,
+                    map(whos.__getitem__, batch.who),
+                    map(outcomes.__getitem__, batch.outcome),
+                    batch.names,
+                    batch.counts,
+                    batch.took_us,
+                    strict=True,
                 )
+                while some := tuple(islice(rows, _ROWS)):
+                    # One statement for many takes half the time of one for each.
+                    query = _INSERT + ", ".join([_ROW] * len(some))
+                    connection.execute(query, tuple(chain.from_iterable(some)))
             connection.execute("commit")
         except BaseException:
             # A full disk ends it by itself.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from ipaddress import ip_address
 from typing import Final
 
@@ -18,7 +18,7 @@ from gate_core.clients import Address, Client
 from gate_core.policy import Policy
 from gate_core.ports import NeighbourTable
 from gate_dns.cache import Entries, Room
-from gate_dns.messages.wire import TCP, Transport
+from gate_dns.messages.wire import Transport
 
 KNOWN_S: Final = 30.0
 """How long a client is kept once the kernel knows its MAC address."""
@@ -70,7 +70,7 @@ class Asker:
     ) -> None:
         self.client = client
         self.rooms = rooms
-        """Responses of the client's view, over UDP and over TCP."""
+        """Where responses of the client's view are kept: over UDP, and over TCP."""
         self.exact = rooms[0].exact
         self.folded = rooms[0].folded
         """Those over UDP, for the batch loop."""
@@ -83,10 +83,6 @@ class Asker:
         """Queries left unanswered; whoever reads it clears it."""
         self.until = until
         """Monotonic time in seconds at which it is to be identified anew."""
-
-    def room(self, transport: Transport) -> Room:
-        """Return where responses over ``transport`` are kept."""
-        return self.rooms[transport is TCP]
 
 
 class Limits:
@@ -174,9 +170,15 @@ class Askers:
             bucket = self._buckets[key] = Bucket(limits.burst, now)
         return bucket
 
-    def spend(self, sources: Iterable[bytes]) -> None:
+    def spend(self, sources: Sequence[bytes]) -> None:
         """Take a token for each of the ``sources`` of queries; who has none left is not in ``by_address`` any more."""
-        for source, count in Counter(sources).items():
+        if not sources:
+            return
+        first = sources[0]
+        count = sources.count(first)
+        # What comes together is mostly of one device, and to see that is cheaper than to count them all.
+        counts = {first: count} if count == len(sources) else Counter(sources)
+        for source, count in counts.items():
             asker = self._all.get(source)
             if asker is not None:
                 asker.bucket.tokens -= count

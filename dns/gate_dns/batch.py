@@ -21,8 +21,8 @@ from typing import Final
 from gate_dns.askers import Asker
 from gate_dns.cache import Entry
 from gate_dns.journal import Hits
-from gate_dns.messages.wire import MAX_UDP_OCTETS
-from gate_dns.mmsg import BATCH, Vector
+from gate_dns.messages.wire import HEADER_OCTETS, MAX_UDP_OCTETS
+from gate_dns.mmsg import BATCH, HEAD_OCTETS, Vector
 from gate_dns.sinkhole import Take
 from gate_dns.tap import Tap
 
@@ -47,6 +47,11 @@ _SOURCES: Final = {
     socket.AF_INET6: "8x16s4x",
 }
 """struct sockaddr_in and struct sockaddr_in6, and where they hold the address."""
+
+_QUESTION_AT: Final = HEADER_OCTETS - HEAD_OCTETS
+"""Where the question begins behind the ID."""
+_NOBODY: Final[tuple[dict[bytes, Entry], dict[bytes, Entry], list[Entry]]] = ({}, {}, [])
+"""What is kept for somebody who is not known; always empty."""
 
 
 def open_socket(address: str, port: int, family: socket.AddressFamily) -> socket.socket:
@@ -123,53 +128,62 @@ class DatagramBatch:
         """
         received = self._received
         try:
-            messages = received.receive(self._descriptor)
+            ids, tails = received.receive_apart(self._descriptor)
         except OSError:
             # Mostly "nothing there"; ICMP faults of earlier answers are told here too, and concern nobody.
             return ()
-        names = bytes(received.names[: len(messages) * received.name_octets])
-        sources = self._addresses[len(messages)].unpack(names)
+        names = bytes(received.names[: len(tails) * received.name_octets])
+        sources: Sequence[bytes] = self._addresses[len(tails)].unpack(names)
         texts: list[bytes] = []
         answered: list[Entry] = []
         missed: list[int] = []
-        for place, (source, message) in enumerate(zip(sources, messages, strict=True)):
-            asker = askers.get(source)
-            if asker is not None:
-                entry = asker.exact.get(message[2:])
-                if entry is not None and (entry.fresh_until > now or entry.refresh(now)):
-                    texts.append(message[:2] + entry.response)
-                    answered.append(entry)
-                    hits[asker].append(entry)
-                    continue
-                entry = asker.folded.get(message[2:].lower())
-                # The rest of the message is compared as it is: see Query.key.
-                if (
-                    entry is not None
-                    and message.endswith(entry.rest)
-                    and (entry.fresh_until > now or entry.refresh(now))
-                ):
-                    texts.append(entry.answer(message[:2], message[12 : entry.question_end]))
-                    answered.append(entry)
-                    hits[asker].append(entry)
-                    continue
+        before = b""
+        exact, folded, served = _NOBODY
+        for place, (source, message_id, tail) in enumerate(zip(sources, ids, tails, strict=True)):
+            # What comes together is mostly of one device.
+            if source != before:
+                before, asker = source, askers.get(source)
+                exact, folded, served = (
+                    (asker.exact, asker.folded, hits[asker]) if asker else _NOBODY
+                )
+            entry = exact.get(tail)
+            if entry is not None and (entry.fresh_until > now or entry.refresh(now)):
+                texts.append(message_id + entry.response)
+                answered.append(entry)
+                served.append(entry)
+                continue
+            key = tail.lower()
+            entry = folded.get(key) or exact.get(key)
+            # The rest of the message is compared as it is: see Query.key.
+            if (
+                entry is not None
+                and tail.endswith(entry.rest)
+                and (entry.fresh_until > now or entry.refresh(now))
+            ):
+                question = tail[_QUESTION_AT : entry.question_end - HEAD_OCTETS]
+                texts.append(entry.answer(message_id, question))
+                answered.append(entry)
+                served.append(entry)
+                continue
             missed.append(place)
         if texts:
-            places: Sequence[int] = range(len(messages))
+            places: Sequence[int] = range(len(tails))
             if missed:
                 places = sorted(set(places).difference(missed))
             self._send_at_once(texts, places)
             if self._tap is not None:
                 for place, entry, text in zip(places, answered, texts, strict=True):
-                    self._tap.put(messages[place], sources[place], text, now, entry.note.decision)
+                    message = ids[place] + tails[place]
+                    self._tap.put(message, sources[place], text, now, entry.note.decision)
         if missed:
-            controls = bytes(received.controls[: len(messages) * received.control_octets])
+            controls = bytes(received.controls[: len(tails) * received.control_octets])
             n, c = received.name_octets, received.control_octets
             for place in missed:
                 name = names[place * n : (place + 1) * n]
                 control = controls[place * c : (place + 1) * c]
                 # The slot may be used again before there is an answer.
                 reply = partial(self._answer_later, name, control)
-                self._miss(messages[place], sources[place], reply)
+                self._miss(ids[place] + tails[place], sources[place], reply)
         if self.waiting:
             self.flush()
         return sources

@@ -71,7 +71,7 @@ class Kept:
         "checked",
         "ends",
         "key",
-        "stale_until",
+        "repeats_until",
         "stored",
         "upstream",
         "wanted",
@@ -89,11 +89,17 @@ class Kept:
         self.stored = now
         """Monotonic time in seconds."""
         self.ends = now + answer.ttl_s
-        self.stale_until = self.ends + STALE_S
+        self.repeats_until: float | None = None
+        """Where it repeats an old answer, until when that is better than none."""
         self.wanted = False
         """Whether it is to be fetched anew."""
         self.checked: Checked | None = None
         """How it was found when it was last looked at."""
+
+    @property
+    def stale_until(self) -> float:
+        """Until when it is better than none, in monotonic seconds."""
+        return self.ends + STALE_S if self.repeats_until is None else self.repeats_until
 
     @property
     def wanted_from(self) -> float:
@@ -110,12 +116,10 @@ class Answers:
         self._most_octets = octets
         self._octets = 0
         self._kept: dict[bytes, Kept] = {}
+        self.find = self._kept.get
+        """Returns what is kept for ``Query.upstream_key``, whether or not it has ended; None where there is nothing."""
         self.wanted: list[bytes] = []
         """Keys of what is to be fetched anew; whoever does removes them."""
-
-    def find(self, key: bytes) -> Kept | None:
-        """Return what is kept for ``Query.upstream_key``, whether or not it has ended."""
-        return self._kept.get(key)
 
     def store(self, key: bytes, answer: Answer, upstream: str, now: float) -> Kept:
         """Keep what ``upstream`` said at the monotonic time ``now``, if it may be kept; return it as kept."""
@@ -242,7 +246,8 @@ class Room:
         self.exact: dict[bytes, Entry] = {}
         """By the octets of a plain query behind its ID, the name in lower case; always the same dictionary."""
         self.folded: dict[bytes, Entry] = {}
-        """By ``Query.key``; the rest has to be compared. Always the same dictionary."""
+        """By ``Query.key`` where that is another, as of queries for HTTPS records: of several the last one, so that the rest
+        has to be compared. Always the same dictionary."""
 
 
 class Entries:
@@ -265,10 +270,8 @@ class Entries:
 
     def find(self, room: Room, query: Query, now: float) -> Entry | None:
         """Return the entry that answers ``query`` at ``now``, for reading at once."""
-        entry = room.folded.get(query.key)
-        if entry is None or entry.rest != query.rest:
-            return None
-        if entry.fresh_until <= now and not entry.refresh(now):
+        entry = room.exact.get(_exact(query))
+        if entry is None or (entry.fresh_until <= now and not entry.refresh(now)):
             return None
         return entry
 
@@ -276,23 +279,24 @@ class Entries:
         """Keep ``entry`` for ``query``."""
         while self._count >= self._capacity or self._octets > self._most_octets:
             self._forget_oldest()
-        key = query.key
-        before = room.folded.get(key)
+        exact = _exact(query)
+        before = room.exact.get(exact)
         if before is None:
             self._count += 1
         else:
             self._octets -= len(before.response)
-            # Of several that differ in what lower case does to type, class and size, the last one is kept.
-            room.exact.pop(_exact(key, before.rest), None)
         self._octets += len(entry.response)
-        room.folded[key] = entry
-        room.exact[_exact(key, entry.rest)] = entry
+        room.exact[exact] = entry
+        if exact != query.key:
+            room.folded[query.key] = entry
 
     def _forget_oldest(self) -> None:
-        room = max(self._rooms.values(), key=lambda room: len(room.folded))
-        for key in list(islice(room.folded, _FREE_AT_ONCE)):
-            entry = room.folded.pop(key)
-            room.exact.pop(_exact(key, entry.rest), None)
+        room = max(self._rooms.values(), key=lambda room: len(room.exact))
+        for exact in list(islice(room.exact, _FREE_AT_ONCE)):
+            entry = room.exact.pop(exact)
+            key = exact.lower()
+            if room.folded.get(key) is entry:
+                del room.folded[key]
             self._count -= 1
             self._octets -= len(entry.response)
 
@@ -317,5 +321,6 @@ class Entries:
         return self._count
 
 
-def _exact(key: bytes, rest: bytes) -> bytes:
+def _exact(query: Query) -> bytes:
+    key, rest = query.key, query.rest
     return key if key.endswith(rest) else key[: -len(rest)] + rest

@@ -5,10 +5,11 @@ Counting loses nothing: equal queries of a client become one event with their nu
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import compress, islice
 from typing import Final
 
 from gate_core.events import BLOCK, Batch, Counters, InForce, Outcome, Source, Who
@@ -20,6 +21,10 @@ from gate_dns.messages.codes import mnemonic
 
 INTERVAL_S: Final = 2.0
 """So long equal queries are counted together: pages tell of them a moment later."""
+FLOOD_INTERVAL_S: Final = 10.0
+"""The same at most while more is asked than any school asks, so that the record costs what it holds and not what is asked."""
+FLOOD_S: Final = 0.5
+"""So soon after one another ``UNCOUNTED`` queries are a flood."""
 CAPACITY: Final = 32_768
 """Pairs of client and question counted at a time: more are put out at once."""
 UNCOUNTED: Final = 16_384
@@ -45,6 +50,8 @@ class Journal:
         self._events = events
         self._worker = worker
         self._began = now
+        self._filled_at = self._flood_at = -math.inf
+        """When ``UNCOUNTED`` queries were there last, and when they were so soon after those before."""
         self._version = 0
         self._made: list[Made] = []
         self._counted: defaultdict[Asker, Counter[Entry]] = defaultdict(Counter)
@@ -118,8 +125,12 @@ class Journal:
         """
         if sum(map(len, self.hits.values())) >= UNCOUNTED:
             self._add_up()
+            if now - self._filled_at < FLOOD_S:
+                self._flood_at = now
+            self._filled_at = now
         full = sum(map(len, self._counted.values())) + len(self._made) >= CAPACITY
-        if full or (not self._ending.left and now - self._began >= INTERVAL_S):
+        interval_s = FLOOD_INTERVAL_S if now - self._flood_at < FLOOD_S else INTERVAL_S
+        if full or (not self._ending.left and now - self._began >= interval_s):
             self._put_rest()
             self._end_interval(now)
         self._put_portion()
@@ -183,16 +194,19 @@ class Journal:
     def _put_made(self, made: Sequence[Made]) -> None:
         askers, names, notes, asked_at, took_s = zip(*made, strict=True)
         totals = self._totals
+        took_us = [int(s * 1e6) for s in took_s]
         totals["responses"]["made"] += len(made)
-        totals["response_us"]["made"] += int(sum(took_s) * 1e6)
-        for note, s in zip(notes, took_s, strict=True):
-            # At once, its answer was one that had been kept.
-            if s and (upstream := note.outcome.upstream):
-                totals["upstream_responses"][upstream] += 1
-                totals["upstream_response_us"][upstream] += int(s * 1e6)
+        totals["response_us"]["made"] += sum(took_us)
+        spent: defaultdict[Note, int] = defaultdict(int)
+        for note, us in zip(notes, took_us, strict=True):
+            spent[note] += us
+        # At once, an answer was one that had been kept.
+        for note, count in Counter(compress(notes, took_us)).items():
+            if upstream := note.outcome.upstream:
+                totals["upstream_responses"][upstream] += count
+                totals["upstream_response_us"][upstream] += spent[note]
         offset = time.time() - time.monotonic()
         at_ms = [int((at + offset) * 1000) for at in asked_at]
-        took_us = [int(s * 1e6) for s in took_s]
         self._put(askers, notes, names, at_ms, [1] * len(made), took_us)
 
     def _put(

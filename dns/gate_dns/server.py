@@ -19,7 +19,9 @@ from gate_core.clients import Address
 from gate_dns.batch import DatagramBatch, open_socket
 from gate_dns.forwarding.upstream import Forwarder
 from gate_dns.journal import Journal
+from gate_dns.libc_abi import ffi
 from gate_dns.loader import PolicyLoader
+from gate_dns.mmsg import BATCH
 from gate_dns.poll import Poll
 from gate_dns.settings import BlockAnswer, DnsPorts, DnsSettings
 from gate_dns.sinkhole import Sinkhole
@@ -35,14 +37,22 @@ BUSY_WAIT_S: Final = 0.05
 """Longest wait while something happens: so exactly are deadlines of questions kept."""
 HURRIED_WAIT_S: Final = 0.001
 """The same while there is more to put out or to free than is done at once, or somebody is waited for."""
+BATCHES: Final = 4
+"""Full ones of a socket that are answered before anybody else has a turn: more lies there, and to be told so costs a call."""
 TICK_S: Final = 0.25
 HEARTBEAT_S: Final = 1.0
 COLLECT_S: Final = 60.0
 """How often circles are looked for, at the soonest."""
 QUIET_S: Final = 0.25
 """So long nobody must have asked before that: a pause between two queries is none."""
+MAPPED_OCTETS: Final = 64 << 10
+"""From this size on memory is mapped, and so goes back to the system when it is freed."""
 REPORT_S: Final = 60.0
 """How often counted faults are logged."""
+
+
+_M_MMAP_THRESHOLD: Final = -3
+"""glibc, <malloc.h>; another C library takes no notice of it."""
 
 
 def serve(settings: DnsSettings, ports: DnsPorts, worker: int = 0) -> None:
@@ -67,9 +77,12 @@ def collect_when_idle() -> None:
 
     What is left behind goes at once, but for circles, and of those there are few. To look for them holds up answers for
     tens of milliseconds, so it is done while nobody asks.
+
+    Tables that grow and go, such as what was counted in an interval, are to leave no holes: each is a mapping of its own.
     """
     gc.freeze()
     gc.disable()
+    ffi.dlopen(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_OCTETS)
 
 
 class _Worker:
@@ -166,8 +179,11 @@ class _Worker:
 
     def _answer_batch(self, batch: DatagramBatch, _events: int) -> None:
         askers = self._sinkhole.askers
-        sources = batch.answer(askers.by_address, self._journal.hits, time.monotonic())
-        askers.spend(sources)
+        for _ in range(BATCHES):
+            sources = batch.answer(askers.by_address, self._journal.hits, time.monotonic())
+            askers.spend(sources)
+            if len(sources) < BATCH:
+                break
 
     def _take_policy(self) -> None:
         self._sinkhole.begin(self._policies.current())

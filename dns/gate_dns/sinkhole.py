@@ -212,7 +212,8 @@ class Sinkhole:
             else:
                 query = parse_query(message, transport)
                 asked_at = now if came is None else came
-                asked = _Asked(self, query, asker, asker.room(transport), source, asked_at)
+                room = asker.rooms[transport is TCP]
+                asked = _Asked(self, query, asker, room, source, asked_at)
                 if self._tap is not None:
                     reply = _tapped(self._tap, asked, message, reply)
                 response = self.handle(asked, reply, now)
@@ -243,13 +244,10 @@ class Sinkhole:
 
     def handle(self, asked: _Asked, reply: Reply, now: float) -> bytes | None:
         """Return the response to a query; None for silence, or ``LATER`` where ``reply`` gets it later."""
-        query = asked.query
         # Below identity, as each view of the policy has responses of its own; before the decision, as they hold it.
-        entry = self._entries.find(asked.room, query, now)
+        entry = self._entries.find(asked.room, asked.query, now)
         if entry is not None:
-            asked.decision = entry.note.decision
-            self._journal.hits[asked.asker].append(entry)
-            return entry.answer(query.id.to_bytes(2, "big"), query.question)
+            return self._kept(asked, entry)
         own = self._decide(asked, now) or self._locally(asked, now)
         if own is not None:
             return own
@@ -268,6 +266,13 @@ class Sinkhole:
             self._impatient.append(asked)
         self._forwarder.ask(asked.question, asked.answered, asked.key)
         return LATER
+
+    def _kept(self, asked: _Asked, entry: Entry) -> bytes:
+        """Return the response that is kept for such a query."""
+        query = asked.query
+        asked.decision = entry.note.decision
+        self._journal.hits[asked.asker].append(entry)
+        return entry.answer(query.id.to_bytes(2, "big"), query.question)
 
     def _decide(self, asked: _Asked, now: float) -> bytes | None:
         """Decide by the policy in force; return the response if it is our own, None where an upstream is to be asked."""
@@ -334,7 +339,7 @@ class Sinkhole:
         if kept.ends > now:
             return kept
         again = self._answers.store(key, stale(kept.answer), kept.upstream, now)
-        again.stale_until = kept.stale_until
+        again.repeats_until = kept.stale_until
         return again
 
     def _cleaned(self, question: Query, answer: Answer) -> Answer:
@@ -381,7 +386,7 @@ class Sinkhole:
         """As ``_decide``; where another question is to be asked by now, SERVFAIL: the client asks again."""
         key = asked.key
         asked.asker = self.askers.find(asked.source, now)
-        asked.room = asked.asker.room(asked.query.transport)
+        asked.room = asked.asker.rooms[asked.query.transport is TCP]
         own = self._decide(asked, now)
         if own is None and asked.key != key:
             own = self._own(asked, Response(Rcode.SERVFAIL), now)

@@ -44,8 +44,8 @@ def test_find_gives_clients_of_one_view_the_same_responses(school, neighbours):
     room = entries.room(("ks2", Transport.UDP))
     assert one.exact is other.exact is room.exact
     assert one.folded is other.folded is room.folded
-    assert one.room(Transport.UDP) is room
-    assert one.room(Transport.TCP) is other.room(Transport.TCP) is not room
+    assert one.rooms[0] is room
+    assert one.rooms[1] is other.rooms[1] is not room
 
 
 def test_find_is_bounded(askers):

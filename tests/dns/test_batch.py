@@ -171,6 +171,46 @@ def test_answer_knows_clients_by_their_address():
     assert [source for _, source, _ in batch.missed] == [bytes((127, 0, 0, 7))]
 
 
+def test_answer_counts_each_query_for_who_asked_it():
+    batch = Batch("0.0.0.0")
+    one = batch.know("127.0.0.1", "a.example", "b.example")
+    other = batch.know("127.0.0.2", "a.example")
+    asked = ["one a", "other a", "other b", "stranger a", "one b", "one a", "other a"]
+    addresses = {"one": "127.0.0.1", "other": "127.0.0.2", "stranger": "127.0.0.3"}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(closing(batch.socket))
+        clients = {}
+        for who, address in addresses.items():
+            client = clients[who] = stack.enter_context(
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            )
+            client.bind((address, 0))
+        for who, letter in map(str.split, asked):
+            to = ("127.0.0.1", batch.socket.getsockname()[1])
+            clients[who].sendto(message(f"{letter}.example"), to)
+        batch.answer()
+    assert [e.qname[0] for e in batch.hits[one]] == ["a", "b", "a"]
+    assert [e.qname[0] for e in batch.hits[other]] == ["a", "a"]
+    assert set(batch.hits) == {one, other}
+    missed = [(m, s[-1]) for m, s, _ in batch.missed]
+    assert missed == [(message("b.example"), 2), (message("a.example"), 3)]
+
+
+@pytest.mark.parametrize("octets", [b"", b"\0", b"\0\1", b"\0\1\1"])
+def test_answer_leaves_the_shortest_datagrams_to_others(batch, address, octets):
+    batch.know(address, "a.example")
+    with batch.client(address) as client:
+        client.send(message("a.example", 7))
+        client.send(octets)
+        client.send(message("a.example", 8))
+        batch.answer()
+        assert [client.recv(4096)[1] for _ in range(2)] == [7, 8]
+    ((said, _, _),) = batch.missed
+    # Of one that has no ID there is an ID too, of whatever octets.
+    assert said[2:] == octets[2:]
+    assert len(said) == max(2, len(octets))
+
+
 @pytest.mark.netns
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: forges a source port")
 def test_answer_goes_on_when_one_answer_cannot_be_sent():

@@ -161,12 +161,12 @@ def test_entries_are_bounded_and_forget_the_oldest_of_the_largest_view():
 def test_clear_forgets_all_and_frees_it_bit_by_bit():
     entries = Entries()
     for number in range(1200):
-        keep(entries, VIEW, query(f"n{number}.example"))
+        keep(entries, VIEW, query(f"n{number}.example", kind="HTTPS"))
     old = entries.room(VIEW)
     entries.clear()
     assert entries.room(VIEW) is not old
-    assert not find(entries, VIEW, query("n0.example"), 1.0)
-    assert not entries.room(VIEW).folded
+    assert not find(entries, VIEW, query("n0.example", kind="HTTPS"), 1.0)
+    assert not entries.room(VIEW).exact
     rounds = 0
     while any(entries._ended):
         before = sum(map(len, entries._ended))
@@ -222,18 +222,24 @@ def test_an_answer_of_short_life_is_not_fetched_anew():
     assert not answers.wanted
 
 
-def test_queries_that_are_alike_in_lower_case_take_one_place():
-    entries = Entries(capacity=10)
+@pytest.mark.parametrize("capacity", [10, 1000])
+def test_queries_that_are_alike_in_lower_case_have_places_of_their_own_and_are_bounded(capacity):
+    entries = Entries(capacity)
     room = entries.room(VIEW)
-    # Type 65 and 97, class 65 and 97: upper and lower case of one letter.
-    for kind in (65, 97):
-        for class_ in (65, 97):
-            message = bytes(12)[:4] + b"\0\1" + bytes(6) + b"\1a\0" + bytes((0, kind, 0, class_))
+    for number in range(300):
+        name = b"\4%04d\0" % number
+        # Type 65 and 97, class 65 and 97: upper and lower case of one letter.
+        for kind, class_ in ((65, 65), (65, 97), (97, 65), (97, 97)):
+            message = bytes(4) + b"\0\1" + bytes(6) + name + bytes((0, kind, 0, class_))
             asked = parse_query(message)
             rendered = render(asked, Response(Rcode.NXDOMAIN, ttl_s=60, serial=1))
-            entries.store(room, asked, Entry(asked, rendered, NOTE, 0.0, 60.0))
-            assert entries.find(room, asked, 1.0) is not None
-    assert len(entries) == len(room.folded) == len(room.exact) == 1
+            entry = Entry(asked, rendered, NOTE, 0.0, 60.0)
+            # Twice, as where it had ended.
+            for _ in range(2):
+                entries.store(room, asked, entry)
+                assert entries.find(room, asked, 1.0) is entry
+            assert len(entries) == len(room.exact) <= capacity
+            assert set(room.folded.values()) <= set(room.exact.values())
 
 
 def test_rooms_are_bounded_by_octets_too():
@@ -246,5 +252,5 @@ def test_rooms_are_bounded_by_octets_too():
         entries.store(entries.room(VIEW), asked, Entry(asked, render(asked, said), NOTE, 0.0, 60.0))
         kept = sum(len(a.answer.records) for a in answers._kept.values())
         assert kept == answers._octets <= 101_000
-        held = sum(len(e.response) for e in entries.room(VIEW).folded.values())
+        held = sum(len(e.response) for e in entries.room(VIEW).exact.values())
         assert held == entries._octets <= 101_000

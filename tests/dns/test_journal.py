@@ -9,7 +9,15 @@ import pytest
 
 from gate_core.events import Batch, Counters, Event, InForce, Source
 from gate_core.policy import Action, Decision, Reason
-from gate_dns.journal import CAPACITY, INTERVAL_S, PORTION, UNCOUNTED, Journal
+from gate_dns.journal import (
+    CAPACITY,
+    FLOOD_INTERVAL_S,
+    FLOOD_S,
+    INTERVAL_S,
+    PORTION,
+    UNCOUNTED,
+    Journal,
+)
 from gate_dns.messages.codes import Qtype
 
 BLOCK = Decision(Action.BLOCK, Reason.MATRIX, "matrix:games:ks2", 5, None)
@@ -101,6 +109,37 @@ def test_put_due_puts_a_portion_a_round(events, asker):
     assert [e.name for e in events.events] == [e.qname for e in entries]
     assert not journal.put_due(INTERVAL_S * 2)
     assert len(events.events) == PORTION + 2
+
+
+def test_put_due_counts_together_for_longer_in_a_flood(events, asker):
+    journal = Journal(events, 3, 0.0)
+    one = entry(journal)
+    now = 0.0
+    while now < FLOOD_INTERVAL_S - 0.25:
+        journal.hits[asker] += [one] * UNCOUNTED
+        assert not journal.put_due(now)
+        now += 0.25
+    assert not events.held
+    # Over: what was counted is put out as soon as that is sure.
+    journal.put_due(now - 0.25 + FLOOD_S)
+    assert [e.count for e in events.events] == [UNCOUNTED * 39]
+
+
+def test_put_due_puts_out_what_a_flood_that_does_not_end_has_counted(events, asker):
+    journal = Journal(events, 3, 0.0)
+    one = entry(journal)
+    for quarter in range(int(FLOOD_INTERVAL_S * 4) + 1):
+        journal.hits[asker] += [one] * UNCOUNTED
+        journal.put_due(quarter / 4)
+    assert [e.count for e in events.events] == [UNCOUNTED * 41]
+
+
+def test_put_due_takes_many_queries_now_and_then_for_no_flood(events, asker):
+    journal = Journal(events, 3, 0.0)
+    for at in (0.0, FLOOD_S, 2 * FLOOD_S, INTERVAL_S):
+        journal.hits[asker] += [entry(journal)] * UNCOUNTED
+        journal.put_due(at)
+    assert sum(e.count for e in events.events) == UNCOUNTED * 4
 
 
 def test_put_due_loses_nothing_when_there_is_too_much(events, asker):

@@ -12,12 +12,12 @@ _V4: Final = {
     127: range(256),
     169: range(254, 255),
     172: range(16, 32),
-    192: range(168, 169),
+    192: (0, 168),  # Of the first, protocols have a part.
     198: range(18, 20),  # Benchmarks (RFC 2544).
     **dict.fromkeys(range(224, 256), range(256)),  # Multicast, reserved, broadcast.
 }
 """First octet of a network to the second octets."""
-_V4_FIRST: Final = frozenset(_V4)
+_V4_SECOND: Final = tuple(frozenset(_V4.get(first, ())) for first in range(256))
 _PROTOCOLS: Final = bytes((192, 0, 0))
 """192.0.0.0/24 (RFC 6890, section 2.2.2)."""
 _IPV4ONLY: Final = (170, 171)
@@ -53,16 +53,16 @@ def is_private(address: bytes) -> bool:
         address: 4 or 16 octets.
     """
     if len(address) == 4:
-        return address[0] in _V4_FIRST and _is_private_v4(address)
+        return address[1] in _V4_SECOND[address[0]] and _is_private_v4(address)
     if address[0] in _V6_FIRST and any(IPv6Address(address) in network for network in _V6):
         return True
     return any(map(_is_private_v4, _v4_within(address)))
 
 
 def _is_private_v4(address: bytes) -> bool:
-    return address[1] in _V4.get(address[0], ()) or (
-        address[:3] == _PROTOCOLS and address[3] not in _IPV4ONLY
-    )
+    if address[:2] == _PROTOCOLS[:2]:
+        return address[:3] == _PROTOCOLS and address[3] not in _IPV4ONLY
+    return address[1] in _V4_SECOND[address[0]]
 
 
 def _v4_within(address: bytes) -> list[bytes]:

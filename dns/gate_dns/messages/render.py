@@ -87,51 +87,59 @@ def render(query: Query, response: Response | Answer, server_cookie: bytes = b""
         response: What it gets.
         server_cookie: Goes with the client cookie, where there is one in ``query``.
     """
-    question, edns = query.question, query.edns
-    flags = _ANSWERED | query.flags & _COPIED | response.rcode & 0xF
+    # Taken apart at once, which takes half the time of a look at each field.
+    id_, asked, _, _, _, question, edns, _, _, _ = query
     truncated = False
     ttl_offsets: tuple[int, ...] = ()
     if isinstance(response, Response):
         # At most 255 octets of name and 220 of ours: fits into 512.
-        counts, records = _own_records(query, response)
+        (answers, authorities), records = _own_records(query, response)
+        rcode, edes = int(response.rcode), response.edes
+        flags = _ANSWERED | asked & _COPIED | rcode & 0xF
     else:
+        rcode, authentic, truncated, counts, records, ttl_offsets, _, _, _, _, _, edes, _ = response
+        answers, authorities = counts
+        flags = _ANSWERED | asked & _COPIED | rcode & 0xF
         # RFC 6840, section 5.8: AD only to who asked for it by AD or DO.
-        if response.authentic and (query.flags & AD or (edns and edns.dnssec_ok)):
+        if authentic and (asked & AD or (edns and edns.dnssec_ok)):
             flags |= AD
-        counts, records, ttl_offsets = response.counts, response.records, response.ttl_offsets
-        truncated = response.truncated
-    additional = _opt(edns, response, server_cookie) if edns else b""
+    additional = cookie = b""
+    if edns:
+        if edns.cookie and server_cookie:
+            cookie = _cookie(edns, server_cookie)
+        if edes or cookie or rcode > 0xF:
+            additional = _opt(edes, response.text, rcode, edns.dnssec_ok, cookie)
+        else:
+            additional = _BARE_OPTS[edns.dnssec_ok]
     message = question + records + additional
     if len(message) > _ROOM:
         room = query.size_octets - HEADER_OCTETS
-        if response.edes and edns and len(message) > room:
+        if edes and edns and len(message) > room:
             # They are not worth another question over TCP.
-            additional = _opt(edns, response._replace(edes=()), server_cookie)
+            additional = _opt((), "", rcode, edns.dnssec_ok, cookie)
             message = question + records + additional
         truncated = truncated or len(message) > room
     if truncated:
-        head = HEADER.pack(query.id, flags & ~AD | TC, 1, 0, 0, 1 if additional else 0)
+        head = HEADER.pack(id_, flags & ~AD | TC, 1, 0, 0, 1 if additional else 0)
         return Rendered(head + question + additional)
-    head = HEADER.pack(query.id, flags, 1, *counts, 1 if additional else 0)
+    head = HEADER.pack(id_, flags, 1, answers, authorities, 1 if additional else 0)
     return made(Rendered, (head + message, ttl_offsets))
 
 
-def _opt(edns: Edns, response: Response | Answer, server_cookie: bytes) -> bytes:
-    if not response.edes and not edns.cookie and response.rcode <= 0xF:
-        return _BARE_OPTS[edns.dnssec_ok]
+@lru_cache(maxsize=256)
+def _opt(edes: tuple[int, ...], text: str, rcode: int, dnssec_ok: bool, cookie: bytes) -> bytes:
+    """Return the OPT record of a response: the same for all names that a rule blocks."""
     options = b""
-    if response.edes:
-        text = response.text.encode()
-        if len(text) > MAX_EXTRA_TEXT_OCTETS:
+    if edes:
+        said = text.encode()
+        if len(said) > MAX_EXTRA_TEXT_OCTETS:
             # Not within a letter (RFC 8914, section 2: UTF-8).
-            text = text[:MAX_EXTRA_TEXT_OCTETS].decode(errors="ignore").encode()
-        for code in response.edes:
-            options += option(_EDE, code.to_bytes(2, "big") + text)
-            text = b""
-    if edns.cookie and server_cookie:
-        options += _cookie(edns, server_cookie)
-    ttl = response.rcode >> 4 << 24 | (DO if edns.dnssec_ok else 0)
-    return opt(MAX_UDP_OCTETS, ttl, options)
+            said = said[:MAX_EXTRA_TEXT_OCTETS].decode(errors="ignore").encode()
+        for code in edes:
+            options += option(_EDE, code.to_bytes(2, "big") + said)
+            said = b""
+    ttl = rcode >> 4 << 24 | (DO if dnssec_ok else 0)
+    return opt(MAX_UDP_OCTETS, ttl, options + cookie)
 
 
 def _cookie(edns: Edns, server_cookie: bytes) -> bytes:

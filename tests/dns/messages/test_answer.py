@@ -487,6 +487,62 @@ def test_parse_answer_reads_the_same_either_way_wherever_it_is_cut(octets):
 
 
 @pytest.mark.parametrize(
+    "ttls",
+    [
+        pytest.param([0], id="none"),
+        pytest.param([MAX_TTL_S], id="the longest"),
+        pytest.param([MAX_TTL_S + 1], id="too long"),
+        pytest.param([1 << 31], id="its first bit set"),
+        pytest.param([300, 300], id="the same"),
+        pytest.param([300, 60, 900], id="others"),
+        pytest.param([60, 300, MAX_TTL_S], id="the longest last"),
+        pytest.param([60, MAX_TTL_S + 1], id="too long at last"),
+    ],
+)
+def test_parse_answer_reads_any_ttls_the_same_either_way(ttls):
+    octets = answered(query(), *of("www.example.", "A", *addresses(len(ttls))))
+    for number, ttl in enumerate(ttls):
+        place = len(octets) - 16 * (len(ttls) - number) + 6
+        octets = octets[:place] + struct.pack("!I", ttl) + octets[place + 4 :]
+    answer = parsed(octets, query())
+    assert answer == walked(octets, query())
+    assert answer.ttl_s == min(ttl if ttl < 1 << 31 else 0 for ttl in (*ttls, MAX_TTL_S))
+
+
+@pytest.mark.parametrize("count", [255, 256])
+def test_parse_answer_reads_any_number_of_addresses_the_same_either_way(count):
+    octets = answered(query(), *of("www.example.", "A", *addresses(count)))
+    answer = parsed(octets, query())
+    assert answer == walked(octets, query())
+    assert len(answer.addresses) == count
+
+
+@pytest.mark.parametrize("octets", PLAIN)
+def test_parse_answer_looks_at_the_header_and_question_of_what_it_knows(octets):
+    asked = next(q for q in (query(), query(kind="AAAA")) if parsed(octets, q))
+    for place, value in (
+        (0, 0),
+        (1, 0),
+        (2, 1),
+        (2, 0x83),
+        (3, 0x83),
+        (5, 2),
+        (6, 1),
+        (9, 1),
+        (11, 2),
+    ):
+        changed = octets[:place] + bytes((value,)) + octets[place + 1 :]
+        assert parsed(changed, asked) == walked(changed, asked)
+    whole, end = octets, 12 + len(asked.question)
+    other = whole[:12] + whole[12 : end - 4].swapcase() + whole[end - 4 :]
+    sent = other[12:end]
+    for came in (whole, other):
+        for question in (b"", sent, asked.question):
+            assert parse_answer(came, asked, 4711, question) == parsed(whole, asked)
+    assert parsed(whole.replace(b"example", b"exbmple"), asked) is None
+
+
+@pytest.mark.parametrize(
     "opt",
     [
         pytest.param("0000290000010000000000", id="an extended code"),

@@ -227,3 +227,23 @@ def test_render_question_asks_the_same_and_tells_nothing_of_the_client(kind, opt
         expected = (0, MAX_UDP_OCTETS, edns_flags) if edns else (-1, 0, 0)
         assert (got.edns, got.payload, got.ednsflags) == expected
         assert got.options == ()
+
+
+def test_render_tells_apart_what_goes_into_an_opt_record():
+    responses = [
+        Response(Rcode.NXDOMAIN),
+        Response(Rcode.NXDOMAIN, edes=(Ede.BLOCKED,)),
+        Response(Rcode.NXDOMAIN, edes=(Ede.BLOCKED,), text="a rule"),
+        Response(Rcode.NXDOMAIN, edes=(Ede.CENSORED,), text="a rule"),
+        Response(Rcode.NXDOMAIN, edes=(Ede.BLOCKED, Ede.FORGED_ANSWER), text="a rule"),
+        Response(Rcode.BADVERS, edes=(Ede.BLOCKED,), text="a rule"),
+    ]
+    asked = [query(use_edns=0, want_dnssec=do, options=o) for do in (0, 1) for o in ([], [COOKIE])]
+    cookies = [b"87654321", b"87654320"]
+    rendered = [
+        [render(q, response, c).message for response in responses for q in asked for c in cookies]
+        for _ in range(2)
+    ]
+    assert rendered[0] == rendered[1]
+    # Without a client cookie, ours makes no difference.
+    assert len(set(rendered[0])) == len(responses) * (1 + 2) * 2

@@ -22,6 +22,8 @@ from gate_dns.messages.wire import (
     MalformedMessageError,
     Query,
     Transport,
+    _parse_any,
+    _plain_for_root,
     parse_query,
     present,
     question_of,
@@ -94,6 +96,118 @@ def test_parse_query_gives_a_value_or_malformed_for_any_octets(octets):
 @given(st.sampled_from(REAL_QUERIES), MUTATIONS)
 def test_parse_query_gives_a_value_or_malformed_for_mutated_queries(octets, changes):
     read_as_query(mutated(octets, changes))
+
+
+def parsed(reader, octets: bytes, transport=Transport.UDP) -> tuple[object, ...]:
+    """Return the query, or what there is to a fault."""
+    try:
+        return (reader(octets, transport),)
+    except MalformedMessageError as e:
+        return str(e), e.rcode, e.edns
+
+
+PLAIN_QUERIES = [
+    message(),
+    message("wWw-1_2.ExAmPle", "HTTPS", flags=0),
+    message("a." * 20 + "example", "AAAA", use_edns=0, payload=4096),
+    message("x", "TYPE65000", use_edns=1, want_dnssec=True, flags=dns.flags.CD),
+    message(f"{'3' * 44}.{'-' * 44}.example", "TXT", flags=dns.flags.RD | dns.flags.AD),
+]
+
+
+@pytest.mark.parametrize("octets", PLAIN_QUERIES)
+def test_parse_query_reads_plain_queries_the_short_way(octets, monkeypatch):
+    expected = [parsed(_parse_any, octets, transport) for transport in Transport]
+    assert isinstance(expected[0][0], Query)
+    # What others sent is known.
+    parse_query(octets)
+
+    def refuse(*_):
+        raise AssertionError("the way for all queries")
+
+    monkeypatch.setattr("gate_dns.messages.wire._parse_any", refuse)
+    assert [parsed(parse_query, octets, transport) for transport in Transport] == expected
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(PLAIN_QUERIES + REAL_QUERIES), MUTATIONS)
+def test_parse_query_reads_the_same_either_way(octets, changes):
+    changed = mutated(octets, changes)
+    assert parsed(parse_query, changed) == parsed(_parse_any, changed)
+
+
+def of_name(*parts: bytes, end: bytes = b"\0\0\1\0\1") -> bytes:
+    """Return a plain query for the name with these labels, right or wrong."""
+    return message()[:12] + b"".join(bytes((len(part),)) + part for part in parts) + end
+
+
+WITH_OPT = message(use_edns=0)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        *(
+            pytest.param(of_name(b"www", b"3" * octets), id=f"a label of {octets} octets")
+            for octets in (44, 45, 48, 57, 63, 64, 97, 192)
+        ),
+        *(
+            pytest.param(
+                of_name(b"www", b"3" * (octets - 1) + b"\1"), id=f"{octets} with an odd octet"
+            )
+            for octets in (44, 45, 48, 57, 63, 64, 97)
+        ),
+        *(
+            pytest.param(of_name(*[b"a" * 39] * 6, b"b" * last), id=f"a name of {242 + last}")
+            for last in (12, 13, 14, 44)
+        ),
+        pytest.param(of_name(*[b"a"] * 127), id="the most labels"),
+        pytest.param(of_name(*[b"a"] * 128), id="one label more"),
+        pytest.param(of_name(), id="the root"),
+        pytest.param(of_name(b"www", b"a.b"), id="a dot in a label"),
+        pytest.param(of_name(b"a.b"), id="a dot in the only label"),
+        pytest.param(of_name(b"ww\0w", b"example"), id="a zero octet in a label"),
+        pytest.param(of_name(b"www", b"a b\xff\x01"), id="odd octets"),
+        pytest.param(of_name(b"WwW", b"ExAmPlE"), id="letter case"),
+        pytest.param(of_name(b"www", end=b""), id="the name does not end"),
+        pytest.param(of_name(b"www", end=b"\0"), id="nothing behind the name"),
+        pytest.param(of_name(b"www", end=b"\0\0\1\0"), id="the question is cut short"),
+        pytest.param(of_name(b"www", end=b"\xc0\x0c\0\1\0\1"), id="a pointer"),
+        pytest.param(of_name(b"www") + b"x", id="an octet behind"),
+        pytest.param(of_name(b"www") + WITH_OPT[-11:], id="an OPT record that is not counted"),
+        pytest.param(WITH_OPT[:-11], id="an OPT record that is missing"),
+        pytest.param(WITH_OPT[:-1], id="an OPT record that is cut short"),
+        pytest.param(WITH_OPT[:-1] + b"\1", id="options that are missing"),
+        pytest.param(WITH_OPT[:-6] + b"\1" + WITH_OPT[-5:], id="an extended code"),
+        pytest.param(WITH_OPT[:-3] + b"\1" + WITH_OPT[-2:], id="a flag nobody knows"),
+        pytest.param(WITH_OPT[:-11] + b"\xc0" + WITH_OPT[-10:], id="another owner"),
+        pytest.param(message(use_edns=0, options=[cookie()]), id="a cookie"),
+        pytest.param(message(use_edns=0, options=[cookie(b"c" * 9)]), id="a cookie too long"),
+        pytest.param(message()[:3] + b"\x40" + message()[4:], id="a flag in the header"),
+        pytest.param(message()[:2] + b"\x81" + message()[3:], id="a response"),
+        pytest.param(message()[:2] + b"\x21" + message()[3:], id="another opcode"),
+        pytest.param(message()[:5] + b"\2" + message()[6:], id="two questions"),
+        pytest.param(message()[:7] + b"\1" + message()[8:], id="an answer"),
+        *(pytest.param(message()[:octets], id=f"{octets} octets") for octets in (0, 11, 12, 13)),
+    ],
+)
+def test_parse_query_reads_the_same_either_way_at_the_edges(octets):
+    # The second time, what stands around the name is known.
+    for _ in range(2):
+        assert parsed(parse_query, octets) == parsed(_parse_any, octets)
+
+
+def test_parse_query_keeps_a_bounded_number_of_what_stands_around_names():
+    most = _plain_for_root.cache_info().maxsize
+    for number in range(2 * most):
+        asked = parse_query(of_name(b"www", end=b"\0" + struct.pack("!HH", number, 1)))
+        assert asked.qtype == number
+    assert _plain_for_root.cache_info().currsize == most
+    # Cookies and other options, which have no end, are not in it.
+    misses = _plain_for_root.cache_info().misses
+    query(use_edns=0, options=[cookie()])
+    query(use_edns=0, pad=64)
+    assert _plain_for_root.cache_info().misses == misses
 
 
 @pytest.mark.parametrize("octets", REAL_QUERIES)
@@ -421,6 +535,20 @@ def test_read_name_agrees_with_dnspython_where_names_are_compressed(parts):
     else:
         with pytest.raises(ValueError, match="255 octets"):
             read_name(octets, 12 + len(first))
+
+
+@pytest.mark.parametrize("last", [20, 21])
+def test_read_name_counts_the_octets_of_all_parts_of_a_name(last):
+    # The header; 10 octets of a name; 192 that go on there; 32, and those of the last label, that go on in these.
+    octets = bytes(12) + b"\4tail\3org\0" + (b"\x2f" + b"a" * 47) * 4 + b"\xc0\x0c"
+    begin = len(octets)
+    octets += b"\x1f" + b"b" * 31 + bytes((last,)) + b"c" * last + b"\xc0\x16"
+    if last == 20:
+        name, end = read_name(octets, begin)
+        assert (len(wire_name(name)), end) == (255, len(octets))
+    else:
+        with pytest.raises(ValueError, match="255 octets"):
+            read_name(octets, begin)
 
 
 @pytest.mark.parametrize("name", ["", "a", "www.example.org"])
