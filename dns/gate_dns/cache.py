@@ -42,6 +42,7 @@ _PREFETCH_FROM_S: Final = 16.0
 """... where it lives this long: a shorter life is the choice of whoever owns the name."""
 _FREE_AT_ONCE: Final = 200
 _MAX_RESTS: Final = 256
+_MAX_MOMENTS: Final = 1024
 
 View = tuple[str, Transport]
 """``Policy.view`` of the client, and what carried the query: over TCP nothing is truncated."""
@@ -146,9 +147,21 @@ class Answers:
 
 
 _rests: dict[bytes, bytes] = {}
+_moments: dict[int, float] = {}
 
 
-class Entry:
+class _Looked:
+    """What the batch loop looks at: it comes first in an entry, and so mostly lies in one line of the processor's cache."""
+
+    __slots__ = ("fresh_until", "response")
+
+    fresh_until: float
+    """Monotonic time in seconds until which ``response`` may be given as it is."""
+    response: bytes
+    """All but the ID, the name in lower case, as most clients ask."""
+
+
+class Entry(_Looked):
     """A response as it is kept: all of it but the ID, and the question's letters, which are the client's own.
 
     Compared by identity.
@@ -161,11 +174,9 @@ class Entry:
         "_offsets",
         "_stored",
         "_wanted_from",
-        "fresh_until",
         "note",
         "qname",
         "question_end",
-        "response",
         "rest",
     )
 
@@ -190,7 +201,7 @@ class Entry:
         """
         message = rendered.message
         self.question_end = HEADER_OCTETS + len(query.question)
-        # In lower case, as most clients ask. The header before it and the type and class behind it stay as they are.
+        # The header before the name and the type and class behind it stay as they are.
         self.response = (
             message[2:HEADER_OCTETS]
             + query.question[:-4].lower()
@@ -223,7 +234,7 @@ class Entry:
         if now >= self._wanted_from and self._answers is not None:
             self._answers.want(self._key)
         if self._offsets:
-            self.fresh_until = min(self._expires, now + max(1.0, left / _SLACK))
+            self.fresh_until = _moment(min(self._expires, now + max(1.0, left / _SLACK)), now)
             age = math.ceil(self.fresh_until - self._stored)
             self._stored += age
             begin = self.question_end - 2
@@ -319,6 +330,16 @@ class Entries:
 
     def __len__(self) -> int:
         return self._count
+
+
+def _moment(at: float, now: float) -> float:
+    """Return a time shortly before ``at``, but after ``now``: one object for many, which is looked at with each query."""
+    quarter = math.floor(at * 4)
+    if quarter <= now * 4:
+        return at
+    if len(_moments) >= _MAX_MOMENTS:
+        _moments.clear()
+    return _moments.setdefault(quarter, quarter / 4)
 
 
 def _exact(query: Query) -> bytes:

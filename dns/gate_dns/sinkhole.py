@@ -245,9 +245,12 @@ class Sinkhole:
     def handle(self, asked: _Asked, reply: Reply, now: float) -> bytes | None:
         """Return the response to a query; None for silence, or ``LATER`` where ``reply`` gets it later."""
         # Below identity, as each view of the policy has responses of its own; before the decision, as they hold it.
-        entry = self._entries.find(asked.room, asked.query, now)
+        query = asked.query
+        entry = self._entries.find(asked.room, query, now)
         if entry is not None:
-            return self._kept(asked, entry)
+            asked.decision = entry.note.decision
+            self._journal.hits[asked.asker].append(entry)
+            return entry.answer(query.id.to_bytes(2, "big"), query.question)
         own = self._decide(asked, now) or self._locally(asked, now)
         if own is not None:
             return own
@@ -266,13 +269,6 @@ class Sinkhole:
             self._impatient.append(asked)
         self._forwarder.ask(asked.question, asked.answered, asked.key)
         return LATER
-
-    def _kept(self, asked: _Asked, entry: Entry) -> bytes:
-        """Return the response that is kept for such a query."""
-        query = asked.query
-        asked.decision = entry.note.decision
-        self._journal.hits[asked.asker].append(entry)
-        return entry.answer(query.id.to_bytes(2, "big"), query.question)
 
     def _decide(self, asked: _Asked, now: float) -> bytes | None:
         """Decide by the policy in force; return the response if it is our own, None where an upstream is to be asked."""

@@ -92,6 +92,19 @@ def test_refresh_ends_with_the_life_of_the_entry():
         assert not entry.refresh(110.0)
 
 
+@pytest.mark.parametrize("now", [1000.0, 1000.1, 1299.3, 1299.76, 1299.999])
+def test_refresh_always_leaves_some_time_and_never_too_much(now):
+    entry = Entry(query(), forwarded(query(), 300), NOTE, 1000.0, 300.0)
+    assert entry.refresh(now)
+    assert now < entry.fresh_until <= min(1300.0, now + max(1.0, 300 / 16))
+
+
+def test_entries_of_about_the_same_time_share_what_is_looked_at_with_each_query():
+    entries = [Entry(query(), forwarded(query(), 300), NOTE, 1000.0, 300.0) for _ in range(2)]
+    assert all(entry.refresh(now) for entry, now in zip(entries, (1000.01, 1000.02), strict=True))
+    assert entries[0].fresh_until is entries[1].fresh_until
+
+
 def test_refresh_leaves_the_ttls_of_our_own_responses():
     asked = query()
     entry = Entry(asked, own(asked), NOTE, 100.0, 60.0)
