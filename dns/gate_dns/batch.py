@@ -23,7 +23,7 @@ from gate_dns.cache import Entry
 from gate_dns.journal import Hits
 from gate_dns.messages.wire import HEADER_OCTETS, MAX_UDP_OCTETS
 from gate_dns.mmsg import BATCH, HEAD_OCTETS, Vector
-from gate_dns.sinkhole import Take
+from gate_dns.sinkhole import Reply, Take
 from gate_dns.tap import Tap
 
 QUERY_OCTETS: Final = 4096
@@ -50,8 +50,6 @@ _SOURCES: Final = {
 
 _QUESTION_AT: Final = HEADER_OCTETS - HEAD_OCTETS
 """Where the question begins behind the ID."""
-_NOBODY: Final[tuple[dict[bytes, Entry], dict[bytes, Entry], list[Entry]]] = ({}, {}, [])
-"""What is kept for somebody who is not known; always empty."""
 
 
 def open_socket(address: str, port: int, family: socket.AddressFamily) -> socket.socket:
@@ -113,7 +111,7 @@ class DatagramBatch:
         self.waiting: list[tuple[bytes, bytes, bytes]] = []
         """Answers of misses: name, control message, octets; always the same list."""
 
-    def answer(  # noqa: C901  # every query comes by here: what nearly all of them need is written out
+    def answer(  # noqa: C901, PLR0912  # every query comes by here: what nearly all of them need is written out
         self, askers: Mapping[bytes, Asker], hits: Hits, now: float
     ) -> Sequence[bytes]:
         """Answer one batch of what has come.
@@ -132,40 +130,42 @@ class DatagramBatch:
         except OSError:
             # Mostly "nothing there"; ICMP faults of earlier answers are told here too, and concern nobody.
             return ()
-        names = bytes(received.names[: len(tails) * received.name_octets])
-        sources: Sequence[bytes] = self._addresses[len(tails)].unpack(names)
+        sources: Sequence[bytes] = self._addresses[len(tails)].unpack_from(received.names)
         texts: list[bytes] = []
         answered: list[Entry] = []
         missed: list[int] = []
         before = b""
-        exact, folded, served = _NOBODY
+        asker: Asker | None = None
+        served: list[Entry] | None = None
         for place, (source, message_id, tail) in enumerate(zip(sources, ids, tails, strict=True)):
             # What comes together is mostly of one device.
             if source != before:
-                before, asker = source, askers.get(source)
-                exact, folded, served = (
-                    (asker.exact, asker.folded, hits[asker]) if asker else _NOBODY
-                )
-            entry = exact.get(tail)
+                before, asker, served = source, askers.get(source), None
+            if asker is None:
+                missed.append(place)
+                continue
+            entry = asker.exact.get(tail)
             if entry is not None and (entry.fresh_until > now or entry.refresh(now)):
                 texts.append(message_id + entry.response)
-                answered.append(entry)
-                served.append(entry)
-                continue
-            key = tail.lower()
-            entry = folded.get(key) or exact.get(key)
-            # The rest of the message is compared as it is: see Query.key.
-            if (
-                entry is not None
-                and tail.endswith(entry.rest)
-                and (entry.fresh_until > now or entry.refresh(now))
-            ):
+            else:
+                key = tail.lower()
+                entry = asker.folded.get(key)
+                # The rest of the message is compared as it is: see Query.key.
+                if entry is None or not tail.endswith(entry.rest):
+                    entry = asker.exact.get(key)
+                if (
+                    entry is None
+                    or not tail.endswith(entry.rest)
+                    or (entry.fresh_until <= now and not entry.refresh(now))
+                ):
+                    missed.append(place)
+                    continue
                 question = tail[_QUESTION_AT : entry.question_end - HEAD_OCTETS]
                 texts.append(entry.answer(message_id, question))
-                answered.append(entry)
-                served.append(entry)
-                continue
-            missed.append(place)
+            answered.append(entry)
+            if served is None:
+                served = hits[asker]
+            served.append(entry)
         if texts:
             places: Sequence[int] = range(len(tails))
             if missed:
@@ -175,18 +175,24 @@ class DatagramBatch:
                 for place, entry, text in zip(places, answered, texts, strict=True):
                     message = ids[place] + tails[place]
                     self._tap.put(message, sources[place], text, now, entry.note.decision)
-        if missed:
-            controls = bytes(received.controls[: len(tails) * received.control_octets])
-            n, c = received.name_octets, received.control_octets
-            for place in missed:
-                name = names[place * n : (place + 1) * n]
-                control = controls[place * c : (place + 1) * c]
-                # The slot may be used again before there is an answer.
-                reply = partial(self._answer_later, name, control)
-                self._miss(ids[place] + tails[place], sources[place], reply)
+        for place, reply in zip(missed, self._ways_back(missed), strict=True):
+            self._miss(ids[place] + tails[place], sources[place], reply)
         if self.waiting:
             self.flush()
         return sources
+
+    def _ways_back(self, places: Sequence[int]) -> list[Reply]:
+        """Return the way back to whoever sent what lies in each of ``places``, which may be used again before there is an answer."""
+        if not places:
+            return []
+        received = self._received
+        n, c = received.name_octets, received.control_octets
+        names = received.names[: (places[-1] + 1) * n].tobytes()
+        controls = received.controls[: (places[-1] + 1) * c].tobytes()
+        return [
+            partial(self._answer_later, names[p * n : p * n + n], controls[p * c : p * c + c])
+            for p in places
+        ]
 
     def _send_at_once(self, texts: list[bytes], places: Sequence[int]) -> None:
         vector = self._at_once

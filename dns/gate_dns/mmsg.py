@@ -105,17 +105,19 @@ class Vector:
     def receive_apart(self, descriptor: int) -> tuple[Sequence[bytes], list[bytes]]:
         """As ``receive``, but return the first ``HEAD_OCTETS`` of each apart from what follows, which costs no more.
 
-        Of a datagram shorter than that the head is anything.
+        A shorter datagram is all head.
         """
         unpack = ffi.unpack
         lengths = self._receive(descriptor)
+        heads: Sequence[bytes] = self._heads[len(lengths)].unpack_from(self._texts)
         if min(lengths) < HEAD_OCTETS:
+            heads = [head[:length] for head, length in zip(heads, lengths, strict=True)]
             lengths = [max(HEAD_OCTETS, length) for length in lengths]
         tails = [
             unpack(pointer, length - HEAD_OCTETS)
             for pointer, length in zip(self._behind_heads, lengths, strict=False)
         ]
-        return self._heads[len(tails)].unpack_from(self._texts), tails
+        return heads, tails
 
     def _receive(self, descriptor: int) -> list[int]:
         """Receive, and return the lengths of what lies in place."""

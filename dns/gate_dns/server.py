@@ -11,7 +11,7 @@ import logging
 import socket
 import time
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import Final
 
@@ -52,7 +52,7 @@ REPORT_S: Final = 60.0
 
 
 _M_MMAP_THRESHOLD: Final = -3
-"""glibc, <malloc.h>; another C library takes no notice of it."""
+"""glibc, <malloc.h>."""
 
 
 def serve(settings: DnsSettings, ports: DnsPorts, worker: int = 0) -> None:
@@ -82,7 +82,9 @@ def collect_when_idle() -> None:
     """
     gc.freeze()
     gc.disable()
-    ffi.dlopen(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_OCTETS)
+    # Another C library than glibc may not have it.
+    with suppress(AttributeError):
+        ffi.dlopen(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_OCTETS)
 
 
 class _Worker:
