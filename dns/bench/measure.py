@@ -186,12 +186,12 @@ class Bench:
 
 
 def settle(server: Server) -> None:
-    """Wait until the processes of ``server`` have done what they still had to do, 5 s at most."""
+    """Wait until the processes of ``server`` have done what they still had to do, 8 s at most."""
     pids = (*server.workers, *server.recorder)
     before, quiet = cpu_ns(pids), 0
-    # Events are put out, and written, twice a second: quiet is who does nothing for longer than both.
-    wanted = 12 if server.recorder else 1
-    for _ in range(50):
+    # Events are put out within two seconds, and written twice a second: quiet is who does nothing for longer than both.
+    wanted = 27 if server.recorder else 1
+    for _ in range(80):
         if quiet >= wanted:
             return
         time.sleep(0.1)

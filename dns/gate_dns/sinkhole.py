@@ -244,8 +244,8 @@ class Sinkhole:
 
     def handle(self, asked: _Asked, reply: Reply, now: float) -> bytes | None:
         """Return the response to a query; None for silence, or ``LATER`` where ``reply`` gets it later."""
-        # Below identity, as each view of the policy has responses of its own; before the decision, as they hold it.
         query = asked.query
+        # Below identity, as each view of the policy has responses of its own; before the decision, as they hold it.
         entry = self._entries.find(asked.room, query, now)
         if entry is not None:
             asked.decision = entry.note.decision

@@ -87,7 +87,7 @@ def render(query: Query, response: Response | Answer, server_cookie: bytes = b""
         response: What it gets.
         server_cookie: Goes with the client cookie, where there is one in ``query``.
     """
-    # Taken apart at once, which takes half the time of a look at each field.
+    # Taken apart at once, which is faster than a look at each field.
     id_, asked, _, _, _, question, edns, _, _, _ = query
     truncated = False
     ttl_offsets: tuple[int, ...] = ()

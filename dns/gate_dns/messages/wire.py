@@ -259,7 +259,7 @@ def parse_query(message: bytes, transport: Transport = Transport.UDP) -> Query:
     Raises:
         MalformedMessageError: It is none that can be decided on; ``rcode`` tells what to answer.
     """
-    # Nearly all are plain queries for a host name, which differ in ID and name only: those are read here, in half the time.
+    # Nearly all are plain queries for a host name, which differ in ID and name only: those are read here, faster.
     if len(message) > _LONGEST_PLAIN_QUERY:
         return _parse_any(message, transport)
     place, dots = HEADER_OCTETS, -1

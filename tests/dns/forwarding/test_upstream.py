@@ -185,8 +185,8 @@ def test_ask_sends_mixed_case_until_an_upstream_has_lost_it_often(upstream, aski
     assert sent != long
     assert sent.lower() == long
     for number in range(LetterCase.TRIES + 2):
-        upstream.manners[f"n{number}.example"] = "lower-case"
-        asker.outcome(query(f"n{number}.example"))
+        upstream.manners[f"n{number}.{long}"] = "lower-case"
+        asker.outcome(query(f"n{number}.{long}"))
     assert asker.forwarder.faults == {"upstream-case": LetterCase.TRIES}
     assert upstream.asked["tcp"] == LetterCase.TRIES
     assert not asker.forwarder.health()[0].mixed_case
