@@ -73,10 +73,9 @@ bench-dns: setup ## CPU time of a DNS query, beside five other servers (as root,
 	@tools/need bench
 	$(BIN)/python -m bench $(BENCH)
 
-bench-firewall: setup ## CPU time of a packet that is judged, and of taking a new policy (as root)
-	@tools/need run
-	$(BIN)/python firewall/bench_firewall.py
-	$(BIN)/python firewall/bench_change.py
+bench-firewall: setup ## packets through the firewall, beside bridges, accept loops and Suricata (as root, 10 minutes; BENCH=--help for less)
+	@tools/need run bench
+	$(BIN)/python -m bench_firewall $(BENCH)
 
 bench-policy: setup ## decisions, changes on the wire with 5,000 live flows, what-if (in network namespaces, about 20 minutes)
 	@tools/need run lab

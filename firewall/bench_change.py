@@ -115,7 +115,7 @@ def ask_again() -> list[float]:
     for turn in range(10):
         for n, octets in enumerate(built):
             p = parse_packet(octets)
-            key = FlowKey(p.source, p.source_port, p.destination, p.destination_port)
+            key = FlowKey(p.protocol, p.source, p.source_port, p.destination, p.destination_port)
             reading = Reading("tls", f"www{n % NAMES}.example.org")
             judged = Judged(mac(n % DEVICES), reading, Action.ALLOW)
             classifier._judged.put(key, judged, 0.0)  # as if all had been read

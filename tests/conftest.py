@@ -2,7 +2,10 @@
 
 import gc
 import os
+import shutil
 import socketserver
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +60,11 @@ def hold(report):
             report.outcome = "failed"
             report.longrepr = f"skipped, and with CI=true nothing may be: {reason}"
     return report
+
+
+@pytest.fixture
+def short_path():
+    """A directory whose name is short: those of unix sockets have 107 octets at most (unix(7))."""
+    path = Path(tempfile.mkdtemp(prefix="gate"))
+    yield path
+    shutil.rmtree(path)

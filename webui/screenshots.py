@@ -190,6 +190,7 @@ def _activity(camera: _Camera, url: str) -> None:
     camera.shoot("activity-purpose", f"{url}/activity")
     _look(camera, url)
     camera.shoot("activity")
+    camera.shoot("data-use", f"{url}/usage/week")
 
 
 def _look(camera: _Camera, url: str) -> None:

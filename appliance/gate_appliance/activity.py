@@ -2,7 +2,8 @@
 
 It is disposable: a file that SQLite can't read is set aside and a new one begun; policy is never touched by it.
 A record's id is its day (ordinal) times 10^9 plus its row, so that ids grow over all files. Who asked and what was decided
-are rows of their own that many entries share; the view ``decision`` joins them.
+are rows of their own that many entries share; the view ``decision`` joins them. Beside the decisions a file holds what
+flows carried, summed by hour, client and name, and how many of them showed a name.
 """
 
 from __future__ import annotations
@@ -14,16 +15,28 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, assert_never
 
 from gate_core.desk import ActivityFilter
-from gate_core.events import ALLOW, BLOCK, Batch, Event, Source, batches
+from gate_core.events import (
+    ALLOW,
+    BLOCK,
+    MANY,
+    Batch,
+    Event,
+    ReadableFlows,
+    Source,
+    Traffic,
+    Who,
+    batches,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +46,11 @@ RESERVE_OCTETS: Final = 64 << 20
 CHECKPOINT_S: Final = 5.0
 """How often what was written is made durable: what a power cut may cost."""
 
+MAX_TRAFFIC_ROWS: Final = 20_000
+"""Pairs of client and name that an hour's traffic is kept of, some MB a day; beyond them it is kept by client, and beyond
+twice as many by group."""
+
+_HOUR_MS: Final = 3_600_000
 _DAY: Final = 1_000_000_000
 _MAX_SHARED: Final = 50_000
 
@@ -55,6 +73,20 @@ pragma user_version = 1;
 commit;
 """
 
+_CREATE_SUMS: Final = """
+create table if not exists traffic (hour_ms integer, who integer, name text, down integer, up integer, flows integer,
+    primary key (hour_ms, who, name)) without rowid;
+create table if not exists readable (grp text primary key, readable integer, flows integer) without rowid;
+"""
+"""Apart from the form: files that were begun before there were these tables are good."""
+
+_ADD_TRAFFIC: Final = """
+insert into traffic values (?, ?, ?, ?, ?, ?) on conflict do update set
+    down = down + excluded.down, up = up + excluded.up, flows = flows + excluded.flows"""
+
+_ADD_READABLE: Final = """
+insert into readable values (?, ?, ?) on conflict do update set
+    readable = readable + excluded.readable, flows = flows + excluded.flows"""
 
 _INSERT: Final = (
     "insert into entry (at_ms, who, outcome, name, count, took_us) values (?, ?, ?, ?, ?, ?)"
@@ -114,18 +146,31 @@ class ActivityLog:
             OSError: The disk is nearly full: the log stops before policy can't be changed any more.
             sqlite3.OperationalError: The disk refuses; nothing of the day in question was written.
         """
-        disk = shutil.disk_usage(self._directory)
-        if disk.free < min(RESERVE_OCTETS, disk.total // 5):
-            raise OSError(
-                errno.ENOSPC, "the disk is nearly full; what is left is kept for the policy"
-            )
+        self._demand_room()
         days: dict[date, list[Batch]] = {}
         for batch in them:
             for day, its in self._by_day(batch):
                 days.setdefault(day, []).append(its)
         with self._writing:
             for day, its_batches in days.items():
-                self._write(self._path(day), its_batches)
+                self._write(self._path(day), partial(_Day.append, them=its_batches))
+
+    def append_sums(self, them: Iterable[Traffic | ReadableFlows]) -> None:
+        """Add to what flows carried, and to how many showed a name; faults are as for ``append_batches``."""
+        self._demand_room()
+        days: dict[date, list[Traffic | ReadableFlows]] = {}
+        for sums in them:
+            days.setdefault(self._day(sums.at_ms), []).append(sums)
+        with self._writing:
+            for day, its in days.items():
+                self._write(self._path(day), partial(_Day.add, them=its))
+
+    def _demand_room(self) -> None:
+        disk = shutil.disk_usage(self._directory)
+        if disk.free < min(RESERVE_OCTETS, disk.total // 5):
+            raise OSError(
+                errno.ENOSPC, "the disk is nearly full; what is left is kept for the policy"
+            )
 
     def close(self) -> None:
         """Free the file that is written to."""
@@ -187,6 +232,13 @@ class ActivityLog:
                 )
         return found
 
+    def read_sums(
+        self, table: Literal["traffic", "readable"], day: date, query: str, values: Sequence[Any]
+    ) -> list[sqlite3.Row]:
+        """Return what ``query`` finds in the file of ``day``; nothing where that is older than the ``table``."""
+        there = self._read(day, "select 1 from sqlite_schema where name = ?", [table])
+        return self._read(day, query, values) if there else []
+
     def days(self) -> list[date]:
         """Return the days that have a file, oldest first."""
         names = (p.stem.removeprefix("activity-") for p in self._directory.glob("activity-*.db"))
@@ -206,9 +258,9 @@ class ActivityLog:
     def _path(self, day: date) -> Path:
         return self._directory / f"activity-{day.isoformat()}.db"
 
-    def _write(self, path: Path, them: list[Batch]) -> None:
+    def _write(self, path: Path, work: Callable[[_Day], None]) -> None:
         try:
-            self._put(path, them)
+            self._put(path, work)
         except sqlite3.DatabaseError as e:
             if isinstance(e, sqlite3.OperationalError):
                 raise
@@ -216,14 +268,14 @@ class ActivityLog:
                 "action=append file=%s fault=%s; set aside", path.name, e
             )  # the message says it all
             path.replace(path.with_suffix(".damaged"))
-            self._put(path, them)
+            self._put(path, work)
 
-    def _put(self, path: Path, them: list[Batch]) -> None:
+    def _put(self, path: Path, work: Callable[[_Day], None]) -> None:
         if self._open is None or not self._open.is_at(path):
             self._end()
             self._open = _Day(path)
         try:
-            self._open.append(them)
+            work(self._open)
         except BaseException:
             # What it knows of the file may not be there.
             self._end()
@@ -240,7 +292,7 @@ class ActivityLog:
             for row in self._read(day, "select max(id) as last from entry where id <= ?", [last])
         )
 
-    def _read(self, day: date, query: str, values: list[Any]) -> list[sqlite3.Row]:
+    def _read(self, day: date, query: str, values: Sequence[Any]) -> list[sqlite3.Row]:
         path = self._path(day)
         if not path.exists():
             return []
@@ -285,6 +337,7 @@ class _Day:
             # Without an fsync a batch, which would wear the card out.
             self._connection.execute("pragma synchronous=normal")
             self._demand_form()
+            self._connection.executescript(_CREATE_SUMS)
             self._inode = path.stat().st_ino
             self._whos: dict[tuple[Any, ...], int] = self._shared("who")
             self._outcomes: dict[tuple[Any, ...], int] = self._shared("outcome")
@@ -308,9 +361,7 @@ class _Day:
 
     def append(self, them: Iterable[Batch]) -> None:
         """Write all of ``them``, or nothing."""
-        connection = self._connection
-        connection.execute("begin immediate")
-        try:
+        with self._transaction() as connection:
             for batch in them:
                 whos = self._ids("who", self._whos, batch.whos)
                 source = batch.source.value
@@ -330,6 +381,46 @@ class _Day:
                 while len(some := tuple(islice(rows, _ROWS))) == _ROWS:
                     connection.execute(_INSERT_MANY, tuple(chain.from_iterable(some)))
                 connection.executemany(_INSERT, some)
+
+    def add(self, them: Iterable[Traffic | ReadableFlows]) -> None:
+        """Add all of ``them`` to the sums that are there, or nothing."""
+        with self._transaction() as connection:
+            for sums in them:
+                match sums:
+                    case Traffic():
+                        self._add_traffic(connection, sums)
+                    case ReadableFlows():
+                        rows = zip(sums.groups, sums.readable, sums.flows, strict=True)
+                        connection.executemany(_ADD_READABLE, rows)
+                    case _:
+                        assert_never(sums)
+
+    def _add_traffic(self, connection: sqlite3.Connection, traffic: Traffic) -> None:
+        hour_ms = traffic.at_ms - traffic.at_ms % _HOUR_MS
+        query = "select count(*) from traffic where hour_ms = ?"
+        (held,) = connection.execute(query, [hour_ms]).fetchone()
+        clients, names = traffic.whos, traffic.names
+        if held >= MAX_TRAFFIC_ROWS:
+            names = [MANY] * len(names)
+        if held >= 2 * MAX_TRAFFIC_ROWS:
+            clients = [Who("", "", "", client.group, "") for client in clients]
+        whos = self._ids("who", self._whos, clients)
+        rows = zip(
+            map(whos.__getitem__, traffic.who),
+            names,
+            traffic.down,
+            traffic.up,
+            traffic.flows,
+            strict=True,
+        )
+        connection.executemany(_ADD_TRAFFIC, ((hour_ms, *row) for row in rows))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection
+        connection.execute("begin immediate")
+        try:
+            yield connection
             connection.execute("commit")
         except BaseException:
             # A full disk ends it by itself.

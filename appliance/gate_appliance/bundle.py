@@ -58,6 +58,8 @@ _NOTES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         'default: "allow" or "block", for sites on no list.',
         "pausable: whether the internet pause reaches the group.",
         "quic: whether connections whose names can't be read are let through.",
+        "named_only: whether a device reaches only addresses that it has asked the box's name service for: no program"
+        " then gets out by an address that it brings along.",
         'on_fault: "closed" or "open", what everything is while nothing can be judged.',
         "teacher_minutes: for how long a teacher may open a site, 0 to 240.",
         "times: the group's own certain times; none: those of the school.",
@@ -66,7 +68,7 @@ _NOTES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         'youtube: "off" for all of it, or its restricted mode: "moderate" or "strict".',
         "number: 1 to 63, each of one group only.",
         'The group "quarantine" is that of new and unknown devices: it stays, with quic = false, on_fault = "closed",'
-        ' safe_search = true and youtube = "strict".',
+        ' named_only = true, safe_search = true and youtube = "strict".',
     ),
     ("timetable", "times"): (
         'The certain times of the school, when cells with "times" are open.',

@@ -13,6 +13,7 @@ from pathlib import Path
 from argon2 import PasswordHasher
 
 from gate_appliance.cli_files import add_file_commands
+from gate_appliance.cli_flow import add_flow_commands
 from gate_appliance.cli_lists import add_list_commands
 from gate_appliance.cli_school import add_school_commands
 from gate_appliance.console import (
@@ -37,6 +38,7 @@ from gate_core.desk import (
     RefusedError,
     Status,
     UnavailableError,
+    UsageSpan,
 )
 
 
@@ -85,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:  # one statement an argument
     log.add_argument("text", nargs="?", default="", help="part of a name or of a device's name")
     log.add_argument("--blocked", action="store_true", help="blocked ones only")
     log.add_argument("--limit", type=limit, default=50, help="1 to 500 (default: 50)")
+    usage = add_command(commands, "usage", _usage, "print who used the internet most today")
+    usage.add_argument("--week", action="store_true", help="since Monday")
     setup = add_command(commands, "setup", _setup, "complete the first run without a browser")
     setup.add_argument("--school", required=True)
     setup.add_argument("--username", required=True)
@@ -106,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:  # one statement an argument
     add_school_commands(family, add_command)
     add_file_commands(family, add_command)
     add_list_commands(family, add_command)
+    add_flow_commands(family, add_command)
 
     return parser
 
@@ -172,6 +177,21 @@ def _log_command(arguments: argparse.Namespace) -> int:
         more = f"x{r.count}", f"policy {r.version}", r.upstream or "-", answered
         say("  ".join((*fields, *more)))
     return 0
+
+
+def _usage(arguments: argparse.Namespace) -> int:
+    span: UsageSpan = "week" if arguments.week else "day"
+    used = desk_of(arguments).usage(span=span, actor=actor_of(arguments))
+    say(f"since {used.since or '-'}: {_megabytes(used.down)} down, {_megabytes(used.up)} up")
+    for c in used.consumers:
+        carried = f"{_megabytes(c.down)} down", f"{_megabytes(c.up)} up", f"{c.flows} flows"
+        sites = ", ".join(f"{s.name or '-'} {_megabytes(s.octets)}" for s in c.sites)
+        say("  ".join((c.device or "-", c.group, *carried, sites)))
+    return 0
+
+
+def _megabytes(octets: int) -> str:
+    return f"{octets / 1e6:,.1f} MB"
 
 
 def _setup(arguments: argparse.Namespace) -> int:

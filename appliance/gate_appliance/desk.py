@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -17,18 +17,23 @@ from gate_appliance.counter import COMMAND_LINE, Who, change, text_of
 from gate_appliance.evidence import EvidenceError, check_store, render_evidence
 from gate_appliance.library import ADDED
 from gate_appliance.steward import Steward
+from gate_appliance.usage import Consumed, ConsumerKey, consumption
 from gate_core.clients import Client, MalformedMacError, is_randomised, parse_mac
 from gate_core.desk import (
     ActivityFilter,
     ActivityRecord,
+    ConsumerView,
     DeviceView,
     Explanation,
     GroupView,
     PanelReport,
     RefusedError,
     RowView,
+    SiteUse,
     Status,
     TraceStep,
+    UsageSpan,
+    UsageView,
 )
 from gate_core.names import MalformedNameError, parse_name
 from gate_core.policy import Policy, explain
@@ -90,6 +95,7 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
                 devices.count(group.id),
                 group.safe_search,
                 group.youtube.value,
+                group.named_only,
             )
             for group in policy.groups.values()
         )
@@ -125,11 +131,7 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
         reason: str = "",
     ) -> tuple[ActivityRecord, ...]:
         """Return what the data plane decided, newest first; who looks, and why, is recorded."""
-        who, allowed = self._demand(actor, Act.SEARCH_ACTIVITY)
-        if not who.name.startswith(COMMAND_LINE):
-            reason = text_of(reason, "reason", 500)
-        self._note_look(who, reason)
-        masked = allowed is Leave.MASKED
+        masked = self._look(actor, reason)
         if masked and filter.person:
             raise RefusedError("your role sees devices, not the names of people", "person")
         policy = self._steward.policy
@@ -161,6 +163,17 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
             )
             for record in self._steward.activity.search(filter)
         )
+
+    def usage(self, *, span: UsageSpan, actor: str, reason: str = "") -> UsageView:
+        """Return who used the internet most; who looks, and why, is recorded."""
+        masked = self._look(actor, reason)
+        now = self._clock.now()
+        if now is None:
+            return UsageView("", 0, 0, ())
+        today = now.date()
+        since = today - timedelta(days=today.weekday()) if span == "week" else today
+        used = consumption(self._steward.activity, since, today, with_people=not masked)
+        return UsageView(since.isoformat(), used.down, used.up, tuple(map(_consumer, used.most)))
 
     def explain(self, *, client: str, name: str, at: str = "", protocol: str = "") -> Explanation:
         """Tell what ``client`` (address, MAC address, device name, person or group id) gets for ``name`` at a time."""
@@ -286,6 +299,14 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
         except (ValueError, OSError) as e:  # also a path that is none
             raise RefusedError(str(e)) from e
 
+    def _look(self, actor: str, reason: str) -> bool:
+        """Let ``actor`` look at what others did; return whether without the names of people."""
+        who, allowed = self._demand(actor, Act.SEARCH_ACTIVITY)
+        if not who.name.startswith(COMMAND_LINE):
+            reason = text_of(reason, "reason", 500)
+        self._note_look(who, reason)
+        return allowed is Leave.MASKED
+
     def _note_look(self, who: Who, reason: str) -> None:
         """Write down who looks at the log and why, once an hour for each reason."""
         key = (who.name, reason)
@@ -325,6 +346,25 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
                 return policy.client(address, self._steward.mac_of(address))
         addresses = sightings[mac].addresses if mac in sightings else ()
         return policy.client(ip_address(addresses[0]) if addresses else _NO_ADDRESS, mac)
+
+
+MAX_SITES: Final = 3
+"""Told of each device that used much."""
+
+
+def _consumer(used: tuple[ConsumerKey, Consumed]) -> ConsumerView:
+    key, its = used
+    return ConsumerView(
+        its.name or key.device,
+        its.mac,
+        "" if its.mac else key.device,
+        key.group,
+        key.person,
+        its.down,
+        its.up,
+        its.flows,
+        tuple(SiteUse(name, octets) for name, octets in its.sites.most_common(MAX_SITES)),
+    )
 
 
 _NO_ADDRESS: Final = ip_address("0.0.0.0")  # noqa: S104  # stands for no address

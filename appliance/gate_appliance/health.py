@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from gate_appliance.activity import ActivityLog
 from gate_appliance.clock import SystemClock
 from gate_appliance.library import Lists
+from gate_appliance.packets import Packets
 from gate_appliance.probes import Probes
 from gate_appliance.recorder import Recorder
 from gate_appliance.resolvers import Resolvers
@@ -57,6 +58,7 @@ class Health:
     ) -> None:
         self._config = config
         self._resolvers = resolvers
+        self._packets = Packets(recorder, activity, clock)
         self._probes = probes
         self._clock = clock
         self._recorder = recorder
@@ -92,7 +94,7 @@ class Health:
             version=version,
             filtering=all(v is not None for v in in_force.values()),
             components=(
-                *(self._data_plane(source, v, version) for source, v in in_force.items()),
+                *(self._data_plane(source, v, facts.policy) for source, v in in_force.items()),
                 Component("policy", "degraded", f"{facts.policy_fault}.")
                 if facts.policy_fault
                 else Component("policy", "ok", "The school's policy is in force."),
@@ -132,14 +134,20 @@ class Health:
             self._counted_at = time.monotonic()
         return self._totals
 
-    def _data_plane(self, source: Source, in_force: int | None, version: int) -> Component:
-        component = _data_plane(source, in_force, version)
-        if source is not Source.DNS or component.state != "ok":
+    def _data_plane(self, source: Source, in_force: int | None, policy: Policy) -> Component:
+        component = _data_plane(source, in_force, policy.version)
+        if component.state != "ok":
             return component
-        # What is wrong with the resolvers is news only of a part that is well.
-        fault = self._resolvers.fault(
-            validator_gone=self._probes.validator_gone, silent=self._probes.silent
-        )
+        # What is wrong besides is news only of a part that is well.
+        match source:
+            case Source.DNS:
+                fault = self._resolvers.fault(
+                    validator_gone=self._probes.validator_gone, silent=self._probes.silent
+                )
+            case Source.FIREWALL:
+                fault = self._packets.fault(policy.groups)
+            case _:
+                assert_never(source)
         return fault or component
 
     def _recorder_component(self) -> Component:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,6 +15,9 @@ from gate_core.config import MetricsConfig
 from gate_core.desk import Status
 
 _log = logging.getLogger(__name__)
+
+_WAITING: Final = "queue_waiting"
+"""What goes down again, of all that workers count."""
 
 
 class MetricsServer:
@@ -97,12 +100,21 @@ class _Collector(Collector):
             "What a worker has counted since its start: what, and of which kind.",
             labels=("source", "worker", "what", "kind"),
         )
+        waiting = GaugeMetricFamily(
+            "schoolgate_queue_waiting",
+            "Packets that wait to be judged.",
+            labels=("source", "worker", "queue"),
+        )
         for counters in self._recorder.counters():
+            worker = counters.source.value, str(counters.worker)
             for what, kinds in counters.counts.items():
                 for kind, count in kinds.items():
-                    labels = counters.source.value, str(counters.worker), what, kind
-                    counted.add_metric(labels, count)
+                    if what == _WAITING:
+                        waiting.add_metric((*worker, kind), count)
+                    else:
+                        counted.add_metric((*worker, what, kind), count)
         yield counted
+        yield waiting
 
 
 def _appliance(status: Status) -> Iterator[Metric]:

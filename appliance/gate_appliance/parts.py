@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Final
 
 from gate_appliance.clock import SystemClock
+from gate_appliance.given import GivenPost
 from gate_appliance.neighbours import KernelNeighbours
 from gate_appliance.outbox import Outbox
 from gate_appliance.pins import PinPost
@@ -131,8 +132,9 @@ def _dns(config: Config, places: Places, name: str, worker: int) -> None:
     with (
         _data_plane(config, places, name) as (policies, neighbours, clock, events),
         closing(PinPost(places.pins)) as pins,
+        closing(GivenPost(places.given_of(worker), places.given)) as given,
     ):
-        ports = DnsPorts(policies, neighbours, clock, events, pins)
+        ports = DnsPorts(policies, neighbours, clock, events, pins, given)
         settings = DnsSettings.of(config.dns, own_addresses(config), unlimited(config))
         collect_when_idle()
         serve(settings, ports, worker)
@@ -154,12 +156,14 @@ def _zone(config: Config, places: Places) -> None:
 
 
 def _firewall(config: Config, places: Places) -> None:
+    from gate_firewall.given import GivenSocket
     from gate_firewall.pins import PinSocket
     from gate_firewall.service import FirewallPorts, FirewallSettings, run
 
     with (
         _data_plane(config, places, "firewall") as (policies, neighbours, clock, events),
         closing(PinSocket(places.pins)) as pins,
+        closing(GivenSocket(places.given)) as given,
     ):
         settings = FirewallSettings(
             config.bridge,
@@ -169,7 +173,7 @@ def _firewall(config: Config, places: Places) -> None:
             config.dns.rate_limit * _BEYOND_THE_LIMIT,
             tuple(map(str, unlimited(config))),
         )
-        run(settings, FirewallPorts(clock, policies, neighbours, events, pins))
+        run(settings, FirewallPorts(clock, policies, neighbours, events, pins, given))
 
 
 def _webui(config: Config, places: Places) -> None:

@@ -106,6 +106,15 @@ class Places:
         """The firewall's socket for the addresses of safe versions."""
         return self.run / "pins.sock"
 
+    @property
+    def given(self) -> Path:
+        """The firewall's socket for what the sinkhole gave to whom."""
+        return self.run / "given.sock"
+
+    def given_of(self, worker: int) -> Path:
+        """Return the socket at which a worker of the sinkhole is asked for it."""
+        return self.run / f"given-{worker}.sock"
+
     def pid(self, part: str) -> Path:
         """The file with the process id of a part that ``gate up`` started."""
         return self.run / "pids" / part

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, assert_never
@@ -22,8 +22,10 @@ from gate_core.events import (
     InForce,
     MalformedDatagramError,
     Message,
+    ReadableFlows,
     Source,
     Tagged,
+    Traffic,
     parse_datagram,
 )
 
@@ -32,7 +34,12 @@ _log = logging.getLogger(__name__)
 CAPACITY: Final = 100_000
 """Events held while the disk is slow or full."""
 
+SUMS_CAPACITY: Final = 1000
+"""Messages with sums of traffic that are held until they are written; the oldest make room."""
+
 WRITE_EVERY_S: Final = 0.5
+SUMS_EVERY_S: Final = 60.0
+"""Each sum is on another page of the file: written one by one, they would wear the card out."""
 
 HEARTBEAT_S: Final = 3.5
 """A part that has not spoken for so long counts as down; each speaks once a second."""
@@ -65,6 +72,8 @@ class Recorder:
         self._on_in_force = on_in_force
         self._on_tagged = on_tagged
         self._held = Backlog(CAPACITY)
+        self._sums: deque[Traffic | ReadableFlows] = deque(maxlen=SUMS_CAPACITY)
+        self._sums_due_at = float("-inf")
         self._lock = threading.Lock()
         self._heard: dict[tuple[Source, int], tuple[InForce, float]] = {}
         self._counters: dict[tuple[Source, int], Counters] = {}
@@ -162,6 +171,9 @@ class Recorder:
                     self._counters[message.source, message.worker] = message
             case Tagged():
                 self._on_tagged(message.mac, message.vlan)
+            case Traffic() | ReadableFlows():
+                with self._lock:
+                    self._sums.append(message)
             case _:
                 assert_never(message)
 
@@ -173,17 +185,32 @@ class Recorder:
     def _write_held(self) -> None:
         with self._lock:
             held = list(iter(self._held.take, None))
-        if not held:
+            sums = self._due_sums()
+        if not held and not sums:
             return
         try:
-            self._log.append_batches(held)
+            if held:
+                self._log.append_batches(held)
+                held = []
+            self._log.append_sums(sums)
             self.fault = ""
         except (sqlite3.Error, OSError) as e:
             if str(e) != self.fault:
                 _log.error(
-                    "action=record events=%d fault=%s", sum(map(len, held)), e
+                    "action=record events=%d sums=%d fault=%s", sum(map(len, held)), len(sums), e
                 )  # the message says it all
             self.fault = str(e)
             with self._lock:
                 for batch in reversed(held):
                     self._held.put_back(batch)
+                self._sums.extendleft(reversed(sums))
+
+    def _due_sums(self) -> list[Traffic | ReadableFlows]:
+        """Return the sums that are to be written now; the lock is held."""
+        now = time.monotonic()
+        if now < self._sums_due_at and not self._closing.is_set():
+            return []
+        self._sums_due_at = now + SUMS_EVERY_S
+        sums = list(self._sums)
+        self._sums.clear()
+        return sums

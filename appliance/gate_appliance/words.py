@@ -14,6 +14,8 @@ _FLOWS = {
     "not-web": "Blocked because it uses a port for web pages for something else.",
     "protocol": "Blocked because it is a tunnel or another protocol whose content can't be told.",
     "quic": "Blocked so that the browser uses the older form of connection, whose names can be read.",
+    "unasked": "Blocked because the device brought the address along, and did not ask the filter for it by its name.",
+    "unsafe-address": "Blocked because it goes round the safe version of a search engine.",
     "time": "Allowed: a device asks for the time.",
 }
 

@@ -56,6 +56,8 @@ class Group:
     """Whether search engines answer by their safe versions, and those that have none are a category."""
     youtube: YouTube = YouTube.STRICT
     """How much of YouTube, where the table opens it."""
+    named_only: bool = False
+    """Whether a device reaches only addresses that our own name service gave it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ def _group(id_: str, g: GroupText) -> Group:
         g.teacher_minutes,
         g.safe_search,
         YouTube(g.youtube),
+        g.named_only,
     )
 
 

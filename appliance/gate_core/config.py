@@ -8,7 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from ipaddress import IPv4Address, ip_address, ip_interface
+from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import Any, Final, Literal, cast
 
 from gate_core.categories import BY_ID, ILLEGAL_MASK
@@ -37,6 +37,16 @@ def _address(value: str) -> str | None:
         ip_address(value)
     except ValueError:
         return "is not an IPv4 or IPv6 address"
+    return None
+
+
+def _network(value: str) -> str | None:
+    try:
+        ip_network(value)
+    except ValueError:
+        return (
+            "is not an IPv4 or IPv6 network, such as 192.0.2.0/24, with no bits beyond its prefix"
+        )
     return None
 
 
@@ -89,6 +99,7 @@ BlockAnswer = Literal["block-page", "nxdomain", "nodata", "null-address"]
 
 _TEXT: Final = text(200)
 _PORT: Final = whole(1, 65535, "port")
+_MBIT: Final = whole(0, 100_000, "number of megabits a second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +196,24 @@ class FirewallConfig:
     """First queue number."""
     handoff: Literal["auto", "nft", "iptables"] = key("auto")
     """How packets reach the queue; ``iptables`` where the kernel lacks nftables' ``queue``."""
+    pages_from: tuple[str, ...] = key((), _network)
+    """Networks whose devices reach the coordinator's pages, such as ``192.0.2.0/24``; others of the switch side reach
+    DNS and the block page alone. A family without a network reaches none. Empty: the whole switch side does."""
+    line_down_mbit: int = key(0, _MBIT)
+    """Speed of the internet line, in megabits a second: the appliance then hands out 95 % of it, evenly among the devices
+    that want it, if the kernel has CAKE. What the router sends from one VLAN to another counts too. 0: not known; then
+    nobody is held to less than all, but flows share what a port can send."""
+    line_up_mbit: int = key(0, _MBIT)
+    """The same for what is sent."""
+    device_down_mbit: int = key(0, _MBIT)
+    """What one device may receive, in megabits a second, however idle the line is. 0: no limit. Where the line can't be
+    shared evenly, a quarter of it keeps one device from hindering all others. A router on the switch side counts as one."""
+    device_up_mbit: int = key(0, _MBIT)
+    """The same for what it sends."""
+    guest_down_mbit: int = key(0, _MBIT)
+    """What one device of a guest may receive. 0: as other devices."""
+    guest_up_mbit: int = key(0, _MBIT)
+    """The same for what it sends."""
 
 
 @dataclass(frozen=True, slots=True)

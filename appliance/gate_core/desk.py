@@ -194,6 +194,7 @@ class GroupView:
     devices: int
     safe_search: bool
     youtube: str
+    named_only: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +260,54 @@ class ActivityRecord:
     """Microseconds from a query to its response; the longest where there are several, 0 where it was kept."""
     upstream: str = ""
     """Who answered a query; "" where the appliance did itself."""
+
+
+UsageSpan = Literal["day", "week"]
+"""Today, or the week since Monday."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteUse:
+    """What one site carried for somebody."""
+
+    name: str
+    """The name that somebody has registered, without labels before it; "" where none was seen, ``*`` for all that there
+    was no room to tell apart."""
+    octets: int
+    """Both ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerView:
+    """A device, in the hands of one person where that is known, and what it used."""
+
+    device: str
+    """Name, or address; "" where there were too many to be told apart."""
+    mac: str
+    address: str
+    """"" where the MAC address is known."""
+    group: str
+    person: str
+    """"" where nobody is known."""
+    down: int
+    """Octets towards the device, of connections that have ended."""
+    up: int
+    flows: int
+    sites: tuple[SiteUse, ...]
+    """Those that carried the most, the first first."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """Who used the internet most."""
+
+    since: str
+    """The first day, ISO 8601; "" while the time is not known."""
+    down: int
+    """Octets of the whole school."""
+    up: int
+    consumers: tuple[ConsumerView, ...]
+    """At most 20, the first first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,6 +619,9 @@ class Desk(Protocol):
 
         A ``reason`` is demanded of everybody but the command line; roles without the right to names get none.
         """
+
+    def usage(self, *, span: UsageSpan, actor: str, reason: str = "") -> UsageView:
+        """Return who used the internet most; whoever may search the log sees it, and it is recorded as for ``activity``."""
 
     def explain(self, *, client: str, name: str, at: str = "", protocol: str = "") -> Explanation:
         """Tell what ``client`` (address, MAC address, device name, person or group id) gets for ``name`` at a time.

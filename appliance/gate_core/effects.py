@@ -164,7 +164,7 @@ def _row(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:
             return Effect(f"Row “{row.title}” {' and '.join(words)}", 2, opens=True)
 
 
-def _of_group(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:  # noqa: C901, PLR0911  # one a key
+def _of_group(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:  # noqa: C901, PLR0911, PLR0912  # one a key
     before, after = edit.values()
     title = _group(draft, rest[0])
     if len(rest) == 1:
@@ -184,6 +184,12 @@ def _of_group(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:  
                 f"{title}: connections whose names can't be read (QUIC) are {'open' if after else 'closed'}",
                 2 if after else 0,
                 opens=bool(after),
+            )
+        case "named_only":
+            return Effect(
+                f"{title}: devices reach {'only addresses that they asked us for' if after else 'any address, asked for or not'}",
+                0 if after else 2,
+                opens=not after,
             )
         case "on_fault":
             opens = after == "open"
@@ -330,6 +336,7 @@ def _within(draft: Draft, inner: str, outer: str) -> bool:
         any(_looser(draft.after, *cell) for cell in cells)
         or (new.default == "allow" and old.default == "block")
         or (new.quic and not old.quic)
+        or (old.named_only and not new.named_only)
         or YOUTUBE_STRICTNESS[new.youtube] < YOUTUBE_STRICTNESS[old.youtube]
         or (new.safe_search != old.safe_search and (old.safe_search or old.default == "block"))
         or (new.on_fault == "open" and old.on_fault == "closed")

@@ -167,7 +167,7 @@ class Counters:
     source: Source
     worker: int
     counts: Mapping[str, Mapping[str, int]]
-    """By what is counted (``cache``) and kind (``hit``)."""
+    """By what is counted (``cache``) and kind (``hit``); ``queue_waiting`` is of this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,35 @@ class Tagged:
     """VLAN identifier, 1 to 4094 (IEEE 802.1Q, section 9.6); 0 where its frames have no tag."""
 
 
-Message = Batch | InForce | Counters | Tagged
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What flows carried that have ended, summed by client and name; in columns of equal length."""
+
+    at_ms: int
+    """Milliseconds since 1970, UTC, when it was summed up."""
+    whos: Sequence[Who]
+    who: Sequence[int]
+    """Places in ``whos``."""
+    names: Sequence[str]
+    """As in ``Event``."""
+    down: Sequence[int]
+    """Octets towards the client, with IP headers."""
+    up: Sequence[int]
+    """Octets from it."""
+    flows: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableFlows:
+    """How many flows of each group began of late, and how many of those showed a name; in columns of equal length."""
+
+    at_ms: int
+    groups: Sequence[str]
+    readable: Sequence[int]
+    flows: Sequence[int]
+
+
+Message = Batch | InForce | Counters | Tagged | Traffic | ReadableFlows
 
 
 def batches(events: Iterable[Event]) -> Iterator[Batch]:
@@ -244,7 +272,7 @@ def _read_batch(source: object, whos: object, outcomes: object, *columns: object
     at_ms, who, outcome, names, counts, took_us = columns
     batch = Batch(
         Source(source),
-        [Who(*_typed(row, (str,) * 5)) for row in _list(whos)],
+        _whos(whos),
         [Outcome(*_typed(row, (str, str, str, str, int, int, str))) for row in _list(outcomes)],
         _numbers(at_ms),
         _numbers(who),
@@ -253,10 +281,7 @@ def _read_batch(source: object, whos: object, outcomes: object, *columns: object
         _numbers(counts),
         _numbers(took_us),
     )
-    if len({len(column) for column in batch._columns()}) != 1:
-        raise ValueError("columns of other lengths")
-    if not batch.names:
-        raise ValueError("no events")
+    _demand_rows(*batch._columns())
     if max(batch.at_ms) >= _LATEST_MS:
         raise ValueError("a time that will not come")
     if max(batch.who) >= len(batch.whos) or max(batch.outcome) >= len(batch.outcomes):
@@ -283,13 +308,53 @@ def _read_tagged(*values: object) -> Tagged:
     return Tagged(*_typed(list(values), (str, int)))
 
 
-_TAGS: Final = {Batch: "b", InForce: "v", Counters: "c", Tagged: "t"}
+def _read_traffic(
+    at_ms: object, whos: object, who: object, names: object, *sums: object
+) -> Traffic:
+    down, up, flows = map(_numbers, sums)
+    traffic = Traffic(_time(at_ms), _whos(whos), _numbers(who), _texts(names), down, up, flows)
+    _demand_rows(traffic.who, traffic.names, down, up, flows)
+    if max(traffic.who) >= len(traffic.whos):
+        raise ValueError("a place that there is not")
+    return traffic
+
+
+def _read_readable(at_ms: object, groups: object, *counts: object) -> ReadableFlows:
+    readable, flows = map(_numbers, counts)
+    ids = _texts(groups)
+    _demand_rows(ids, readable, flows)
+    return ReadableFlows(_time(at_ms), ids, readable, flows)
+
+
+_TAGS: Final = {
+    Batch: "b", InForce: "v", Counters: "c", Tagged: "t", Traffic: "u", ReadableFlows: "r"
+}  # fmt: skip
 _READERS: Final[Mapping[str, Any]] = {
     "b": _read_batch,
     "v": _read_in_force,
     "c": _read_counters,
     "t": _read_tagged,
+    "u": _read_traffic,
+    "r": _read_readable,
 }
+
+
+def _demand_rows(*columns: Sequence[object]) -> None:
+    if len(set(map(len, columns))) != 1:
+        raise ValueError("columns of other lengths")
+    if not columns[0]:
+        raise ValueError("no rows")
+
+
+def _whos(value: object) -> list[Who]:
+    return [Who(*_typed(row, (str,) * 5)) for row in _list(value)]
+
+
+def _time(value: object) -> int:
+    (at_ms,) = _numbers([value])
+    if at_ms >= _LATEST_MS:
+        raise ValueError("a time that will not come")
+    return at_ms
 
 
 def _typed(row: object, types: Sequence[type]) -> list[Any]:

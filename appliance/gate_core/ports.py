@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gate_core.clients import Address
 from gate_core.events import Event, Message
+from gate_core.given import News, Request
 from gate_core.policy import Policy
 
 
@@ -52,6 +53,19 @@ class PinSink(Protocol):
 
     def renew(self) -> None:
         """Say again what still holds, about once a second; never waits and never raises."""
+
+
+class GivenLink(Protocol):
+    """A worker's way to the classifier, which wants to know who was given what."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that turns readable when there is a request."""
+
+    def requests(self) -> Sequence[Request]:
+        """Return the requests that have come; never waits."""
+
+    def send(self, news: News) -> bool:
+        """Send ``news``; tell whether they were taken. Never waits and never raises."""
 
 
 class EventSink(Protocol):

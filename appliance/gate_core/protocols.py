@@ -41,6 +41,8 @@ PROTOCOLS: Final = (
     Protocol("doq", "DNS over QUIC", "encrypted-dns"),
     Protocol("doh", "DNS over HTTPS", "encrypted-dns"),
     Protocol("dnscrypt", "DNSCrypt", "encrypted-dns"),
+    # Not encrypted, but for the same end: a resolver on another port than 53 is asked past ours.
+    Protocol("dns", "DNS on other ports", "encrypted-dns"),
     Protocol("http-proxy", "HTTP proxy (CONNECT)", "proxy"),
     Protocol("socks", "SOCKS proxy", "proxy"),
     # With one option, an SSH client is a SOCKS proxy on the pupil's own machine.

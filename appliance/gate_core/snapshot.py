@@ -1,6 +1,6 @@
 """The snapshot: a policy as one immutable text that the data plane maps.
 
-Form: a line ``schoolgate-snapshot 3 VERSION OCTETS SHA256``, then a JSON object of that many octets. The compiled
+Form: a line ``schoolgate-snapshot 4 VERSION OCTETS SHA256``, then a JSON object of that many octets. The compiled
 lists lie in a file beside it, named by their own SHA-256 in the key ``lists``.
 """
 
@@ -22,7 +22,7 @@ from gate_core.policy import Action, DatedException, Lesson, LessonMode, Pause, 
 from gate_core.safesearch import YouTube
 from gate_core.timetable import OneOffDay, Span, Term, Timetable, WeeklySpan
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 _MAGIC: Final = b"schoolgate-snapshot"
 
 
@@ -267,6 +267,7 @@ def _group_row(g: Group) -> list[object]:
         g.teacher_minutes,
         g.safe_search,
         g.youtube.value,
+        g.named_only,
     ]
 
 
@@ -286,7 +287,7 @@ def _group(
     default: str,
     *rest: Any,
 ) -> Group:
-    pausable, quic, on_fault, times, teacher_minutes, safe_search, youtube = rest
+    pausable, quic, on_fault, times, teacher_minutes, safe_search, youtube, named_only = rest
     return Group(
         id_,
         title,
@@ -300,6 +301,7 @@ def _group(
         teacher_minutes,
         bool(safe_search),
         YouTube(youtube),
+        bool(named_only),
     )
 
 

@@ -179,6 +179,8 @@ class GroupText:
     """Whether search engines give safe results only, and those that can't are a category of their own."""
     youtube: YouTubeWord = key("strict")
     """How much of YouTube, where the table opens it."""
+    named_only: bool = key(False)
+    """Whether a device reaches only addresses that our own name service gave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,6 +474,8 @@ def _strictest(w: WrittenPolicy) -> Iterator[str]:
         yield f"groups.{UNKNOWN_GROUP}: quic and on_fault stay false and 'closed': nobody knows these devices"
     if unknown and not (unknown.safe_search and unknown.youtube == "strict"):
         yield f"groups.{UNKNOWN_GROUP}: safe_search and youtube stay true and 'strict': nobody knows these devices"
+    if unknown and not unknown.named_only:
+        yield f"groups.{UNKNOWN_GROUP}: named_only stays true: nobody knows these devices"
 
 
 def _timetable(w: WrittenPolicy, _zone: tzinfo) -> Iterator[str]:
@@ -604,6 +608,8 @@ def shipped() -> WrittenPolicy:
                 youtube="moderate" if id_ in ("staff", "investigation") else "strict",
                 # Nobody has said what these devices are for: what is on no list stays closed too.
                 default="block" if id_ == UNKNOWN_GROUP else "allow",
+                # Cameras and door entry know their servers by address.
+                named_only=id_ not in ("staff", "infrastructure"),
             )
             for number, (id_, title, pausable, quic, on_fault, minutes) in enumerate(
                 groups, start=1

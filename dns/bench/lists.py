@@ -41,9 +41,14 @@ class Names:
     """Blocked for the first client, allowed for all others: what makes policy per client."""
 
 
+def data_folder() -> Path:
+    """Return the folder of lists and captures: the one that ``SCHOOLGATE_DATA`` names, else ``../shared/data``."""
+    return Path(os.environ.get("SCHOOLGATE_DATA") or REPOSITORY.parent / "shared" / "data")
+
+
 def read_names() -> Names:
-    """Return the names of all lists in the folder that ``SCHOOLGATE_DATA`` names, else in ``../shared/data``."""
-    data = Path(os.environ.get("SCHOOLGATE_DATA") or REPOSITORY.parent / "shared" / "data")
+    """Return the names of all lists in ``data_folder``."""
+    data = data_folder()
     paths = sorted(chain.from_iterable((data / "lists").glob(p) for p in PATTERNS))
     if not paths:
         sys.exit(

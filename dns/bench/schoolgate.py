@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -36,6 +37,7 @@ LISTED: Final = "pornography"
 FIRST_ONLY: Final = "games"
 """Category of the short list: closed for the group of the first client only."""
 GROUPS: Final = ("ks2", "staff")
+NETWORKS: Final = {f"{client}/32": group for client, group in zip(CLIENTS, GROUPS, strict=True)}
 ZONE: Final = "Europe/London"
 
 
@@ -46,8 +48,15 @@ def _places(folder: Path) -> Places:
 class School:
     """The appliance's own side: compiles lists and publishes policies."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, networks: Mapping[str, str] = NETWORKS) -> None:
+        """Begin without a policy.
+
+        Args:
+            folder: For what is kept.
+            networks: From where clients ask, and the group of each.
+        """
         self._places = _places(folder)
+        self._networks = networks
         self._places.make()
         self._publisher = Publisher(self._places.snapshots, self._places.announce)
         self._version = self._announced = 0
@@ -74,8 +83,8 @@ class School:
         """Return a policy with these lists, one version higher than the one prepared before, and its snapshot."""
         self._version += 1
         written = plain(shipped())
-        for group, client in zip(GROUPS, CLIENTS, strict=True):
-            written["networks"][f"{client}/32"] = {"group": group}
+        for network, group in self._networks.items():
+            written["networks"][network] = {"group": group}
         written["groups"][GROUPS[0]]["cells"][FIRST_ONLY] = "unacceptable"
         written["groups"][GROUPS[1]]["cells"][FIRST_ONLY] = "acceptable"
         policy = compile_policy(

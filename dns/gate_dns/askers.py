@@ -54,10 +54,14 @@ class Flights:
         self.most = most
 
 
+Who = tuple[bytes, str, bool]
+"""Address of a client in 4 or 16 octets, its MAC address or "", and whether it asks for others."""
+
+
 class Asker:
     """A client and where its responses are kept; compared by identity, so that counting by it is cheap."""
 
-    __slots__ = ("bucket", "client", "exact", "flights", "folded", "refused", "rooms", "streams", "until")  # fmt: skip
+    __slots__ = ("bucket", "client", "exact", "flights", "folded", "held_to_names", "refused", "rooms", "streams", "until")  # fmt: skip
 
     def __init__(  # a row of values
         self,
@@ -67,6 +71,7 @@ class Asker:
         streams: Bucket,
         flights: Flights,
         until: float,
+        held_to_names: Who | None = None,
     ) -> None:
         self.client = client
         self.rooms = rooms
@@ -83,6 +88,8 @@ class Asker:
         """Queries left unanswered; whoever reads it clears it."""
         self.until = until
         """Monotonic time in seconds at which it is to be identified anew."""
+        self.held_to_names = held_to_names
+        """Where it, or somebody for whom it asks, reaches nothing but addresses that we gave."""
 
 
 class Limits:
@@ -139,7 +146,8 @@ class Askers:
                 self._entries.room((view, Transport.TCP)),
             )
             streams = self._bucket(address, mac, now, "tcp ")
-            asker = Asker(client, rooms, bucket, streams, self._flights_of(bucket, mac), until)
+            flights, held = self._flights_of(bucket, mac), self._held(client, bucket)
+            asker = Asker(client, rooms, bucket, streams, flights, until, held)
             if len(self._all) >= MAX_ASKERS:
                 self._all.clear()
                 self.by_address.clear()
@@ -147,6 +155,15 @@ class Askers:
             if bucket.tokens > 0:
                 self.by_address[source] = asker
         return asker
+
+    def _held(self, client: Client, bucket: Bucket) -> Who | None:
+        if client.address.is_loopback:
+            return None
+        groups, everyone = self._policy.groups, bucket.tokens == math.inf
+        group = groups.get(client.group, groups[self._policy.unknown_group])
+        if group.named_only or (everyone and any(g.named_only for g in groups.values())):
+            return (client.address.packed, client.mac or "", everyone)
+        return None
 
     def _flights_of(self, bucket: Bucket, mac: str | None) -> Flights:
         if bucket.tokens == math.inf:

@@ -17,6 +17,7 @@ from gate_core.policy import Decision
 from gate_core.ports import EventSink
 from gate_dns.askers import Asker
 from gate_dns.cache import Entry, Note
+from gate_dns.given import GivenRecord
 from gate_dns.messages.codes import mnemonic
 
 INTERVAL_S: Final = 2.0
@@ -46,8 +47,11 @@ Made = tuple[Asker, str, Note, float, float]
 class Journal:
     """What a worker has counted, and its way to the recorder."""
 
-    def __init__(self, events: EventSink, worker: int, now: float) -> None:
+    def __init__(
+        self, events: EventSink, worker: int, now: float, given: GivenRecord | None = None
+    ) -> None:
         self._events = events
+        self._given = given
         self._worker = worker
         self._began = now
         self._filled_at = self._flood_at = -math.inf
@@ -124,7 +128,7 @@ class Journal:
             Whether there is more to put out in the next round.
         """
         if sum(map(len, self.hits.values())) >= UNCOUNTED:
-            self._add_up()
+            self.add_up(now)
             if now - self._filled_at < FLOOD_S:
                 self._flood_at = now
             self._filled_at = now
@@ -163,13 +167,16 @@ class Journal:
         self._events.flush()
 
     def _end_interval(self, now: float) -> None:
-        self._add_up()
+        self.add_up(now)
         self._ending = _Interval(self._counted, self._made, self._began)
         self._counted, self._made = defaultdict(Counter), []
         self._began = now
 
-    def _add_up(self) -> None:
+    def add_up(self, now: float) -> None:
+        """Count the queries answered by what was kept."""
         for asker, entries in self.hits.items():
+            if self._given is not None:
+                self._given.put_kept(asker, entries, now)
             self._counted[asker].update(entries)
         self.hits.clear()
 

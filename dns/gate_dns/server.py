@@ -18,6 +18,7 @@ from typing import Final
 from gate_core.clients import Address
 from gate_dns.batch import DatagramBatch, open_socket
 from gate_dns.forwarding.upstream import Forwarder
+from gate_dns.given import GivenRecord
 from gate_dns.journal import Journal
 from gate_dns.libc_abi import ffi
 from gate_dns.loader import PolicyLoader
@@ -96,7 +97,11 @@ class _Worker:
         self._policies = ports.policies
         self._pins = ports.pins
         self._poll = stack.enter_context(closing(Poll()))
-        self._journal = Journal(ports.events, worker, time.monotonic())
+        now = time.monotonic()
+        self._given = GivenRecord(ports.given, worker, now) if ports.given else None
+        if ports.given:
+            self._poll.watch(ports.given.fileno(), self._tell_given)
+        self._journal = Journal(ports.events, worker, now, self._given)
         stack.callback(lambda: self._journal.put_all(time.monotonic()))
         self._forwarder = Forwarder.of(
             settings.upstreams,
@@ -109,7 +114,9 @@ class _Worker:
         self._tap = Tap(settings.dnstap, f"schoolgate-dns-{worker}") if settings.dnstap else None
         if self._tap:
             stack.callback(self._tap.close)
-        self._sinkhole = Sinkhole(settings, ports, self._forwarder, self._journal, self._tap)
+        self._sinkhole = Sinkhole(
+            settings, ports, self._forwarder, self._journal, self._tap, self._given
+        )
         self._batches: list[DatagramBatch] = []
         self._servers: list[StreamServer] = []
         for address in settings.listen:
@@ -146,6 +153,10 @@ class _Worker:
                 due = now + self._keep_house(now)
             if self._sinkhole.meet(now):
                 due = min(due, now + HURRIED_WAIT_S)
+            if self._given and self._given.waiting:
+                self._given.flush(now)
+                if self._given.waiting:
+                    due = min(due, now + HURRIED_WAIT_S)
             self._forwarder.flush()
             for batch in self._batches:
                 if batch.waiting:
@@ -168,6 +179,8 @@ class _Worker:
             # Said again and again: it is also how the steward sees that this worker lives.
             self._journal.in_force(self._sinkhole.policy.version, self._counts())
             self._pins.renew()
+            if self._given:
+                self._given.renew(now)
         if self._report.due(now):
             self._log_faults()
         self._forwarder.expire()
@@ -186,6 +199,11 @@ class _Worker:
             askers.spend(sources)
             if len(sources) < BATCH:
                 break
+
+    def _tell_given(self, _events: int) -> None:
+        now = time.monotonic()
+        if self._given and self._given.hear(now):
+            self._journal.add_up(now)
 
     def _take_policy(self) -> None:
         self._sinkhole.begin(self._policies.current())

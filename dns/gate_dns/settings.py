@@ -11,7 +11,7 @@ from gate_core.categories import BY_ID
 from gate_core.clients import Address
 from gate_core.config import DnsConfig
 from gate_core.names import parse_name
-from gate_core.ports import Clock, EventSink, NeighbourTable, PinSink, PolicySource
+from gate_core.ports import Clock, EventSink, GivenLink, NeighbourTable, PinSink, PolicySource
 from gate_core.upstreams import Upstream, parse_upstream
 from gate_dns.messages.render import Response
 from gate_dns.messages.wire import Query
@@ -123,3 +123,5 @@ class DnsPorts:
     clock: Clock
     events: EventSink
     pins: PinSink
+    given: GivenLink | None = None
+    """None where no classifier is to be told."""

@@ -12,12 +12,14 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from gate_core.given import LEARNT_S
 from gate_core.policy import Decision, Policy, decide, decide_rebinding, decide_tunnel
 from gate_core.safesearch import TARGETS, SafeName
 from gate_dns.askers import Asker, Askers, Flights, Limits
 from gate_dns.cache import Answers, Entries, Entry, Kept, Room
 from gate_dns.forwarding.flight import Failure, Outcome
 from gate_dns.forwarding.upstream import Forwarder
+from gate_dns.given import GivenRecord
 from gate_dns.journal import Journal
 from gate_dns.messages.alterations import (
     NOTHING_PUBLIC,
@@ -147,14 +149,16 @@ class Sinkhole:
         forwarder: Forwarder,
         journal: Journal,
         tap: Tap | None = None,
+        given: GivenRecord | None = None,
     ) -> None:
-        """Begin with the policy that is in force; ``tap`` gets a copy of each query and its response."""
+        """Begin with the policy in force; ``tap`` gets a copy of each query and its response, ``given`` what devices got."""
         self.policy = ports.policies.current()
         self._settings = settings
         self._ports = ports
         self._forwarder = forwarder
         self._journal = journal
         self._tap = tap
+        self._given = given
         self._entries = Entries()
         self._answers = Answers()
         self._cookies = ServerCookies()
@@ -404,9 +408,13 @@ class Sinkhole:
         if asked.safe:
             decision = replace(decision, rule_id=asked.safe.rule_id)
             answer = rewritten(query, asked.safe.target, answer)
+        most_s = MAX_TTL_S
+        if self._given is not None and asked.asker.held_to_names is not None:
+            most_s = int(LEARNT_S)
+            self._given.put(asked.asker, query.qname, kept.answer.addresses, now)
         age = now - kept.stored
         # Not ``kept.ends - now``, which rounding makes less than the whole TTL of a moment ago.
-        lasts_s = min(self._lasts_s(decision), kept.answer.ttl_s - age, MAX_TTL_S)
+        lasts_s = min(self._lasts_s(decision), kept.answer.ttl_s - age, most_s)
         # A client's own cache ends with the decision, too.
         if age or answer.longest_s > lasts_s:
             answer = answer.aged(math.ceil(age), max(0, math.floor(lasts_s)))

@@ -38,10 +38,15 @@ _SYSCTLS: Final = {
     "netfilter/nf_conntrack_tcp_be_liberal": 0,
     # Connections from before our start are tracked, so that they can be reset and come back judged.
     "netfilter/nf_conntrack_tcp_loose": 1,
+    # Each flow's octets are told at its end.
+    "netfilter/nf_conntrack_acct": 1,
+    # Also of flows that began while nobody listened.
+    "netfilter/nf_conntrack_events": 1,
     # Nobody bends the box's own ways; "all" and the bridge both count for IPv4.
     "ipv4/conf/all/accept_redirects": 0,
 }
 _BRIDGE_SYSCTLS: Final = ("accept_redirects", "accept_source_route")
+_NET: Final = Path("/proc/sys/net")
 
 
 class KernelEpoch(NamedTuple):
@@ -49,6 +54,15 @@ class KernelEpoch(NamedTuple):
 
     number: int
     label: str
+
+
+class Sysctl(NamedTuple):
+    """A setting of the kernel's network."""
+
+    name: str
+    """Path below /proc/sys/net."""
+    value: str
+    needed: str
 
 
 def load(config: RulesetConfig, epoch: Epoch) -> None:
@@ -130,18 +144,51 @@ def enforce_sysctls(bridge: str) -> None:
     Raises:
         OSError: br_netfilter is missing, or a value could not be set.
     """
-    root = Path("/proc/sys/net")
-    if not (root / "bridge").is_dir():
+    if not (_NET / "bridge").is_dir():
         _pipe(("modprobe", "br_netfilter"), "")
-    families = [family for family in ("ipv4", "ipv6") if (root / family / "conf").is_dir()]
+    for setting in wrong_sysctls(bridge):
+        (_NET / setting.name).write_text(setting.needed)
+
+
+def wrong_sysctls(bridge: str) -> list[Sysctl]:
+    """Return the settings that are not as the rules need them.
+
+    Raises:
+        OSError: br_netfilter is missing.
+    """
+    families = [family for family in ("ipv4", "ipv6") if (_NET / family / "conf").is_dir()]
     own = {f"{family}/conf/{bridge}/{name}": 0 for family in families for name in _BRIDGE_SYSCTLS}
     # What waits for an address that nobody has fills the sinkhole's buffer meanwhile; a few answers each are enough.
     own |= {f"{family}/neigh/{bridge}/unres_qlen_bytes": 4096 for family in families}
-    for name, value in (_SYSCTLS | own).items():
-        path = root / name
-        # In a network namespace that is not the first one some can be read only.
-        if path.read_text().strip() != str(value):
-            path.write_text(str(value))
+    found = (
+        Sysctl(name, (_NET / name).read_text().strip(), str(needed))
+        for name, needed in (_SYSCTLS | own).items()
+    )
+    # In a network namespace that is not the first one some can be read only: none is written that is right.
+    return [setting for setting in found if setting.value != setting.needed]
+
+
+def queue_fairly(port: str, line_mbit: int, host: Literal["dsthost", "srchost"]) -> str:
+    """Have ``port`` send fairly: first among devices where the line is known, and then among flows.
+
+    Args:
+        port: A port of the bridge.
+        line_mbit: Speed of the line on the way that begins with this port, in megabits a second: the queue that is shared
+            has to form here, and not at the line's other end. 0: not known; then flows share what the port can send.
+        host: Which end of what leaves by the port is the device's.
+
+    Returns:
+        What is in force, as ``tc`` says it; "" where the kernel has none of this, and the port was left as it is.
+    """
+    fair = ["fq_codel"]
+    if line_mbit:
+        # "besteffort": a device could write into its packets that they come first.
+        fair.insert(0, f"cake bandwidth {line_mbit * 950}kbit besteffort dual-{host}")
+    for discipline in fair:
+        command = ("tc", "qdisc", "replace", "dev", port, "root", *discipline.split())
+        if _run(command, "").returncode == 0:
+            return discipline
+    return ""
 
 
 def _pipe(command: tuple[str, ...], text: str) -> str:

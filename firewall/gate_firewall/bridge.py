@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
 from socket import AF_INET, AF_INET6
-from typing import Final
+from typing import Any, Final
 
 from pyroute2 import IPRoute
 from pyroute2.ethtool import Ethtool
@@ -81,6 +81,19 @@ def join_ports(config: BridgeConfig) -> None:
             ip.link("set", index=port, state="up")
 
 
+def merging_ports(config: BridgeConfig) -> list[tuple[str, str]]:
+    """Return each port that hands over several datagrams as one, and the feature that does it, as ``ethtool -k`` says.
+
+    Raises:
+        OSError: See ``raise_bridge``.
+    """
+    with _routes() as ip, Ethtool() as ethtool:
+        ports = (config.router_port, config.switch_port)
+        for port in ports:
+            _index(ip, port)
+        return [(port, name) for port in ports for name in _merging(ethtool.get_features(port))]
+
+
 def tear_down(config: BridgeConfig) -> None:
     """Take the bridge away, ports first; fine where there is none.
 
@@ -112,8 +125,12 @@ def _index(ip: IPRoute, name: str) -> int:
 
 def _forward_datagrams_as_they_come(ethtool: Ethtool, port: str) -> None:
     features = ethtool.get_features(port)
-    on = [n for n in _MERGES_DATAGRAMS if n in features.features and features.features[n].enable]
+    on = _merging(features)
     if on:
         for name in on:
             features.features[name].enable = False
         ethtool.set_features(port, features)
+
+
+def _merging(features: Any) -> list[str]:
+    return [n for n in _MERGES_DATAGRAMS if n in features.features and features.features[n].enable]

@@ -1,40 +1,41 @@
-"""Judges packets: reads a flow until its name is known, then asks what the policy says of it.
+"""Judges packets: reads a flow until it is known what it is, then asks what the policy says of it.
 
-No I/O and no clock: the same packets in the same order, under the same policy, get the same verdicts.
+No I/O and no clock: the same packets in the same order, under the same policy and after the same news of the sinkhole, get
+the same verdicts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from gate_core.clients import Address, Client, OnFault
 from gate_core.events import Event, Source
 from gate_core.policy import Action, Policy
+from gate_firewall import quic, signatures
 from gate_firewall.flows import FlowKey, Judged, Table
 from gate_firewall.marks import Answer, Request, render_answer
-from gate_firewall.opening import NAMELESS, Opening, Reading, UnreadableError
+from gate_firewall.opening import NAMELESS, Opening, OutOfTurnError, Reading, UnreadableError
 from gate_firewall.packet import ACK, SYN, TCP, UDP, Packet
-from gate_firewall.ruling import Fault, Ruling, Rulings
+from gate_firewall.quic import Initials, MalformedQuicError
+from gate_firewall.readable import Readable
+from gate_firewall.ruling import Fault, Learnt, Moment, Ruling, Rulings
+from gate_firewall.watch import Watched
+
+__all__ = ["Classifier", "Learnt", "Moment", "Sighting", "Verdict"]
 
 WEB_PORTS: Final = (80, 443)
 """TCP ports on which a closed group may speak nothing but HTTP and TLS."""
+
+MAX_DATAGRAMS: Final = 3
+"""Datagrams looked at for a protocol, before a flow of an open group counts as one of none."""
 
 _QUIC_PORT: Final = 443
 _NTP_PORT: Final = 123
 _NTP_OCTETS: Final = range(48, 69)
 """RFC 5905, section 7.3: the header alone, up to the header with key and digest of 20 octets."""
-
-
-class Moment(NamedTuple):
-    """The time, on both clocks."""
-
-    at: datetime | None
-    """Aware, in the school's zone; None while unknown."""
-    monotonic_s: float
 
 
 class Sighting(NamedTuple):
@@ -47,6 +48,8 @@ class Sighting(NamedTuple):
     mac: str | None
     """The sender's; canonical."""
     now: Moment
+    final: bool = True
+    """Whether all has been heard that the sinkhole had given before; else the verdict may be to wait for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,130 +62,282 @@ class Verdict:
     """The packet mark that says so; None: the packet is dropped, and nobody told."""
     event: Event | None = None
     """What to record: once a flow, and again when it is judged otherwise later."""
+    waits: bool = False
+    """Whether the packet is to be judged again once the sinkhole has told what it gave; the rest says nothing then."""
+
+
+_WAIT: Final = Verdict(Answer.NONE, None, waits=True)
+_DROP: Final = Verdict(Answer.NONE, None)
 
 
 class Classifier:
     """Judges the packets of all flows, under one policy at a time."""
 
-    def __init__(self, mac_of: Callable[[Address], str | None], policy: Policy, epoch: int) -> None:
+    def __init__(
+        self,
+        mac_of: Callable[[Address], str | None],
+        policy: Policy,
+        epoch: int,
+        learnt: Learnt | None = None,
+    ) -> None:
         """Begin with no flows.
 
         Args:
             mac_of: Gives the link-layer address of a client whose own packets were not seen.
             policy: As for ``take``.
             epoch: As for ``take``.
+            learnt: What names and addresses are compared with; None where they are not.
         """
         self._mac_of = mac_of
+        self._learnt = learnt
         self._macs: Table[str] = Table(limit=4096, age_s=3600)
         self._openings: Table[Opening] = Table(limit=2048, age_s=300)
+        self._quic: Table[QuicFlow] = Table(limit=1024, age_s=60)
+        self._datagrams: Table[int] = Table(limit=4096, age_s=60)
+        # A connection may be idle for long, and each has a request under way at most.
+        self._watched: Table[Watched] = Table(limit=4096, age_s=3600)
         # The kernel carries these alone and tells us no end: they go by age, longer than a school day.
         self._judged: Table[Judged] = Table(limit=65_536, age_s=12 * 3600)
+        self.readable = Readable()
         self.take(policy, epoch)
 
     def take(self, policy: Policy, epoch: int) -> None:
         """Judge by ``policy`` from here on and mark with ``epoch``; call it at each edge of the timetable too."""
-        self._rulings = Rulings(policy)
+        self._rulings = Rulings(policy, self._learnt)
         self._epoch = epoch
+
+    def judged(self, key: FlowKey) -> tuple[Client, str] | None:
+        """Return whose flow it is and by what name it was judged; None where it is not known."""
+        judged = self._judged.get(key)
+        if judged is None:
+            return None
+        address = key.responder if judged.from_router else key.initiator
+        return self._rulings.client(address, judged.mac), judged.reading.name
 
     def judge(self, seen: Sighting) -> Verdict:
         """Return the verdict on a packet of a flow that has none, or one of an older epoch."""
-        packet, request = seen.packet, seen.request
-        if packet.protocol == TCP and not packet.later_fragment:
-            return self._tcp(seen)
+        packet = seen.packet
+        if not packet.later_fragment:
+            if packet.protocol == TCP:
+                return self._tcp(seen)
+            if packet.protocol == UDP:
+                return self._udp(seen)
         client = self._client(seen, self._mac(seen))
-        port = packet.source_port if request.reply else packet.destination_port
         if packet.later_fragment:
             # Conntrack puts fragments together before they are queued: one that comes alone evaded it.
             ruling = self._rulings.fault(client, Fault.UNREADABLE, seen.now.at)
-        elif packet.protocol != UDP:
-            ruling = self._rulings.fault(client, Fault.PROTOCOL, seen.now.at)
-        elif port == _QUIC_PORT:
-            ruling = self._rulings.quic(client, seen.now.at)
-        elif port == _NTP_PORT and _is_time(packet.payload):
-            ruling = self._rulings.time(client, seen.now.at)
-            if ruling.action is Action.ALLOW:
-                # Never for the flow: what comes next on these ports may be no question for the time. Nor is it recorded.
-                return _undecided(seen)
+            reading = Reading(f"ip/{packet.protocol}", "")
         else:
-            ruling = self._rulings.by_name(client, "", seen.now.at)
-        if request.decided and ruling.action is Action.ALLOW:
-            return self._verdict(seen, client, ruling)  # recorded when it began
-        kind = f"udp/{port}" if packet.protocol == UDP else f"ip/{packet.protocol}"
-        event = self._event(seen, client, ruling, Reading(kind, ""))
+            protocol = signatures.of_ip_protocol(packet.protocol)
+            ruling = self._rulings.by_protocol(client, protocol, "", seen.now.at)
+            if ruling.action is Action.ALLOW:
+                ruling = self._rulings.fault(client, Fault.PROTOCOL, seen.now.at)
+            reading = Reading(f"ip/{packet.protocol}", "", protocol)
+        event = None
+        if not (seen.request.decided and ruling.action is Action.ALLOW):
+            event = self._event(
+                seen, _key(packet, reply=seen.request.reply), client, ruling, reading
+            )
         return self._verdict(seen, client, ruling, event)
 
-    def _tcp(self, seen: Sighting) -> Verdict:
+    def _tcp(self, seen: Sighting) -> Verdict:  # noqa: PLR0911  # one a case
         packet, reply = seen.packet, seen.request.reply
         key = _key(packet, reply=reply)
-        # A SYN within a decided flow opens nothing: the name it was judged by holds.
+        # The rules refuse a SYN within a flow that has a verdict: this one opens a flow, or repeats what did.
         if packet.flags & (SYN | ACK) == SYN and not reply and not seen.request.decided:
             opening = self._opened(seen, key)
+        elif watched := self._watched.get(key):
+            return self._watch(seen, key, watched)
         elif judged := self._judged.get(key):
             return self._judge_again(seen, key, judged)
         elif known := self._openings.get(key):
             opening = known
         else:
-            return self._settle(seen, key, self._mac(seen), NAMELESS, Fault.UNKNOWN_FLOW)
-        reading, fault = _read(seen, opening)
+            return self._fault(seen, key, self._mac(seen), NAMELESS, Fault.UNKNOWN_FLOW)
+        try:
+            _check_side(seen, opening.from_router)
+            reading = opening.read(packet, reply=reply)
+        except OutOfTurnError:
+            return _DROP
+        except UnreadableError:
+            self._openings.discard(key)
+            return self._fault(seen, key, opening.mac, NAMELESS, Fault.UNREADABLE)
         if reading is None:
             return _undecided(seen)
-        if reading == NAMELESS and fault is None and key.responder_port in WEB_PORTS:
-            fault = Fault.NOT_WEB
-        if fault is None and self._must_wait(seen, opening, reading):
-            return self._pending(seen, opening)
-        self._openings.discard(key)
-        return self._settle(seen, key, opening.mac, reading, fault)
-
-    def _must_wait(self, seen: Sighting, opening: Opening, reading: Reading) -> bool:
-        """Tell whether the flow would pass by octets of which nobody knows that the responder has them."""
-        client = self._client(seen, opening.mac)
-        return (
-            not opening.acknowledged
-            and self._rulings.group(client).on_fault is OnFault.CLOSED
-            and self._rulings.by_name(client, reading.name, seen.now.at).action is Action.ALLOW
-        )
-
-    def _pending(self, seen: Sighting, opening: Opening) -> Verdict:
-        group = self._rulings.group(self._client(seen, opening.mac)).number
-        mark = render_answer(seen.mark, Answer.PENDING, self._epoch, group)
-        return Verdict(Answer.PENDING, mark)
+        return self._read(seen, key, opening, _at_resolver(reading, key))
 
     def _opened(self, seen: Sighting, key: FlowKey) -> Opening:
         opening = self._openings.get(key)
         if opening is None:
             # Whatever had these ports before is over.
             self._judged.discard(key)
+            self._watched.discard(key)
             first = (seen.packet.sequence + 1) % 2**32
-            opening = Opening(first, self._mac(seen), from_router=seen.request.from_router)
+            from_router = seen.request.from_router
+            opening = Opening(first, self._mac(seen), key.responder_port, from_router=from_router)
             self._openings.put(key, opening, seen.now.monotonic_s)
         return opening
 
-    def _settle(
-        self,
-        seen: Sighting,
-        key: FlowKey,
-        mac: str | None,
-        reading: Reading,
-        fault: Fault | None,
+    def _read(self, seen: Sighting, key: FlowKey, opening: Opening, reading: Reading) -> Verdict:
+        """Return the verdict on a flow over TCP of which it is known what it is."""
+        client = self._client(seen, opening.mac)
+        ruling = self._ruling(seen, key, client, reading)
+        if ruling is None:
+            return _WAIT
+        watched = None
+        if ruling.action is Action.ALLOW and self._is_closed(client):
+            if reading.kind == "tcp" and key.responder_port in WEB_PORTS:
+                self._openings.discard(key)
+                return self._fault(seen, key, opening.mac, reading, Fault.NOT_WEB)
+            if reading.kind == "http":
+                first, octets = opening.octets
+                watched = Watched(first, reading.name, opening.mac, from_router=opening.from_router)
+                try:
+                    watched.sent(first, octets)
+                except UnreadableError:
+                    self._openings.discard(key)
+                    return self._fault(seen, key, opening.mac, reading, Fault.UNREADABLE)
+                self._watched.put(key, watched, seen.now.monotonic_s)
+            elif not opening.acknowledged:
+                # Nobody knows yet whether the responder goes by the octets by which it would pass.
+                is_tls = reading.kind == "tls"
+                return self._open(seen, client, Answer.UNANSWERED if is_tls else Answer.PENDING)
+        self._openings.discard(key)
+        verdict = self._settle(seen, key, client, reading, ruling)
+        if watched:
+            return replace(self._open(seen, client, Answer.PENDING), event=verdict.event)
+        return verdict
+
+    def _watch(self, seen: Sighting, key: FlowKey, watched: Watched) -> Verdict:
+        """Return the verdict on a packet of an HTTP connection whose requests are read one by one."""
+        event = None
+        if seen.request.decided and (judged := self._judged.get(key)):
+            again = self._judge_again(seen, key, judged)
+            if again.answer is Answer.BLOCK:
+                self._watched.discard(key)
+                return again
+            event = again.event
+        try:
+            _check_side(seen, watched.from_router)
+            watched.take(seen.packet, reply=seen.request.reply)
+        except OutOfTurnError:
+            return _DROP
+        except UnreadableError:
+            self._watched.discard(key)
+            return self._fault(seen, key, watched.mac, Reading("http", ""), Fault.UNREADABLE)
+        answer = Answer.WATCH if watched.settled else Answer.PENDING
+        return replace(self._open(seen, self._client(seen, watched.mac), answer), event=event)
+
+    def _udp(self, seen: Sighting) -> Verdict:
+        packet, reply = seen.packet, seen.request.reply
+        key = _key(packet, reply=reply)
+        client = self._client(seen, self._mac(seen))
+        if key.responder_port == _NTP_PORT and _is_time(packet.payload):
+            ruling = self._rulings.time(client, seen.now.at)
+            if ruling.action is Action.ALLOW:
+                # Never for the flow: what comes next on these ports may be no question for the time. Nor is it recorded.
+                return _undecided(seen)
+        if judged := self._judged.get(key):
+            return self._judge_again(seen, key, judged)
+        flow = self._quic.get(key)
+        if flow is None and not reply and _is_quic(key, packet.payload):
+            flow = QuicFlow()
+            self._quic.put(key, flow, seen.now.monotonic_s)
+        if flow is not None:
+            return self._quic_flow(seen, key, client, flow)
+        reading = self._by_datagram(seen, key, client)
+        if reading is None:
+            return _undecided(seen)
+        found = self._ruling(seen, key, client, reading)
+        return _WAIT if found is None else self._settle(seen, key, client, reading, found)
+
+    def _quic_flow(  # noqa: PLR0911  # one a case
+        self, seen: Sighting, key: FlowKey, client: Client, flow: QuicFlow
     ) -> Verdict:
+        """Return the verdict on a datagram of a flow that is QUIC, or on its port."""
+        if closed := self._rulings.quic(client):
+            return self._refuse(seen, key, client, Reading("udp", ""), closed)
+        try:
+            reading = flow.read(seen.packet.payload, key.responder_port, reply=seen.request.reply)
+        except MalformedQuicError:
+            self._quic.discard(key)
+            return self._fault(seen, key, client.mac, Reading("quic", ""), Fault.UNREADABLE)
+        if reading is None:
+            return _undecided(seen)
+        reading = _at_resolver(reading, key)
+        found = self._ruling(seen, key, client, reading)
+        if found is None:
+            return _WAIT
+        if found.action is Action.ALLOW and self._is_closed(client):
+            if reading.kind != "quic":
+                return self._fault(seen, key, client.mac, reading, Fault.NOT_WEB)
+            if not flow.answered:
+                return self._open(seen, client, Answer.PENDING)
+        self._quic.discard(key)
+        return self._settle(seen, key, client, reading, found)
+
+    def _by_datagram(self, seen: Sighting, key: FlowKey, client: Client) -> Reading | None:
+        """Return what a flow of datagrams is; None while that is open."""
+        protocol = signatures.of_datagram(seen.packet.payload, key.responder_port)
+        if protocol:
+            return Reading("udp", "", protocol)
+        count = (self._datagrams.get(key) or 0) + 1
+        if count >= MAX_DATAGRAMS or seen.request.decided or self._is_closed(client):
+            self._datagrams.discard(key)
+            return Reading("udp", "")
+        self._datagrams.put(key, count, seen.now.monotonic_s)
+        return None
+
+    def _ruling(
+        self, seen: Sighting, key: FlowKey, client: Client, reading: Reading
+    ) -> Ruling | None:
+        """Return what a flow gets that could be read; None where the sinkhole is to be heard first."""
+        outside = _opened_outside(seen)
+        return self._rulings.flow(client, key, reading, seen.now, outside=outside, final=seen.final)
+
+    def _is_closed(self, client: Client) -> bool:
+        return self._rulings.group(client).on_fault is OnFault.CLOSED
+
+    def _fault(
+        self, seen: Sighting, key: FlowKey, mac: str | None, reading: Reading, fault: Fault
+    ) -> Verdict:
+        """Return the verdict on a flow that can't be judged."""
         client = self._client(seen, mac)
-        if fault:
-            ruling = self._rulings.fault(client, fault, seen.now.at)
-        else:
-            ruling = self._rulings.by_name(client, reading.name, seen.now.at)
-        if fault is None or ruling.action is Action.ALLOW:
-            self._judged.put(key, Judged(mac, reading, ruling.action), seen.now.monotonic_s)
-        event = self._event(seen, client, ruling, _with_port(reading, key.responder_port))
+        ruling = self._rulings.fault(client, fault, seen.now.at)
+        if ruling.action is Action.BLOCK:
+            return self._refuse(seen, key, client, reading, ruling)
+        return self._settle(seen, key, client, reading, ruling)
+
+    def _refuse(
+        self, seen: Sighting, key: FlowKey, client: Client, reading: Reading, ruling: Ruling
+    ) -> Verdict:
+        """Block a flow for something else than what it is; that is not remembered."""
+        return self._verdict(seen, client, ruling, self._event(seen, key, client, ruling, reading))
+
+    def _settle(
+        self, seen: Sighting, key: FlowKey, client: Client, reading: Reading, ruling: Ruling
+    ) -> Verdict:
+        """Remember what a flow is and what it gets, and return that."""
+        judged = Judged(client.mac, reading, ruling.action, _opened_outside(seen))
+        self._judged.put(key, judged, seen.now.monotonic_s)
+        if reading.kind != "http" and (reading.name or key.responder_port in WEB_PORTS):
+            self.readable.note(client.group, readable=bool(reading.name))
+        event = None
+        # One that was decided before, but not by this process, was recorded when it began.
+        if key.protocol == TCP or not seen.request.decided or ruling.action is Action.BLOCK:
+            event = self._event(seen, key, client, ruling, reading)
         return self._verdict(seen, client, ruling, event)
 
     def _judge_again(self, seen: Sighting, key: FlowKey, judged: Judged) -> Verdict:
         client = self._client(seen, judged.mac)
-        ruling = self._rulings.by_name(client, judged.reading.name, seen.now.at)
-        if ruling.action is judged.action:
-            return self._verdict(seen, client, ruling)
-        self._judged.put(key, replace(judged, action=ruling.action), seen.now.monotonic_s)
-        reading = _with_port(judged.reading, key.responder_port)
-        return self._verdict(seen, client, ruling, self._event(seen, client, ruling, reading))
+        ruling = self._ruling(seen, key, client, judged.reading)
+        if ruling is None:
+            return _WAIT
+        event = None
+        if ruling.action is not judged.action:
+            self._judged.put(key, replace(judged, action=ruling.action), seen.now.monotonic_s)
+            event = self._event(seen, key, client, ruling, judged.reading)
+        return self._verdict(seen, client, ruling, event)
 
     def _mac(self, seen: Sighting) -> str | None:
         """Return the link-layer address of the client."""
@@ -200,6 +355,11 @@ class Classifier:
         address = packet.destination if seen.request.from_router else packet.source
         return self._rulings.client(address, mac)
 
+    def _open(self, seen: Sighting, client: Client, answer: Answer) -> Verdict:
+        """Return that the packet passes, and what is asked about further ones of its flow."""
+        group = self._rulings.group(client).number
+        return Verdict(answer, render_answer(seen.mark, answer, self._epoch, group))
+
     def _verdict(
         self, seen: Sighting, client: Client, ruling: Ruling, event: Event | None = None
     ) -> Verdict:
@@ -210,8 +370,11 @@ class Classifier:
         group = self._rulings.group(client).number
         return Verdict(answer, render_answer(seen.mark, answer, self._epoch, group), event)
 
-    def _event(self, seen: Sighting, client: Client, ruling: Ruling, reading: Reading) -> Event:
+    def _event(
+        self, seen: Sighting, key: FlowKey, client: Client, ruling: Ruling, reading: Reading
+    ) -> Event:
         at = seen.now.at
+        kind = reading.protocol or reading.kind
         return Event(
             at_ms=int(at.timestamp() * 1000) if at else 0,
             source=Source.FIREWALL,
@@ -220,7 +383,7 @@ class Classifier:
             device=client.name,
             group=client.group,
             name=reading.name,
-            kind=reading.kind,
+            kind=f"{kind}/{key.responder_port}" if kind in ("tcp", "udp") else kind,
             action=ruling.action.value,
             reason=ruling.reason,
             rule_id=ruling.rule_id,
@@ -230,15 +393,64 @@ class Classifier:
         )
 
 
-def _read(seen: Sighting, opening: Opening) -> tuple[Reading | None, Fault | None]:
-    reply = seen.request.reply
-    if reply and seen.request.from_router is opening.from_router:
+class QuicFlow:
+    """A QUIC flow from its first datagram until it is known for what server it is, and that the server has heard that."""
+
+    __slots__ = ("_initials", "_others", "_reading", "answered")
+
+    def __init__(self) -> None:
+        self._initials = Initials()
+        self._others = 0
+        self._reading: Reading | None = None
+        self.answered = False
+        """Whether the responder has what was read."""
+
+    def read(self, datagram: bytes, port: int, *, reply: bool) -> Reading | None:
+        """Take a ``datagram``; return what the flow is, None while that is open.
+
+        Args:
+            datagram: The next of the flow, as they arrive.
+            port: The responder's.
+            reply: It comes from the responder.
+
+        Raises:
+            MalformedQuicError: The flow can't be read, or not in one way only.
+        """
+        if reply:
+            self.answered = self.answered or self._initials.answered_by(datagram)
+            return self._reading
+        hello = self._initials.add(datagram)
+        if hello is not None and self._reading is None:
+            self._reading = Reading("quic", hello.name, signatures.of_hello(hello, port))
+        elif self._reading is None and not quic.begins(datagram):
+            # On the port of QUIC, but something else.
+            self._others += 1
+            if self._others >= MAX_DATAGRAMS:
+                self._reading = Reading("udp", "", signatures.of_datagram(datagram, port))
+        return self._reading
+
+
+def _is_quic(key: FlowKey, payload: bytes) -> bool:
+    return key.responder_port == _QUIC_PORT or quic.begins(payload)
+
+
+def _at_resolver(reading: Reading, key: FlowKey) -> Reading:
+    """Return what a flow is, known by where it goes: what a public resolver serves on this port is DNS over HTTPS."""
+    known = key.responder_port == _QUIC_PORT and key.responder in signatures.RESOLVERS
+    return reading._replace(protocol="doh") if known and not reading.protocol else reading
+
+
+def _opened_outside(seen: Sighting) -> bool:
+    """Tell whether the flow was opened from the router's side."""
+    return seen.request.from_router is not seen.request.reply
+
+
+def _check_side(
+    seen: Sighting, from_router: bool
+) -> None:  # its one caller has nothing else to say
+    if seen.request.reply and seen.request.from_router is from_router:
         # Initiator and responder are on two sides of the bridge: the client speaks for the server.
-        return NAMELESS, Fault.UNREADABLE
-    try:
-        return opening.read(seen.packet, reply=reply), None
-    except UnreadableError:
-        return NAMELESS, Fault.UNREADABLE
+        raise UnreadableError("an answer from the side of who asked")
 
 
 def _undecided(seen: Sighting) -> Verdict:
@@ -248,11 +460,9 @@ def _undecided(seen: Sighting) -> Verdict:
 def _key(packet: Packet, *, reply: bool) -> FlowKey:
     sender = (packet.source, packet.source_port)
     receiver = (packet.destination, packet.destination_port)
-    return FlowKey(*receiver, *sender) if reply else FlowKey(*sender, *receiver)
-
-
-def _with_port(reading: Reading, port: int) -> Reading:
-    return Reading(f"tcp/{port}", reading.name) if reading.kind == "tcp" else reading
+    if reply:
+        sender, receiver = receiver, sender
+    return FlowKey(packet.protocol, *sender, *receiver)
 
 
 def _is_time(payload: bytes) -> bool:

@@ -14,8 +14,10 @@ V = TypeVar("V")
 
 
 class FlowKey(NamedTuple):
-    """A TCP flow, seen from the side that opened it. Addresses have 4 or 16 octets."""
+    """A flow over TCP or UDP, seen from the side that opened it. Addresses have 4 or 16 octets."""
 
+    protocol: int
+    """As in the registry."""
     initiator: bytes
     initiator_port: int
     responder: bytes
@@ -30,6 +32,8 @@ class Judged:
     """Of the client."""
     reading: Reading
     action: Action
+    from_router: bool = False
+    """Whether it was opened from the router's side."""
 
 
 class Table(Generic[V]):

@@ -1,27 +1,122 @@
-"""Reads the server name in a TLS ClientHello, across records, while it is still arriving.
+"""Reads a TLS ClientHello while it is still arriving: in records, or alone as QUIC carries it.
 
 Pure and bounded. A hello that could be read in two ways is malformed: the server might read it in the other.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
-from gate_firewall.host import MAX_OCTETS, Absence, MalformedHostError, parse_host
+from gate_firewall.host import MAX_OCTETS, Absence, parse_host
 
 HANDSHAKE: Final = 22
 """Content type with which a TLS connection begins (RFC 8446, section 5.1)."""
 
-MAX_RECORDS: Final = 256
-"""Records over which a hello may be spread; each reading walks over all of them."""
-
 _CLIENT_HELLO: Final = 1
-_SERVER_NAME: Final = 0
 _HOST_NAME: Final = 0
+
+_SERVER_NAME: Final = 0
+_ALPN: Final = 16
+_ECH: Final = 0xFE0D  # RFC 9849, section 5
+_KINDS: Final = frozenset((_SERVER_NAME, _ALPN, _ECH))
+
+_TOO_LONG: Final = "a field longer than what holds it"
+
+_RECORD_OCTETS: Final = 5
+"""Of a record's header."""
+_NO_HANDSHAKE: Final = (20, 21, 23)
+"""Content types change_cipher_spec, alert and application_data."""
+
+_START: Final = bytes((HANDSHAKE, 3))
+_RECORD: Final = struct.Struct("!BBxH")  # content type, major version, length
+# The same, and of the message that begins in it: type and length.
+_FIRST: Final = struct.Struct("!BBxHI")
+_EXTENSION: Final = struct.Struct("!HH")
+_NAME: Final = struct.Struct("!HBH")
+_LENGTH: Final = struct.Struct("!H")
 
 
 class MalformedHelloError(ValueError):
     """Octets that are no ClientHello; the message has the first of them."""
+
+
+class Hello(NamedTuple):
+    """What a ClientHello says of where it goes. A tuple, as one is made for each new flow."""
+
+    name: str
+    """Of the server, canonical; "" without the extension."""
+    alpn: tuple[bytes, ...] = ()
+    """Protocols as offered, in that order; empty without the extension."""
+    ech: bool = False
+    """Whether it has an encrypted_client_hello, be it real or GREASE: ``name`` is the outer one."""
+
+
+def read_records(payload: bytes) -> Hello | None:
+    """Return the ClientHello in the TLS records that start ``payload``; None while it is cut short.
+
+    Args:
+        payload: TCP payload from the first octet of the flow. While a hello in more than one record is incomplete, each
+            reading walks over all of them: the caller bounds how long it may be and how often it is read.
+
+    Raises:
+        MalformedHelloError: The octets are no ClientHello (RFC 8446, section 4.1.2), or one of more than 16 KiB.
+    """
+    if len(payload) >= _FIRST.size:
+        content, major, length, header = _FIRST.unpack_from(payload)
+        kind, size = header >> 24, header & 0xFFFFFF
+        if (content, major, kind) == (HANDSHAKE, 3, _CLIENT_HELLO) and (
+            4 + size <= length <= MAX_OCTETS
+        ):
+            # All in one record, as nearly always: read in place, and not before its last octet is there.
+            end = _FIRST.size + size
+            return _read(payload, _FIRST.size, end) if len(payload) >= end else None
+    message = _joined(payload)
+    return None if message is None else _read(message, 4, len(message))
+
+
+def read_message(octets: bytes) -> Hello | None:
+    """Return the ClientHello that starts ``octets``; None while it is cut short.
+
+    Args:
+        octets: From the message type on, without records, as in QUIC's CRYPTO stream (RFC 9001, section 4.1.3).
+
+    Raises:
+        MalformedHelloError: As for records.
+    """
+    needed = _needed(octets)
+    return _read(octets, 4, needed) if 0 < needed <= len(octets) else None
+
+
+def names(payload: bytes) -> Iterator[str]:
+    """Yield the name in each ClientHello that stands whole and in the clear in the TLS records of an initiator.
+
+    A second one follows where the server asks for it (RFC 8446, section 4.1.4); between them stand at most records of other
+    types, such as early data.
+
+    Args:
+        payload: TCP payload from the first octet of the flow.
+
+    Raises:
+        MalformedHelloError: As for ``read_records``; or other messages of the handshake stand between them.
+    """
+    place, message = 0, b""
+    while len(payload) >= place + _RECORD_OCTETS:
+        content, (length,) = payload[place], _LENGTH.unpack_from(payload, place + 3)
+        behind = place + _RECORD_OCTETS
+        place = behind + length
+        if content in _NO_HANDSHAKE and not message:
+            continue
+        if content != HANDSHAKE or not length:
+            raise _malformed(payload[behind - _RECORD_OCTETS :], "not a handshake record")
+        message += payload[behind:place]
+        needed = _needed(message)
+        if 0 < needed < len(message):
+            raise _malformed(message, "octets behind a ClientHello in its record")
+        if 0 < needed == len(message):
+            yield _read(message, 4, needed).name
+            message = b""
 
 
 def server_name(payload: bytes) -> str | Absence:
@@ -36,107 +131,120 @@ def server_name(payload: bytes) -> str | Absence:
     Raises:
         MalformedHelloError: The octets are no ClientHello (RFC 8446, section 4.1.2), or one of more than 16 KiB.
     """
-    try:
-        hello = _handshake(payload)
-        return hello if isinstance(hello, Absence) else _name(hello)
-    except (IndexError, MalformedHostError) as e:
-        raise _malformed(payload, str(e)) from e
+    hello = read_records(payload)
+    return Absence.INCOMPLETE if hello is None else hello.name or Absence.ABSENT
 
 
-def _malformed(payload: bytes, what: str) -> MalformedHelloError:
-    return MalformedHelloError(f"parsing {len(payload)} octets: {what}: {payload[:32].hex()}")
+def _malformed(octets: bytes | bytearray, what: str) -> MalformedHelloError:
+    return MalformedHelloError(f"parsing {len(octets)} octets: {what}: {octets[:32].hex()}")
 
 
-def _handshake(payload: bytes) -> bytes | Absence:
-    """Return the body of the ClientHello, put together from its records."""
+def _needed(message: bytes | bytearray) -> int:
+    """Return how many octets the ClientHello has, its header included; 0 while that is open."""
+    if message and message[0] != _CLIENT_HELLO:
+        raise _malformed(message, "not a ClientHello")
+    if len(message) < 4:
+        return 0
+    needed = 4 + int.from_bytes(message[1:4])
+    if needed > MAX_OCTETS:
+        raise _malformed(message, f"a hello of {needed} octets; at most {MAX_OCTETS}")
+    return needed
+
+
+def _joined(payload: bytes) -> bytes | None:
+    """Return the ClientHello put together from its records, with its header; None while it is cut short."""
     message = bytearray()
-    needed = 4
-    place = 0
-    for _ in range(MAX_RECORDS):
-        header = payload[place : place + 5]
-        if (header and header[0] != HANDSHAKE) or (len(header) > 1 and header[1] != 3):
-            raise _malformed(payload, "not a handshake record")
-        if len(header) < 5:
-            return Absence.INCOMPLETE
-        length = int.from_bytes(header[3:5])
+    needed = place = 0
+    while place + 5 <= len(payload):
+        content, major, length = _RECORD.unpack_from(payload, place)
+        if content != HANDSHAKE or major != 3:
+            break
         # RFC 8446, section 5.1: "Implementations MUST NOT send zero-length fragments of Handshake types".
         if not 1 <= length <= MAX_OCTETS:
             raise _malformed(payload, "length of the record")
-        message += payload[place + 5 : place + 5 + length]
-        if message and message[0] != _CLIENT_HELLO:
-            raise _malformed(payload, "not a ClientHello")
-        if len(message) >= 4:
-            needed = 4 + int.from_bytes(message[1:4])
-            if needed > MAX_OCTETS:
-                raise _malformed(payload, f"a hello of {needed} octets; at most {MAX_OCTETS}")
-            if len(message) >= needed:
-                return bytes(message[4:needed])
         place += 5 + length
-        if place > len(payload):
-            return Absence.INCOMPLETE
-    raise _malformed(payload, f"more than {MAX_RECORDS} records")
+        message += payload[place - length : place]
+        needed = needed or _needed(message)
+        if 0 < needed <= len(message):
+            return bytes(message[:needed])
+    if not _START.startswith(payload[place : place + 2]):
+        raise _malformed(payload, "not a handshake record")
+    return None
 
 
-class _Reader:
-    """Takes octets from the front; IndexError where there are too few."""
-
-    __slots__ = ("_end", "_octets", "_place")
-
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-        self._place = 0
-        self._end = len(octets)
-
-    def __bool__(self) -> bool:
-        return self._place < self._end
-
-    def take(self, count: int) -> bytes:
-        place = self._place + count
-        if place > self._end:
-            raise IndexError("a field longer than what holds it")
-        taken = self._octets[self._place : place]
-        self._place = place
-        return taken
-
-    def number(self, width: int) -> int:
-        return int.from_bytes(self.take(width))
-
-    def vector(self, width: int) -> bytes:
-        """Take a vector whose length stands before it in ``width`` octets (RFC 8446, section 3.4)."""
-        return self.take(self.number(width))
+def _read(octets: bytes, start: int, end: int) -> Hello:
+    try:
+        return _hello(octets, start, end)
+    except (IndexError, struct.error) as e:
+        raise _malformed(octets, _TOO_LONG) from e
+    except ValueError as e:
+        raise _malformed(octets, str(e)) from e
 
 
-def _name(hello: bytes) -> str | Absence:
-    body = _Reader(hello)
-    body.take(2 + 32)  # legacy_version, random
-    body.vector(1)  # legacy_session_id
-    body.vector(2)  # cipher_suites
-    body.vector(1)  # legacy_compression_methods
-    if not body:
-        return Absence.ABSENT
-    extensions = _Reader(body.vector(2))
-    if body:
-        raise IndexError("octets behind the extensions")
-    name: str | Absence = Absence.ABSENT
-    while extensions:
-        kind = extensions.number(2)
-        content = extensions.vector(2)
-        if kind == _SERVER_NAME:
+def _hello(octets: bytes, start: int, end: int) -> Hello:
+    place = _extensions(octets, start, end)
+    found: dict[int, bytes] = {}
+    while place < end:
+        kind, length = _EXTENSION.unpack_from(octets, place)
+        content = place + 4
+        place = content + length
+        if place > end:
+            raise ValueError(_TOO_LONG)
+        if kind in _KINDS:
             # RFC 8446, section 4.2: "There MUST NOT be more than one extension of the same type".
-            if name is not Absence.ABSENT:
-                raise IndexError("two server_name extensions")
-            name = _server_name(content)
-    return name
+            if kind in found:
+                raise ValueError(f"two extensions of type {kind}")
+            found[kind] = octets[content:place]
+    return Hello(
+        _server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else "",
+        _protocols(found[_ALPN]) if _ALPN in found else (),
+        _ECH in found,
+    )
+
+
+def _extensions(octets: bytes, start: int, end: int) -> int:
+    """Return where the first extension begins; ``end`` where there is none.
+
+    Each length moves ``place`` on, never back: a field that is too long shows at the end.
+    """
+    place: int = start + 2 + 32  # legacy_version, random
+    place += 1 + octets[place]  # legacy_session_id
+    place += 2 + _LENGTH.unpack_from(octets, place)[0]  # cipher_suites
+    place += 1 + octets[place]  # legacy_compression_methods
+    if place == end:
+        return end
+    behind = place + 2 + _LENGTH.unpack_from(octets, place)[0]
+    if behind > end:
+        raise ValueError(_TOO_LONG)
+    if behind < end:
+        raise ValueError("octets behind the extensions")
+    return place + 2
 
 
 def _server_name(content: bytes) -> str:
-    outer = _Reader(content)
-    names = _Reader(outer.vector(2))
+    listed, kind, length = _NAME.unpack_from(content)
     # RFC 6066, section 3: "MUST NOT contain more than one name of the same name_type", and no other type was
     # ever defined: one entry, and nothing behind it.
-    if names.number(1) != _HOST_NAME:
-        raise IndexError("a server name of an unknown type")
-    name = parse_host(names.vector(2))
-    if names or outer:
-        raise IndexError("more than one server name")
-    return name
+    if kind != _HOST_NAME:
+        raise ValueError("a server name of an unknown type")
+    if length + 3 > listed or listed + 2 > len(content):
+        raise ValueError(_TOO_LONG)
+    if length + 5 < len(content):
+        raise ValueError("more than one server name")
+    return parse_host(content[_NAME.size :])
+
+
+def _protocols(content: bytes) -> tuple[bytes, ...]:
+    end = len(content)
+    # RFC 7301, section 3.1: neither the list nor a name in it may be empty.
+    if end == 2 or _LENGTH.unpack_from(content)[0] + 2 != end:
+        raise ValueError("length of the list of protocols")
+    names = []
+    place = 2
+    while place < end:
+        name = content[place + 1 : place + 1 + content[place]]
+        place += 1 + content[place]
+        if not name or place > end:
+            raise ValueError("length of the name of a protocol")
+        names.append(name)
+    return tuple(names)

@@ -38,13 +38,17 @@ verdict; epoch 0 is the mark of a flow nobody judged."""
 
 
 class Answer(IntEnum):
-    """The verdict field; in NONE and PENDING the flow is open."""
+    """The verdict field; in NONE, PENDING and UNANSWERED the flow is open."""
 
     NONE = 0
     ACCEPT = 1
     BLOCK = 2
     PENDING = 4
     """The name is allowed, but the responder has not acknowledged it: each packet is asked about, bare ones as well."""
+    UNANSWERED = 12
+    """The name is allowed, but the responder has not answered it: each packet with payload is asked about."""
+    WATCH = 5
+    """The flow passes, but what its initiator sends is read on: each packet of it with payload is asked about."""
     ASK = 8
     """A request nobody answered. Packet mark only."""
 

@@ -1,4 +1,4 @@
-"""A TCP flow from its SYN until its name is known, and until the responder has acknowledged it.
+"""A TCP flow from its SYN until it is known what it is, and until the responder has acknowledged that.
 
 What a responder discards (an old timestamp, an option it does not take, a second SYN) can't be told from what it reads, so
 that its acknowledgement alone says which octets it has; before that, any others in their place make the flow unreadable.
@@ -6,11 +6,12 @@ that its acknowledgement alone says which octets it has; before that, any others
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
-from gate_firewall import hello, http
+from gate_firewall import hello, http, signatures
 from gate_firewall.hello import MalformedHelloError
-from gate_firewall.host import Absence
+from gate_firewall.host import MAX_OCTETS, Absence
 from gate_firewall.http import MalformedRequestError
 from gate_firewall.packet import ACK, RST, SYN, URG, Packet
 from gate_firewall.stream import ConflictError, Stream
@@ -18,42 +19,108 @@ from gate_firewall.stream import ConflictError, Stream
 MAX_PACKETS: Final = 4096
 """Packets read, and compared while nothing is acknowledged, before a flow counts as unreadable: it
 can't stay undecided. A post-quantum hello of one octet a segment fits."""
+MAX_SIGNATURE_OCTETS: Final = 512
+"""Of each side, by which a protocol without a name is told."""
+
+
+# RFC 9112, section 3.2: whoever asks a proxy sends the whole URI, or has it connect.
+_FOR_A_PROXY: Final = re.compile(rb"[\r\n]*(?:CONNECT |[A-Z_-]+ [A-Za-z][A-Za-z0-9+.-]*://)")
+
+
+_RECORD_OCTETS: Final = 5
+_SERVER_HELLO: Final = 2
+_UP_TO_RANDOM: Final = _RECORD_OCTETS + 4 + 2
+"""Record header, message header, version: what stands before the random value of a ServerHello."""
+_ANSWER_OCTETS: Final = _UP_TO_RANDOM + 32
+_RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
+"""The random value that makes a ServerHello a HelloRetryRequest (RFC 8446, section 4.1.3)."""
 
 
 class UnreadableError(ValueError):
     """A flow that is malformed, contradicts itself, or is longer than is ever read."""
 
 
+class OutOfTurnError(ValueError):
+    """A packet that is to be dropped, as it can't be read yet: its sender repeats it."""
+
+
 class Reading(NamedTuple):
     """What a flow turned out to be."""
 
     kind: str
-    """``tls``, ``http`` or, for all else, ``tcp``."""
+    """``tls``, ``quic``, ``http``; for all else ``tcp`` or ``udp``."""
     name: str
     """Canonical; "" where it has none."""
+    protocol: str = ""
+    """Id of one of ``gate_core.protocols``, where its octets show one; "" for all else."""
 
 
 NAMELESS: Final = Reading("tcp", "")
-"""Neither TLS nor HTTP."""
+"""Neither TLS nor HTTP, nor any other protocol that is known."""
 
 
 class Opening:
-    """Reads the direction of the initiator, in order; the other one for whether it speaks and what it acknowledges."""
+    """Reads the direction of the initiator, in order; the other one for what it says first and what it acknowledges.
 
-    __slots__ = ("_end", "_packets", "_reading", "_stream", "acknowledged", "from_router", "mac")
+    A server may ask for a second hello (RFC 8446, section 4.1.4) and then goes by the name in that one. So a flow that is TLS
+    counts as acknowledged by the server's own hello alone, and each further hello must have the name of the first.
+    """
 
-    def __init__(self, first: int, mac: str | None, *, from_router: bool = False) -> None:
+    __slots__ = (
+        "_acknowledged",
+        "_answer",
+        "_end",
+        "_hellos",
+        "_packets",
+        "_port",
+        "_reading",
+        "_stream",
+        "_theirs",
+        "from_router",
+        "mac",
+    )
+
+    def __init__(
+        self, first: int, mac: str | None, port: int = 0, *, from_router: bool = False
+    ) -> None:
+        """Begin a flow.
+
+        Args:
+            first: Sequence number of the first octet.
+            mac: The client's.
+            port: The responder's.
+            from_router: The side of the initiator.
+        """
         self.mac = mac
-        """The client's."""
         self.from_router = from_router
-        """The side of the initiator."""
-        self.acknowledged = False
-        """Whether the responder has all that was read."""
+        self._port = port
         self._stream = Stream(first)
+        self._theirs: Stream | None = None
+        """The first octets of the responder behind what the hello acknowledges."""
+        self._answer = b""
         self._reading: Reading | None = None
-        self._end = first
-        """Sequence number behind what was read."""
+        self._end = 0
+        """Octets that it takes to know what the flow is, and whether it says the same all along."""
+        self._hellos = 0
+        self._acknowledged = False
         self._packets = 0
+
+    @property
+    def octets(self) -> tuple[int, bytes]:
+        """The sequence number of the first octet, and all octets that have come in order."""
+        return self._stream.first, self._stream.prefix()
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the responder has all that was read, and goes by it."""
+        if not self._acknowledged or self._reading is None or self._reading.kind != "tls":
+            return self._acknowledged
+        answer = self._theirs.prefix() if self._theirs else b""
+        if len(answer) < _ANSWER_OCTETS:
+            # An alert is shorter.
+            return bool(answer) and answer[0] != hello.HANDSHAKE
+        is_retry = answer[_UP_TO_RANDOM:].startswith(_RETRY)
+        return not is_retry or self._hellos == 2
 
     def read(self, packet: Packet, *, reply: bool) -> Reading | None:
         """Take ``packet``; return what the flow is by what was sent, None while that is open.
@@ -64,6 +131,7 @@ class Opening:
 
         Raises:
             UnreadableError: The flow can't be read, or not in one way only.
+            OutOfTurnError: There is more than is kept before the responder has answered.
         """
         self._packets += 1
         if self._packets > MAX_PACKETS or not packet.whole:
@@ -81,52 +149,100 @@ class Opening:
             # RFC 6093, section 3.1: most servers take the last octet out of the stream, some leave it there.
             raise UnreadableError("urgent data; the server may have taken it or not")
         try:
-            self._take(sequence, packet.payload)
+            self._take(sequence, packet)
         except (ConflictError, MalformedHelloError, MalformedRequestError) as e:
             raise UnreadableError(str(e)) from e
         return self._reading
 
-    def _take(self, sequence: int, payload: bytes) -> None:
+    def _take(self, sequence: int, packet: Packet) -> None:
+        payload = packet.payload
         if not payload:
             return
         if self._reading is None:
             self._stream.add(sequence, payload)
+            if self._theirs is None and packet.flags & ACK:
+                self._theirs = Stream(packet.acknowledged)
             prefix = self._stream.prefix()
-            self._reading = _reading(prefix)
-            self._end = (self._stream.first + len(prefix)) % 2**32
+            self._reading = self._read(prefix)
+            self._end = len(prefix)
             return
-        # What follows the name is not kept: an upload may be long. What is in its place must be the same.
-        room = (self._end - sequence) % 2**32
-        if room < 2**31:
-            self._stream.add(sequence, payload[:room])
+        start = (sequence - self._stream.first) % 2**32
+        if self._reading.kind != "tls":
+            # What follows the name is not kept: an upload may be long. What is in its place must be the same.
+            if start < self._end or start >= 2**31:
+                self._stream.add(sequence, payload[: (self._end - start) % 2**32])
+            return
+        if start < 2**31 and start + len(payload) > MAX_OCTETS:
+            raise OutOfTurnError("more than is kept before the server has answered")
+        self._stream.add(sequence, payload)
+        self._read_hellos(self._reading, self._stream.prefix())
+
+    def _read(self, prefix: bytes) -> Reading | None:
+        if not prefix:
+            return None
+        if prefix[0] == hello.HANDSHAKE:
+            found = hello.read_records(prefix)
+            if found is None:
+                return None
+            reading = Reading("tls", found.name, signatures.of_hello(found, self._port))
+            self._read_hellos(reading, prefix)
+            return reading
+        if (request := http.is_request(prefix)) is not False:
+            name = http.host(prefix) if request else Absence.INCOMPLETE
+            if name is Absence.INCOMPLETE:
+                return None
+            if _FOR_A_PROXY.match(prefix):
+                protocol = "http-proxy"
+            else:
+                protocol = signatures.of_stream(prefix, b"", self._port) or ""
+            return Reading("http", "" if name is Absence.ABSENT else name, protocol)
+        return self._by_signature(prefix)
+
+    def _read_hellos(self, reading: Reading, prefix: bytes) -> None:
+        names = list(hello.names(prefix))
+        if any(name != reading.name for name in names):
+            raise UnreadableError("a second hello with another name")
+        if len(names) > self._hellos:
+            self._hellos = len(names)
+            self._end = len(prefix)
+            self._acknowledged = False
+
+    def _by_signature(self, prefix: bytes, *, last: bool = False) -> Reading | None:
+        protocol = signatures.of_stream(prefix, self._answer, self._port)
+        if protocol is None and not last and len(prefix) < MAX_SIGNATURE_OCTETS:
+            return None
+        return Reading("tcp", "", protocol) if protocol else NAMELESS
 
     def _answered(self, packet: Packet) -> None:
         if self._reading is not None:
-            behind = (packet.acknowledged - self._end) % 2**32
+            behind = (packet.acknowledged - self._stream.first - self._end) % 2**32
             # A reset acknowledges what it refuses: RFC 9293, section 3.10.7.1.
             if packet.flags & (ACK | RST) == ACK and behind < 2**31:
-                self.acknowledged = True
-        elif not packet.payload:
+                self._acknowledged = True
+            if packet.payload and self._theirs is not None:
+                self._hear(self._theirs, packet)
             return
-        elif self._stream.is_empty():
+        if not packet.payload:
+            return
+        self._answer = (self._answer + packet.payload)[:MAX_SIGNATURE_OCTETS]
+        prefix = self._stream.prefix()
+        if self._stream.is_empty():
             # The server speaks first (SSH, SMTP): neither TLS nor HTTP.
-            self._reading = NAMELESS
-            self.acknowledged = True
-        else:
+            last = len(self._answer) == MAX_SIGNATURE_OCTETS
+            self._reading = self._by_signature(b"", last=last)
+        elif not prefix or prefix[0] == hello.HANDSHAKE or http.is_request(prefix) is not False:
             # Nobody answers a hello or a head before its end: this one will never be complete.
             raise UnreadableError("answered before it was complete")
+        else:
+            self._reading = self._by_signature(prefix, last=True)
+            self._end = len(prefix)
+        # It reads what it has answered, and what was sent before it spoke.
+        self._acknowledged = self._reading is not None
 
-
-def _reading(prefix: bytes) -> Reading | None:
-    name: str | Absence
-    if not prefix:
-        return None
-    if prefix[0] == hello.HANDSHAKE:
-        kind, name = "tls", hello.server_name(prefix)
-    elif (request := http.is_request(prefix)) is not False:
-        kind, name = "http", http.host(prefix) if request else Absence.INCOMPLETE
-    else:
-        return NAMELESS
-    if name is Absence.INCOMPLETE:
-        return None
-    return Reading(kind, "" if name is Absence.ABSENT else name)
+    def _hear(self, theirs: Stream, packet: Packet) -> None:
+        start = (packet.sequence - theirs.first) % 2**32
+        if start < _ANSWER_OCTETS:
+            try:
+                theirs.add(packet.sequence, packet.payload[: _ANSWER_OCTETS - start])
+            except ConflictError as e:
+                raise UnreadableError(str(e)) from e

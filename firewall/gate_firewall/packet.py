@@ -23,6 +23,9 @@ _ROUTING: Final = 43
 _FRAGMENT: Final = 44
 _DESTINATION_OPTIONS: Final = 60
 
+_IPV4_WITHOUT_OPTIONS: Final = 0x45
+# Such a header, and the TCP header behind it up to its flags.
+_IPV4_TCP: Final = struct.Struct("!2xH2xH4x4s4sHHIIBB")
 _TCP_HEADER: Final = struct.Struct("!HHIIBB")
 _UDP_HEADER: Final = struct.Struct("!HHH")
 
@@ -66,7 +69,10 @@ def parse_packet(octets: bytes) -> Packet:
         MalformedPacketError: A header is cut short or contradicts itself.
     """
     try:
-        match octets[0] >> 4:
+        first = octets[0]
+        if first == _IPV4_WITHOUT_OPTIONS and octets[9] == TCP and (packet := _usual(octets)):
+            return packet
+        match first >> 4:
             case 4:
                 return _transport(octets, _ipv4(octets))
             case 6:
@@ -74,6 +80,40 @@ def parse_packet(octets: bytes) -> Packet:
     except (IndexError, struct.error) as e:
         raise _malformed(octets, "a header cut short") from e
     raise _malformed(octets, "neither IPv4 nor IPv6")
+
+
+def _usual(octets: bytes) -> Packet | None:
+    """Read a TCP segment in IPv4 without options in one step; None where that is not all there is to it."""
+    if len(octets) < _IPV4_TCP.size:
+        return None
+    (
+        end,
+        offset,
+        source,
+        destination,
+        source_port,
+        destination_port,
+        sequence,
+        acknowledged,
+        words,
+        flags,
+    ) = _IPV4_TCP.unpack_from(octets)
+    start = 20 + (words >> 4) * 4
+    if offset & 0x1FFF or not 40 <= start <= end or start > len(octets):
+        return None
+    return Packet(
+        source,
+        destination,
+        TCP,
+        source_port,
+        destination_port,
+        sequence,
+        acknowledged,
+        flags,
+        octets[start:end],
+        end <= len(octets),
+        later_fragment=False,
+    )
 
 
 class _Network(NamedTuple):

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from errno import EAGAIN
 from types import TracebackType
 from typing import Final, Self
@@ -39,9 +39,17 @@ _NFQA_CFG_MASK: Final = 4
 _NFQA_CFG_FLAGS: Final = 5
 _NFQA_CFG_F_FAIL_OPEN: Final = 1
 
-Judge = Callable[[bytes, int, bytes | None], int | None]
-"""Takes a packet from its IP header on, its packet mark, and its sender's link-layer address in 6 octets; returns the
-packet mark that says what becomes of it, or None to drop it."""
+Judge = Callable[[bytes, int, bytes | None, bool], int | None]
+"""Takes a packet from its IP header on, its packet mark, its sender's link-layer address in 6 octets, and whether this is the
+last time; returns the packet mark that says what becomes of it, None to drop it, or before the last time ``LATER``."""
+
+Held = Packet
+"""A packet that waits for its verdict."""
+
+LATER: Final = -1
+"""Stands for a verdict on a packet that waits: it is judged once more."""
+MAX_HELD: Final = 1024
+"""Packets that wait, of the ``MAX_LENGTH`` that the kernel holds for us; more are judged at once."""
 
 
 class Faults:
@@ -79,20 +87,34 @@ class Settler:
         self._judge = judge
         self._faults = faults
         self._monotonic = monotonic
+        self.held: list[Packet] = []
+        """Packets that wait; whoever judges them takes them out."""
 
     def take(self, raw: Packet) -> None:
-        """Settle ``raw``; an exception that tells the process to end passes through, after the verdict."""
+        """Settle ``raw``, or hold it; an exception that tells the process to end passes through, after the verdict."""
+        self._settle(raw, last=len(self.held) >= MAX_HELD)
+
+    def settle_held(self, packets: Iterable[Packet]) -> None:
+        """Settle ``packets`` that waited."""
+        for raw in packets:
+            self._settle(raw, last=True)
+
+    def _settle(self, raw: Packet, *, last: bool) -> None:
         asked = raw.get_mark()
         mark = None if self.on_fault is OnFault.CLOSED else render_answer(asked, Answer.NONE, 0, 0)
         try:
             sender = raw.get_hw()
-            mark = self._judge(raw.get_payload(), asked, sender and sender[:6])
+            mark = self._judge(raw.get_payload(), asked, sender and sender[:6], last)
         except MalformedPacketError as e:
             self._faults.note("malformed packet", e, self._monotonic())
         except Exception as e:  # noqa: BLE001  # our own mistake must cost one packet, not the queue
             self._faults.note(type(e).__name__, e, self._monotonic())
         finally:
-            _settle(raw, mark)
+            if mark == LATER:
+                raw.retain()
+                self.held.append(raw)
+            else:
+                _settle(raw, mark)
 
 
 class Queue:

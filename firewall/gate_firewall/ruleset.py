@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final, assert_never
 
 from gate_firewall import marks
@@ -36,6 +36,15 @@ _LEARNT: Final = 2048
 _ASKING: Final = 4096
 _ASKING_S: Final = 60
 
+# Devices whose traffic is measured; each is forgotten a while after its last packet.
+_RATED: Final = 4096
+_RATED_S: Final = 60
+
+_BURST_MS: Final = 200
+_BURST_OCTETS: Final = 262_144
+"""What a device may have at once after a rest. Less would keep TCP from reaching the rate: it sends as much as is on its
+way, and the kernel counts several merged segments as one packet."""
+
 # A flow that is blocked with its first packet is never confirmed, so that conntrack forgets its mark. Those flows
 # stay in a set for so long, or each of their packets would be asked about.
 _REFUSED_S: Final = 30
@@ -44,9 +53,12 @@ _ASK: Final = field(Answer.ASK)
 _ACCEPT: Final = field(Answer.ACCEPT)
 _BLOCK: Final = field(Answer.BLOCK)
 _PENDING: Final = field(Answer.PENDING)
+_WATCH: Final = field(Answer.WATCH)
+_UNANSWERED: Final = field(Answer.UNANSWERED)
 _ECHO_OCTETS: Final = 128
 """Payload of a ping: twice what the usual programs send, and too little for a tunnel that is worth its while."""
 _KNOWN: Final = "{ ip, ip6, arp }"
+_FAMILY: Final = {4: "ip", 6: "ip6"}
 _PURE_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 
 
@@ -57,6 +69,16 @@ class Handoff(Enum):
     """By nftables' own ``queue``."""
     IPTABLES = "iptables"
     """By NFQUEUE of iptables-nft, for kernels without CONFIG_NFT_QUEUE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What one device may have of the line, one way; what is beyond it is dropped."""
+
+    device_mbit: int = 0
+    """Megabits a second; 0 for all there is."""
+    guest_mbit: int = 0
+    """The same for devices of guests; 0: as others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +97,18 @@ class RulesetConfig:
     """Where queries are redirected to."""
     tcp_ports: tuple[int, ...] = (80, 8443)
     """The appliance's pages, open to the switch side."""
+    pages_port: int = 8443
+    """The one of ``tcp_ports`` that has the coordinator's pages."""
+    pages_from: tuple[str, ...] = ()
+    """Networks that alone reach it; empty: the whole switch side."""
     gateways: tuple[str, ...] = ()
     """Addresses of the router, which nobody on the switch side may speak for."""
     query_rate: int = 1200
     """DNS queries a second of one device that are handed to the sinkhole at most; 0 for all."""
     unlimited: tuple[str, ...] = ()
     """Addresses of those whose queries all are."""
+    down: Rates = Rates()
+    up: Rates = Rates()
 
     @property
     def closed_queues(self) -> range:
@@ -105,6 +133,8 @@ class Epoch:
     """Devices of groups that fail open, canonical."""
     isolated_macs: frozenset[str] = frozenset()
     """Devices that are cut off at layer 2, canonical."""
+    guests: frozenset[int] = frozenset()
+    """Numbers of the groups of guests, 1 to 63."""
 
 
 def build(config: RulesetConfig, epoch: Epoch) -> str:
@@ -124,13 +154,14 @@ def build_epoch(epoch: Epoch) -> str:
     lines = [f"flush chain {table} epoch"]
     # What was refused may be allowed now.
     lines += [f"flush set {table} {name}" for name in ("refused4", "refused6")]
-    for name, macs in (
-        (f"{table} open_devices", epoch.open_macs),
-        (f"bridge {TABLE} isolated", epoch.isolated_macs),
+    for name, members in (
+        (f"{table} open_devices", sorted(epoch.open_macs)),
+        (f"{table} guests", _guests(epoch)),
+        (f"bridge {TABLE} isolated", sorted(epoch.isolated_macs)),
     ):
         lines.append(f"flush set {name}")
-        if macs:
-            lines.append(f"add element {name} {{ {', '.join(sorted(macs))} }}")
+        if members:
+            lines.append(f"add element {name} {{ {', '.join(members)} }}")
     lines += [f"add rule {table} epoch {rule}" for rule in _epoch_rules(epoch)]
     return "\n".join((*lines, ""))
 
@@ -191,7 +222,7 @@ def _frames(config: RulesetConfig, epoch: Epoch) -> list[str]:
     learnt = f"flags dynamic,timeout; timeout {LEARNT_S}s; size {_LEARNT};"
     cut = ("ether saddr @isolated counter drop", "ether daddr @isolated counter drop")
     return [
-        _macs("isolated", epoch.isolated_macs),
+        _set("isolated", "ether_addr", sorted(epoch.isolated_macs)),
         f"set {TAGGED} {{ typeof ether saddr . vlan id; {learnt} }}",
         f"set {UNTAGGED} {{ type ether_addr; {learnt} }}",
         _chain(
@@ -247,7 +278,8 @@ def _forged(config: RulesetConfig) -> list[str]:
 def _sets(epoch: Epoch) -> list[str]:
     refused = f"flags dynamic,timeout; timeout {_REFUSED_S}s; size 65536;"
     return [
-        _macs("open_devices", epoch.open_macs),
+        _set("open_devices", "ether_addr", sorted(epoch.open_macs)),
+        _set("guests", "mark", _guests(epoch)),
         f"set asking {{ type ether_addr; flags dynamic,timeout; timeout {_ASKING_S}s; size {_ASKING}; }}",
         *(
             f"set refused{v} {{ type ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
@@ -256,9 +288,13 @@ def _sets(epoch: Epoch) -> list[str]:
     ]
 
 
-def _macs(name: str, macs: frozenset[str]) -> str:
-    elements = f" elements = {{ {', '.join(sorted(macs))} }};" if macs else ""
-    return f"set {name} {{ type ether_addr;{elements} }}"
+def _set(name: str, kind: str, members: list[str]) -> str:
+    elements = f" elements = {{ {', '.join(members)} }};" if members else ""
+    return f"set {name} {{ type {kind};{elements} }}"
+
+
+def _guests(epoch: Epoch) -> list[str]:
+    return [f"{number << 12:#010x}" for number in sorted(epoch.guests)]
 
 
 def _verdicts(epoch: Epoch) -> list[str]:
@@ -272,15 +308,23 @@ def _verdicts(epoch: Epoch) -> list[str]:
             "counter drop",
         ),
         _chain("epoch", *_epoch_rules(epoch)),
+        _chain(
+            "watch",
+            # The name is in what the initiator sends; a connection of which it says nothing new needs no reader.
+            "ct direction reply accept",
+            "jump bare",
+            "goto ask",
+        ),
     ]
 
 
-def _epoch_rules(epoch: Epoch) -> tuple[str, str]:
+def _epoch_rules(epoch: Epoch) -> tuple[str, str, str]:
     mask = marks.EPOCH | marks.VERDICT
     current = epoch.number << 24
     return (
         f'ct mark & {mask:#010x} == {current | _ACCEPT:#010x} accept comment "{epoch.number} {epoch.label}"',
         f"ct mark & {mask:#010x} == {current | _BLOCK:#010x} goto refuse",
+        f"ct mark & {mask:#010x} == {current | _WATCH:#010x} goto watch",
     )
 
 
@@ -293,6 +337,7 @@ def _filter(config: RulesetConfig) -> list[str]:
         *_ask(config),
         _select(),
         _settle(),
+        *_rates(config),
     ]
 
 
@@ -305,35 +350,51 @@ def _name_service(config: RulesetConfig) -> str:
 
 
 def _own(config: RulesetConfig) -> str:
-    ports = ", ".join(str(port) for port in sorted({53, config.dns_port, *config.tcp_ports}))
-    names = f"udp dport {{ {', '.join(map(str, sorted({53, config.dns_port})))} }}"
+    names = sorted({53, config.dns_port})
+    ports = {*names, *config.tcp_ports}
+    pages: list[str] = []
+    if config.pages_from:
+        ports.discard(config.pages_port)
+        networks = map(ip_network, config.pages_from)
+        pages = [
+            f"{_FAMILY[n.version]} saddr {n} tcp dport {config.pages_port} accept" for n in networks
+        ]
     return _chain(
         "own",
         'iifname "lo" accept',
         # Before the rule for what goes on: a flood from one port is one flow.
-        f'iifname "{config.bridge}" {names} jump flood',
+        f'iifname "{config.bridge}" udp dport {_one_of(names)} jump flood',
         "ct state established,related accept",
-        # Neighbour discovery is untracked, and an appliance that answers no ping looks dead.
-        "meta l4proto { icmp, ipv6-icmp } accept",
+        # Neighbour discovery is untracked. Switches ask which groups somebody listens to, and forget who is silent.
+        "icmpv6 type { mld-listener-query, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept",
+        # Answers to DHCP come by the router's port alone: from the other one the bridge table has dropped them.
         "udp sport 67 udp dport 68 accept",
         "udp sport 547 udp dport 546 accept",
-        # Pages and name service are for the school: whoever comes from the router is a stranger.
+        # All else is for the school: whoever comes from the router, or by a port of which we know nothing, is a stranger.
         f"meta mark & {marks.FROM_ROUTER:#010x} != 0 drop",
-        f'iifname "{config.bridge}" {names} accept',
-        f'iifname "{config.bridge}" tcp dport {{ {ports} }} accept',
+        f'iifname != "{config.bridge}" drop',
+        # An appliance that answers no ping looks dead.
+        "icmp type echo-request accept",
+        "icmpv6 type echo-request accept",
+        f"udp dport {_one_of(names)} accept",
+        f"tcp dport {_one_of(sorted(ports))} accept",
+        *pages,
         # A blocked name has our address: a browser that tries TLS there must not wait.
         "meta l4proto tcp reject with tcp reset",
         base="type filter hook input priority 0; policy drop;",
     )
 
 
+def _one_of(ports: list[int]) -> str:
+    return f"{{ {', '.join(map(str, ports))} }}"
+
+
 def _flood(config: RulesetConfig) -> str:
     """Return the rules against one device's flood: in the sinkhole's queue it would push out everybody's queries."""
     rules = []
     if config.query_rate:
-        families = {4: "ip", 6: "ip6"}
         rules = [
-            f"{families[address.version]} saddr {address} return"
+            f"{_FAMILY[address.version]} saddr {address} return"
             for address in map(ip_address, config.unlimited)
         ]
         limit = f"limit rate over {config.query_rate}/second burst {config.query_rate} packets"
@@ -413,7 +474,7 @@ def _select() -> str:
         "select",
         # Before the verdict: conntrack lets a connection that the server has reset begin anew with its mark, but it is
         # another one. It never lets one that was closed.
-        f"{_PURE_SYN} ct state != new ct mark & {marks.SETTLED:#010x} != 0 goto refuse",
+        f"{_PURE_SYN} ct state != new ct mark & {marks.VERDICT:#010x} != 0 goto refuse",
         # Early, because nearly all packets end here.
         "jump epoch",
         # Errors of known flows, and neighbour discovery, which is untracked. What is left is asked about.
@@ -430,7 +491,7 @@ def _select() -> str:
         "meta l4proto { tcp, udp } th dport { 53, 853 } counter goto refuse",
         f"{flow} @refused4 counter drop",
         f"{flow6} @refused6 counter drop",
-        f"meta l4proto tcp ct mark & {marks.VERDICT:#010x} == 0 jump bare",
+        f"meta l4proto tcp ct mark & {marks.VERDICT:#010x} {{ 0, {_UNANSWERED:#010x} }} jump bare",
         "goto ask",
         # Behind conntrack (-200), before mangle (-150), where NFQUEUE is in the hand-off by iptables.
         base="type filter hook forward priority -160; policy drop;",
@@ -446,6 +507,8 @@ def _settle() -> str:
         f"{verdict} 0x00000000 accept",
         f"{verdict} {_ACCEPT:#010x} {saved} accept",
         f"{verdict} {_PENDING:#010x} {saved} accept",
+        f"{verdict} {_UNANSWERED:#010x} {saved} accept",
+        f"{verdict} {_WATCH:#010x} {saved} accept",
         f"{verdict} {_BLOCK:#010x} {saved}",
         # On its way to the client the packet itself becomes the reset: a download that is cut sends nothing that
         # could be answered. The server gets its own with what it sends next.
@@ -457,3 +520,41 @@ def _settle() -> str:
         "counter drop",
         base="type filter hook forward priority 10; policy drop;",
     )
+
+
+def _rates(config: RulesetConfig) -> list[str]:
+    """Return the limits of devices; nothing where there are none."""
+    ways = (("down", "ether daddr", config.down), ("up", "ether saddr", config.up))
+    if all(rates == Rates() for _, _, rates in ways):
+        return []
+    sets, chains = [], []
+    for way, device, rates in ways:
+        rules = []
+        for who, mbit, match in (
+            # The classifier has written the group into the mark, however it knows the client.
+            ("guest", rates.guest_mbit, f"ct mark & {marks.GROUP:#010x} @guests "),
+            ("device", rates.device_mbit, ""),
+        ):
+            if mbit:
+                name, octets = f"{who}_{way}", mbit * 125_000
+                burst = max(octets // 1000 * _BURST_MS, _BURST_OCTETS)
+                limit = f"limit rate over {octets} bytes/second burst {burst} bytes"
+                sets.append(
+                    f"set {name} {{ type ether_addr; flags dynamic,timeout; timeout {_RATED_S}s; size {_RATED}; }}"
+                )
+                rules += [
+                    f"{match}update @{name} {{ {device} {limit} }} counter drop",
+                    *([f"{match}return"] if match else []),
+                ]
+        chains.append(_chain(way, *rules))
+    return [
+        *sets,
+        *chains,
+        _chain(
+            "rates",
+            f"meta mark & {marks.FROM_ROUTER:#010x} != 0 goto down",
+            "goto up",
+            # Behind the verdict: what is refused costs nobody his share.
+            base="type filter hook forward priority 20; policy accept;",
+        ),
+    ]

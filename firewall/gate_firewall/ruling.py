@@ -1,14 +1,28 @@
-"""What the policy says of a client's flow: the decision on a name, and what holds where there is none."""
+"""What the policy says of a client's flow: the decision on what it is and where it goes, and what holds where that is not known."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gate_core.clients import Client, Group, OnFault
-from gate_core.policy import Action, Policy, Reason, decide
+from gate_core.policy import (
+    Action,
+    Decision,
+    Policy,
+    Reason,
+    decide,
+    decide_address,
+    decide_protocol,
+)
+from gate_firewall.flows import FlowKey
+from gate_firewall.given import GivenTable, is_exempt
+from gate_firewall.opening import Reading
+from gate_firewall.pins import Pins
 
 _CACHE_LIMIT: Final = 8192
 
@@ -38,13 +52,34 @@ class Ruling(NamedTuple):
     categories: int = 0
 
 
+class Moment(NamedTuple):
+    """The time, on both clocks."""
+
+    at: datetime | None
+    """Aware, in the school's zone; None while unknown."""
+    monotonic_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What the sinkhole tells the classifier."""
+
+    given: GivenTable
+    pins: Pins
+    is_learning: Callable[[float], bool]
+    """Tells whether ``given`` is not complete yet, at a monotonic time."""
+
+
 class Rulings:
     """All that one policy says, between two edges of the timetable; decided once for each view and name."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, learnt: Learnt | None = None) -> None:
         self.policy = policy
+        self._learnt = learnt
         self._clients: dict[tuple[bytes, str | None], Client] = {}
         self._by_name: dict[tuple[str, str], Ruling] = {}
+        self._by_protocol: dict[tuple[str, str, str], Ruling] = {}
+        self._by_address: dict[tuple[str, bytes], Ruling] = {}
 
     def client(self, address: bytes, mac: str | None) -> Client:
         """Return the client at ``address``, of 4 or 16 octets."""
@@ -66,10 +101,79 @@ class Rulings:
         ruling = self._by_name.get(key)
         if ruling is None:
             _bound(self._by_name)
-            d = decide(self.policy, client, name, at)
-            ruling = Ruling(d.action, d.reason.value, d.rule_id, d.categories)
-            self._by_name[key] = ruling
+            ruling = self._by_name[key] = _ruling(decide(self.policy, client, name, at))
         return ruling
+
+    def by_protocol(self, client: Client, protocol: str, name: str, at: datetime | None) -> Ruling:
+        """Return the policy's decision on a flow that shows a ``protocol``; "" for those that decide nothing."""
+        if not protocol:
+            return self.by_name(client, name, at)
+        key = (self.policy.view(client), protocol, name)
+        ruling = self._by_protocol.get(key)
+        if ruling is None:
+            _bound(self._by_protocol)
+            decision = decide_protocol(self.policy, client, protocol, name, at)
+            ruling = self._by_protocol[key] = _ruling(decision)
+        return ruling
+
+    def by_address(self, client: Client, address: bytes, at: datetime | None) -> Ruling | None:
+        """Return the policy's decision on where a flow goes, if a list has that ``address``, of 4 or 16 octets."""
+        if not self.policy.index.lists_addresses:
+            return None
+        key = (self.policy.view(client), address)
+        ruling = self._by_address.get(key)
+        if ruling is None:
+            _bound(self._by_address)
+            ruling = _ruling(decide_address(self.policy, client, address, at))
+            self._by_address[key] = ruling
+        return ruling
+
+    def flow(  # noqa: PLR0911  # one a rule
+        self,
+        client: Client,
+        key: FlowKey,
+        reading: Reading,
+        now: Moment,
+        *,
+        outside: bool,
+        final: bool,
+    ) -> Ruling | None:
+        """Return what a flow gets by what it is and where it goes; None where the sinkhole is to be heard first.
+
+        Args:
+            client: The end in the school.
+            key: The flow.
+            reading: What it is.
+            now: The time.
+            outside: Whether it was opened from the router's side.
+            final: Whether all has been heard that the sinkhole had given before ``now``.
+        """
+        there = key.responder
+        ruling = self.by_protocol(client, reading.protocol, reading.name, now.at)
+        if ruling.action is Action.BLOCK:
+            return ruling
+        if reading.kind == "quic" and (closed := self.quic(client)):
+            return closed
+        listed = self.by_address(client, key.initiator if outside else there, now.at)
+        if listed and listed.action is Action.BLOCK:
+            return listed
+        learnt = self._learnt
+        if learnt is None or outside:
+            return ruling
+        safe = self.policy.safe_name(client, reading.name)
+        if safe and there not in learnt.pins.addresses(safe.target, now.monotonic_s):
+            return Ruling(Action.BLOCK, "unsafe-address", safe.rule_id)
+        group = self.group(client)
+        if not group.named_only:
+            return ruling
+        of_client = (client.address.packed, client.mac, reading.name, there, now.monotonic_s)
+        if learnt.given.knows(*of_client) or is_exempt(there, key.protocol, key.responder_port):
+            return ruling
+        if not final:
+            return None
+        if reading.name and learnt.is_learning(now.monotonic_s):
+            return ruling
+        return Ruling(Action.BLOCK, "unasked", f"unasked:{group.id}")
 
     def fault(self, client: Client, fault: Fault, at: datetime | None) -> Ruling:
         """Return what a flow gets that can't be judged: blocked where the group is closed, else by the name ""."""
@@ -78,12 +182,10 @@ class Rulings:
             return Ruling(Action.BLOCK, fault.value, f"{fault.value}:{group.id}")
         return self.by_name(client, "", at)
 
-    def quic(self, client: Client, at: datetime | None) -> Ruling:
-        """Return what QUIC gets: its names are hidden from us, and browsers go back to TCP."""
+    def quic(self, client: Client) -> Ruling | None:
+        """Return why QUIC is closed to a client, whose browser then goes back to TCP; None where it is open."""
         group = self.group(client)
-        if not group.quic:
-            return Ruling(Action.BLOCK, "quic", f"quic:{group.id}")
-        return self.by_name(client, "", at)
+        return None if group.quic else Ruling(Action.BLOCK, "quic", f"quic:{group.id}")
 
     def time(self, client: Client, at: datetime | None) -> Ruling:
         """Return what a question for the time gets: a wrong clock breaks TLS, so only cut-off devices go without."""
@@ -93,6 +195,10 @@ class Rulings:
         return Ruling(Action.ALLOW, "time", "time:ntp")
 
 
-def _bound(cache: dict[tuple[bytes, str | None], Client] | dict[tuple[str, str], Ruling]) -> None:
+def _ruling(d: Decision) -> Ruling:
+    return Ruling(d.action, d.reason.value, d.rule_id, d.categories)
+
+
+def _bound(cache: dict[Any, Any]) -> None:
     if len(cache) >= _CACHE_LIMIT:
         cache.clear()

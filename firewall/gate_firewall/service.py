@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import select
 import time
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Collection
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Never, Self
+from typing import Final, NamedTuple, Never, Self
 
 from gate_core.clients import Address, OnFault
 from gate_core.config import BridgeConfig, FirewallConfig
-from gate_core.events import InForce, Source
+from gate_core.events import Counters, Event, InForce, Message, Source, Who
 from gate_core.policy import Policy
 from gate_core.ports import Clock, EventSink, NeighbourTable, PolicySource
-from gate_firewall import apply, bridge
-from gate_firewall.classify import Classifier, Moment, Sighting
+from gate_firewall import apply, bridge, kernel
+from gate_firewall.classify import Classifier, Sighting
+from gate_firewall.conntrack import End, EndSocket
+from gate_firewall.flows import FlowKey
+from gate_firewall.given import GivenSocket
 from gate_firewall.marks import next_epoch, parse_request
 from gate_firewall.packet import parse_packet
 from gate_firewall.pins import PinSocket
-from gate_firewall.queue import Faults, Queue, Settler
-from gate_firewall.ruleset import Epoch, RulesetConfig
+from gate_firewall.queue import LATER, Faults, Held, Queue, Settler
+from gate_firewall.queues import QueueWatch
+from gate_firewall.ruleset import Epoch, Rates, RulesetConfig
+from gate_firewall.ruling import Learnt, Moment
+from gate_firewall.usage import Usage
 from gate_firewall.vlans import Watch
 
+_LOG: Final = logging.getLogger(__name__)
 _HEARTBEAT_S: Final = 1.0
+_FLUSH_S: Final = 0.05
+"""How long events are gathered: to send them costs as much as to judge a packet."""
+_CLOCK_READ_S: Final = 0.01
+"""How long a reading of the wall clock serves: reading it in the school's zone costs as much as a decision."""
+_GUESTS: Final = "guest"
+"""Id of the group whose devices have a share of the line of their own."""
+HOLD_S: Final = 0.25
+"""How long a packet waits at most for what the sinkhole has to tell: much more than it needs under a flood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +54,7 @@ class FirewallSettings:
     dns_port: int = 53
     """Where the sinkhole listens."""
     tcp_ports: tuple[int, ...] = (80, 8443)
-    """The appliance's pages."""
+    """The appliance's pages; the last one is the coordinator's."""
     query_rate: int = 0
     """DNS queries a second of one device that reach the sinkhole at most; 0 for all."""
     unlimited: tuple[str, ...] = ()
@@ -51,6 +70,7 @@ class FirewallPorts:
     neighbours: NeighbourTable
     events: EventSink
     pins: PinSocket
+    given: GivenSocket
 
 
 def run(settings: FirewallSettings, ports: FirewallPorts) -> None:
@@ -67,7 +87,18 @@ def run(settings: FirewallSettings, ports: FirewallPorts) -> None:
     apply.enforce_sysctls(settings.bridge.name)
     with Enforcer(config, ports, policy, epoch) as enforcer:
         bridge.join_ports(settings.bridge)
+        _share_line(settings)
+        for finding in kernel.check(settings.bridge, len(policy.devices)):
+            _LOG.warning("action=check found=%s", finding)
         enforcer.serve()
+
+
+def _share_line(settings: FirewallSettings) -> None:
+    """Have both ports send fairly, and say how."""
+    its, ports = settings.firewall, settings.bridge
+    down = apply.queue_fairly(ports.switch_port, its.line_down_mbit, "dsthost")
+    up = apply.queue_fairly(ports.router_port, its.line_up_mbit, "srchost")
+    _LOG.info("action=share down=%s up=%s", down or "none", up or "none")
 
 
 def tear_down(settings: FirewallSettings) -> None:
@@ -78,6 +109,16 @@ def tear_down(settings: FirewallSettings) -> None:
     """
     bridge.tear_down(settings.bridge)
     apply.unload(apply.choose_handoff(settings.firewall.handoff))
+
+
+class _Hold(NamedTuple):
+    """Packets that wait until the sinkhole has told what it gave."""
+
+    number: int
+    """Of the request to the sinkhole."""
+    until_s: float
+    """Monotonic; then they wait no longer."""
+    held: list[tuple[Settler, list[Held]]]
 
 
 class Enforcer:
@@ -93,19 +134,29 @@ class Enforcer:
         """
         self._ports = ports
         self._epoch = epoch
-        self._classifier = Classifier(self._mac_of, policy, epoch.number)
-        self._now = Moment(None, 0.0)
+        learnt = Learnt(ports.given.table, ports.pins.pins, ports.given.is_learning)
+        self._classifier = Classifier(self._mac_of, policy, epoch.number, learnt)
+        self._usage = Usage(self._named)
+        self._now = Moment(None, -math.inf)
+        self._read_s = -math.inf
+        self._flush_s = 0.0
         self._due_s = 0.0
+        self._holds: deque[_Hold] = deque()
         faults = Faults()
         kinds = ((OnFault.CLOSED, config.closed_queues), (OnFault.OPEN, config.open_queues))
         with ExitStack() as stack:
-            self._queues = [
-                stack.enter_context(
-                    Queue(number, Settler(self._judge, on_fault, faults, time.monotonic))
-                )
+            self._settlers = [
+                Settler(self._judge, on_fault, faults, time.monotonic)
                 for on_fault, numbers in kinds
-                for number in numbers
+                for _ in numbers
             ]
+            numbers = [number for _, several in kinds for number in several]
+            self._queues = [
+                stack.enter_context(Queue(number, settler))
+                for number, settler in zip(numbers, self._settlers, strict=True)
+            ]
+            self._queue_watch = QueueWatch(numbers)
+            self._ends = stack.enter_context(closing(EndSocket(self._usage.note)))
             self._vlans = stack.enter_context(Watch(apply.read_vlans))
             self._stack = stack.pop_all()
 
@@ -125,25 +176,73 @@ class Enforcer:
 
     def serve(self) -> Never:
         """Settle packets, for ever."""
-        policies, pins = self._ports.policies, self._ports.pins
+        ports = self._ports
         poll = select.poll()
-        queues = (queue.fileno() for queue in self._queues)
-        for descriptor in (policies.fileno(), pins.fileno(), *queues):
+        own = (ports.policies.fileno(), ports.pins.fileno(), ports.given.fileno())
+        for descriptor in (*own, self._ends.fileno(), *(q.fileno() for q in self._queues)):
             poll.register(descriptor, select.POLLIN)
         while True:
-            wait_s = max(0.0, self._due_s - time.monotonic())
-            ready = {descriptor for descriptor, _ in poll.poll(wait_s * 1000)}
-            # Policy before packets, so that none is judged by a policy that was replaced before it came.
-            news = policies.fileno() in ready and policies.refresh()
-            self._now = Moment(self._ports.clock.now(), time.monotonic())
-            if news or self._now.monotonic_s >= self._due_s:
-                self._renew()
-            if pins.fileno() in ready:
-                pins.serve(self._now.monotonic_s)
+            ready = {descriptor for descriptor, _ in poll.poll(self._wait_s() * 1000)}
+            self._listen(ready)
+            self._settle_held()
             for queue in self._queues:
                 if queue.fileno() in ready:
                     queue.serve()
-            self._ports.events.flush()
+            self._hold()
+            if self._ends.fileno() in ready:
+                self._ends.serve()
+            if self._now.monotonic_s >= self._flush_s:
+                ports.events.flush()
+                self._flush_s = math.inf
+
+    def _wait_s(self) -> float:
+        until_s = min(self._due_s, self._flush_s)
+        if self._holds:
+            until_s = min(until_s, self._holds[0].until_s)
+        return max(0.0, until_s - time.monotonic())
+
+    def _listen(self, ready: Collection[int]) -> None:
+        """Take what is to be known before packets are judged, so that none is by what was replaced before it came."""
+        ports = self._ports
+        news = ports.policies.fileno() in ready and ports.policies.refresh()
+        self._read_clock()
+        if news or self._now.monotonic_s >= self._due_s:
+            self._renew()
+        if ports.pins.fileno() in ready:
+            ports.pins.serve(self._now.monotonic_s)
+        if ports.given.fileno() in ready:
+            ports.given.serve(self._now.monotonic_s)
+
+    def _read_clock(self) -> None:
+        now_s, at = time.monotonic(), self._now.at
+        if now_s - self._read_s >= _CLOCK_READ_S:
+            at, self._read_s = self._ports.clock.now(), now_s
+        self._now = Moment(at, now_s)
+
+    def _put(self, message: Message | Event) -> None:
+        """Send ``message`` within a moment, with all others."""
+        self._ports.events.put(message)
+        self._flush_s = min(self._flush_s, self._now.monotonic_s + _FLUSH_S)
+
+    def _hold(self) -> None:
+        """Ask the sinkhole for the packets that wait since now."""
+        held = []
+        for settler in self._settlers:
+            if settler.held:
+                held.append((settler, settler.held))
+                settler.held = []
+        if held:
+            until_s = self._now.monotonic_s + HOLD_S
+            self._holds.append(_Hold(self._ports.given.ask(), until_s, held))
+
+    def _settle_held(self) -> None:
+        """Settle the packets for which all has been heard, or that have waited for long."""
+        holds, now_s = self._holds, self._now.monotonic_s
+        while holds and (
+            now_s >= holds[0].until_s or self._ports.given.answered(holds[0].number, now_s)
+        ):
+            for settler, packets in holds.popleft().held:
+                settler.settle_held(packets)
 
     def _renew(self) -> None:
         """Bring the policy into force if it or the school's time has changed, and say which one is."""
@@ -157,16 +256,53 @@ class Enforcer:
         edge = policy.next_edge(at)
         wait_s = (edge - at).total_seconds() if edge and at else _HEARTBEAT_S
         self._due_s = self._now.monotonic_s + min(wait_s, _HEARTBEAT_S)
-        self._ports.events.put(InForce(Source.FIREWALL, 0, policy.version))
+        self._put(InForce(Source.FIREWALL, 0, policy.version))
         for news in self._vlans.take():
-            self._ports.events.put(news)
+            self._put(news)
+        self._count()
 
-    def _judge(self, octets: bytes, mark: int, sender: bytes | None) -> int | None:
+    def _count(self) -> None:
+        """Say what was counted, and what flows have carried."""
+        at, now_s = self._now.at, self._now.monotonic_s
+        readable = self._classifier.readable
+        if at:
+            at_ms = int(at.timestamp() * 1000)
+            for traffic in self._usage.take(at_ms, now_s):
+                self._put(traffic)
+            for flows in readable.take(at_ms, now_s):
+                self._put(flows)
+        counts = (
+            self._queue_watch.counts(now_s),
+            self._ends.counts(),
+            self._usage.counts(),
+            readable.counts(),
+        )
+        merged = {what: kinds for each in counts for what, kinds in each.items()}
+        self._put(Counters(Source.FIREWALL, 0, merged))
+
+    def _named(self, end: End) -> tuple[Who, str] | None:
+        key = FlowKey(
+            end.protocol, end.initiator, end.initiator_port, end.responder, end.responder_port
+        )
+        found = self._classifier.judged(key)
+        if found is None:
+            return None
+        client, name = found
+        who = Who(
+            str(client.address), client.mac or "", client.name, client.group, client.person or ""
+        )
+        return who, name
+
+    def _judge(
+        self, octets: bytes, mark: int, sender: bytes | None, last: bool
+    ) -> int | None:  # as the queue calls it
         mac = sender.hex(":") if sender else None
-        seen = Sighting(parse_packet(octets), parse_request(mark), mark, mac, self._now)
+        seen = Sighting(parse_packet(octets), parse_request(mark), mark, mac, self._now, last)
         verdict = self._classifier.judge(seen)
+        if verdict.waits:
+            return LATER
         if verdict.event:
-            self._ports.events.put(verdict.event)
+            self._put(verdict.event)
         return verdict.mark
 
 
@@ -180,6 +316,10 @@ def _ruleset_config(settings: FirewallSettings) -> RulesetConfig:
         workers=settings.firewall.workers,
         dns_port=settings.dns_port,
         tcp_ports=settings.tcp_ports,
+        pages_port=settings.tcp_ports[-1],
+        pages_from=settings.firewall.pages_from,
+        down=Rates(settings.firewall.device_down_mbit, settings.firewall.guest_down_mbit),
+        up=Rates(settings.firewall.device_up_mbit, settings.firewall.guest_up_mbit),
         gateways=settings.bridge.gateways,
         query_rate=settings.query_rate,
         unlimited=settings.unlimited,
@@ -201,7 +341,8 @@ def _first_epoch(policy: Policy, at: datetime | None) -> Epoch:
 
 def _epoch(number: int, policy: Policy, at: datetime | None) -> Epoch:
     isolated = frozenset(device.mac for device in policy.devices.values() if device.isolated)
-    return Epoch(number, _label(policy, at), _open_macs(policy, at), isolated)
+    guests = frozenset(g.number for g in policy.groups.values() if g.id == _GUESTS)
+    return Epoch(number, _label(policy, at), _open_macs(policy, at), isolated, guests)
 
 
 def _label(policy: Policy, at: datetime | None) -> str:

@@ -15,14 +15,17 @@ class ConflictError(ValueError):
 class Stream:
     """The first 16 KiB of a direction, in the order of sequence numbers."""
 
-    __slots__ = ("_octets", "_present", "first")
+    __slots__ = ("_kept", "_known", "_prefix", "first")
 
     def __init__(self, first: int) -> None:
         self.first = first
         """Sequence number of the first octet."""
-        self._octets = bytearray()
-        self._present = bytearray()
-        """A 1 for each octet that has arrived."""
+        self._prefix = b""
+        """What has arrived without a hole."""
+        self._kept = bytearray()
+        """All that has arrived, with zeros in the holes; empty while everything came in order."""
+        self._known = bytearray()
+        """As long as ``_kept``: 255 for each octet that has arrived, 0 in the holes."""
 
     def add(self, sequence: int, octets: bytes) -> None:
         """Take a segment; one that arrives again is fine.
@@ -38,24 +41,33 @@ class Stream:
         end = start + len(octets)
         if end > MAX_OCTETS:
             raise ConflictError(f"a segment from {start} to {end}; at most {MAX_OCTETS} are kept")
-        if end > len(self._octets):
-            missing = bytes(end - len(self._octets))
-            self._octets += missing
-            self._present += missing
-        known = self._present[start:end]
-        if 1 in known and any(
-            there and old != new
-            for there, old, new in zip(known, self._octets[start:end], octets, strict=True)
+        if start == len(self._prefix) and not self._kept:
+            self._prefix += octets  # in order, as nearly always
+        else:
+            self._put(start, end, octets)
+
+    def _put(self, start: int, end: int, octets: bytes) -> None:
+        if not self._kept:
+            self._kept += self._prefix
+            self._known += b"\xff" * len(self._prefix)
+        if end > len(self._kept):
+            missing = bytes(end - len(self._kept))
+            self._kept += missing
+            self._known += missing
+        known = self._known[start:end]
+        if 255 in known and int.from_bytes(known) & (
+            int.from_bytes(self._kept[start:end]) ^ int.from_bytes(octets)
         ):
             raise ConflictError(f"a segment from {start} to {end} that differs from an earlier one")
-        self._octets[start:end] = octets
-        self._present[start:end] = b"\x01" * len(octets)
+        self._kept[start:end] = octets
+        self._known[start:end] = b"\xff" * len(octets)
+        hole = self._known.find(0)
+        self._prefix = bytes(self._kept if hole < 0 else self._kept[:hole])
 
     def is_empty(self) -> bool:
         """Tell whether nothing has arrived."""
-        return not self._octets
+        return not self._prefix and not self._kept
 
     def prefix(self) -> bytes:
         """Return what has arrived without a hole."""
-        hole = self._present.find(0)
-        return bytes(self._octets if hole < 0 else self._octets[:hole])
+        return self._prefix

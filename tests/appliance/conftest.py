@@ -25,14 +25,6 @@ ROLES = ("head", "safeguarding", "coordinator", "it", "governor", "teacher", "au
 
 
 @pytest.fixture
-def short_path():
-    # Names of unix sockets have 107 octets at most (unix(7)); pytest's own directories may be longer.
-    path = Path(tempfile.mkdtemp(prefix="gate"))
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
 def config(short_path):
     return config_in(short_path)
 
@@ -303,6 +295,9 @@ class Samples:
 
     def activity(self):
         return {"filter": ActivityFilter(), "reason": f"reason {self.number}"}
+
+    def usage(self):
+        return {"span": "week", "reason": f"reason {self.number}"}
 
     def activity_beyond(self):
         return {"filter": ActivityFilter(person="p1"), "reason": f"reason {self.number}"}

@@ -1,5 +1,6 @@
 import io
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -7,7 +8,7 @@ from gate_appliance.cli import main
 from gate_appliance.control import ControlServer
 from gate_core.config import reference
 from gate_core.desk import Desk
-from gate_core.events import Event, Source
+from gate_core.events import Event, Source, Traffic, Who
 
 MAC = "00:00:5e:00:53:10"
 PASSWORD = "a rather long password"  # noqa: S105  # nobody's
@@ -98,6 +99,21 @@ def test_log_prints_the_newest_decisions(gate, steward):
     assert gate("log", "--blocked")[1] == f"{new}\n"
     assert gate("log", "--limit", "1")[1] == f"{new}\n"
     assert gate("log", "none-such") == (0, "nothing that is recorded fits\n", "")
+
+
+def test_usage_prints_who_used_the_most(gate, steward):
+    now = steward.clock.now()
+    who = Who("192.0.2.10", MAC, "Laptop", "ks2", "p-17")
+    columns = (0, 0), ("www.x.example", ""), (12_340_000, 100_000), (60_000, 0), (3, 1)
+    steward.activity.append_sums([Traffic(int(now.timestamp() * 1000), (who,), *columns)])
+    code, out, _ = gate("usage")
+    assert code == 0
+    assert out.splitlines() == [
+        f"since {now.date()}: 12.4 MB down, 0.1 MB up",
+        "Laptop  ks2  12.4 MB down  0.1 MB up  4 flows  x.example 12.4 MB, - 0.1 MB",
+    ]
+    monday = now.date() - timedelta(days=now.weekday())
+    assert gate("usage", "--week")[1].startswith(f"since {monday}: 12.4 MB down")
 
 
 def test_log_says_that_there_is_nothing_yet(gate):

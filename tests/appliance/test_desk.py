@@ -3,6 +3,7 @@ import inspect
 import json
 import re
 import select
+from datetime import date, timedelta
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
@@ -17,14 +18,17 @@ from gate_appliance.steward import Steward
 from gate_appliance.store import Change
 from gate_core.desk import (
     ActivityFilter,
+    ConsumerView,
     Desk,
     Lamp,
     PanelReport,
     RefusedError,
+    SiteUse,
     UnavailableError,
+    UsageView,
 )
 from gate_core.edits import Edit
-from gate_core.events import Event, Source
+from gate_core.events import Event, Source, Traffic, Who
 from gate_core.policy import decide
 from gate_core.record import verify
 from gate_core.sources import ListSource, SourceError
@@ -203,6 +207,35 @@ def test_it_sees_devices_and_not_the_names_of_people(school, steward, people):
 def test_log_is_shown_for_a_reason_only(school, reason):
     arguments = {"filter": ActivityFilter(), "reason": reason, "actor": "head"}
     assert refusal(school.activity, **arguments)[0] == "reason"
+
+
+def test_usage_tells_it_devices_and_not_the_names_of_people(school, steward, people):
+    now_ms = int(steward.clock.now().timestamp() * 1000)
+    who = Who("192.0.2.7", people.tablet, "Tablet", "ks2", "p1")
+    stranger = Who("192.0.2.8", "", "", "quarantine", "")
+    steward.activity.append_sums(
+        Traffic(now_ms, (its,), (0,), (name,), (down,), (2,), (1,))
+        for its, name, down in ((who, "www.x.example", 10), (stranger, "", 5))
+    )
+    used = school.usage(span="day", actor="head", reason="a check")
+    assert used == UsageView(
+        steward.clock.now().date().isoformat(), 15, 4,
+        (
+            ConsumerView("Tablet", people.tablet, "", "ks2", "p1", 10, 2, 1, (SiteUse("x.example", 12),)),
+            ConsumerView("192.0.2.8", "", "192.0.2.8", "quarantine", "", 5, 2, 1, (SiteUse("", 7),)),
+        ),
+    )  # fmt: skip
+    for actor in ("it", "command line (x)"):
+        masked = school.usage(span="week", actor=actor, reason="a check").consumers
+        assert [(c.device, c.person) for c in masked] == [("Tablet", ""), ("192.0.2.8", "")]
+    assert refusal(school.usage, span="day", actor="head", reason="")[0] == "reason"
+    assert refusal(school.usage, span="day", actor="teacher", reason="a check")
+
+
+def test_usage_of_the_week_begins_on_monday(school, steward):
+    since = date.fromisoformat(school.usage(span="week", actor="it", reason="a check").since)
+    assert since.weekday() == 0
+    assert since <= steward.clock.now().date() < since + timedelta(days=7)
 
 
 # Lists

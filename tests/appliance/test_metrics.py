@@ -77,6 +77,19 @@ def test_metrics_count_what_workers_told(steward, server, outbox):
     assert found["schoolgate_filtering",] == 0
 
 
+def test_metrics_tell_what_waits_now_apart_from_what_is_counted(steward, server, outbox):
+    counts = {"queue_waiting": {"7": 3}, "queue_dropped_full": {"7": 5}}
+    outbox.put(Counters(Source.FIREWALL, 0, counts))
+    outbox.flush()
+    until(steward.recorder.counters)
+    found = samples(server)
+    worker = ("source", "firewall"), ("worker", "0")
+    assert found["schoolgate_queue_waiting", ("queue", "7"), *worker] == 3
+    dropped = ("kind", "7"), worker[0], ("what", "queue_dropped_full"), worker[1]
+    assert found["schoolgate_worker_total", *dropped] == 5
+    assert "queue_waiting" not in {dict(labels).get("what") for _, *labels in found}
+
+
 def test_metrics_name_no_device_and_no_site(steward, server, outbox):
     outbox.put(event("block", "matrix", 2))
     outbox.flush()

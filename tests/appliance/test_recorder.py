@@ -4,18 +4,30 @@ import sqlite3
 import time
 from collections import namedtuple
 from contextlib import closing
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from gate_appliance import activity as activity_module
 from gate_appliance import outbox as outbox_module
 from gate_appliance import recorder as recorder_module
 from gate_appliance.activity import ActivityLog
 from gate_appliance.outbox import Outbox
 from gate_appliance.recorder import Recorder
 from gate_core.desk import ActivityFilter
-from gate_core.events import Counters, Event, InForce, Source, Tagged
+from gate_core.events import (
+    MANY,
+    Counters,
+    Event,
+    InForce,
+    ReadableFlows,
+    Source,
+    Tagged,
+    Traffic,
+    Who,
+)
 
 LONDON = ZoneInfo("Europe/London")
 AT_MS = int(datetime(2026, 11, 22, 10, 0, tzinfo=UTC).timestamp() * 1000)
@@ -203,6 +215,93 @@ def test_recorder_hands_vlans_on(short_path, log, outbox):
     until(lambda: len(heard) == 2)
     recorder.close()
     assert heard == [("00:00:5e:00:53:10", 20), ("00:00:5e:00:53:10", 0)]
+
+
+LAPTOP = Who("192.0.2.10", "00:00:5e:00:53:10", "Laptop", "ks2", "")
+
+
+def traffic(name="x.example", down=1, at_ms=AT_MS):
+    return Traffic(at_ms, (LAPTOP,), (0,), (name,), (down,), (2,), (3,))
+
+
+def carried(log, day="2026-11-22"):
+    query = "select hour_ms, mac, name, down, up, flows from traffic join who on who.id = who order by 1, 3"
+    return [tuple(row) for row in log.read_sums("traffic", date.fromisoformat(day), query, ())]
+
+
+def shown(log, day="2026-11-22"):
+    query = "select * from readable order by grp"
+    return [tuple(row) for row in log.read_sums("readable", date.fromisoformat(day), query, ())]
+
+
+def test_sums_reach_the_log_when_it_is_time_or_the_end(recorder, outbox, log):
+    outbox.put(traffic())
+    outbox.put(ReadableFlows(AT_MS, ["ks2"], [9], [10]))
+    outbox.put(event())
+    outbox.flush()
+    until(lambda: found(log) == ["x.example"])
+    recorder.close()
+    assert carried(log) == [(AT_MS, LAPTOP.mac, "x.example", 1, 2, 3)]
+    assert shown(log) == [("ks2", 9, 10)]
+
+
+def test_sums_that_could_not_be_written_are_written_later(recorder, outbox, log, monkeypatch):
+    monkeypatch.setattr(recorder_module, "SUMS_EVERY_S", 0.0)
+    append, refused = log.append_sums, []
+
+    def refuse(them):
+        if not refused and list(them):
+            refused.append(them)
+            raise OSError("the disk is full")
+        append(them)
+
+    monkeypatch.setattr(log, "append_sums", refuse)
+    recorder._sums_due_at = 0.0
+    outbox.put(traffic())
+    outbox.flush()
+    until(lambda: carried(log))
+    assert refused
+    assert len(carried(log)) == 1
+
+
+def test_append_sums_adds_up_by_hour_client_and_name(log):
+    later = AT_MS + 3_600_000
+    log.append_sums([traffic(), traffic(down=10), traffic("y.example"), traffic(at_ms=later)])
+    log.append_sums([traffic(at_ms=later + 1), traffic(at_ms=AT_MS + 86_400_000)])
+    assert carried(log) == [
+        (AT_MS, LAPTOP.mac, "x.example", 11, 4, 6),
+        (AT_MS, LAPTOP.mac, "y.example", 1, 2, 3),
+        (later, LAPTOP.mac, "x.example", 2, 4, 6),
+    ]
+    assert len(carried(log, "2026-11-23")) == 1
+    log.append_sums([ReadableFlows(AT_MS, ["ks2", "staff"], [1, 2], [3, 4])] * 2)
+    assert shown(log) == [("ks2", 2, 6), ("staff", 4, 8)]
+
+
+def test_append_sums_bounds_the_names_and_clients_of_an_hour(log, monkeypatch):
+    monkeypatch.setattr(activity_module, "MAX_TRAFFIC_ROWS", 2)
+    log.append_sums(traffic(f"{n}.example") for n in range(5))
+    first = [(MANY, 3, 6, 9), ("0.example", 1, 2, 3), ("1.example", 1, 2, 3)]
+    assert [row[2:] for row in carried(log)] == first
+    others = (LAPTOP._replace(mac=f"00:00:5e:00:53:2{n}") for n in range(3))
+    log.append_sums(replace(traffic(), whos=(other,)) for other in others)
+    assert [row[1:4] for row in carried(log) if row[2] == MANY] == [
+        (LAPTOP.mac, MANY, 3),
+        ("00:00:5e:00:53:20", MANY, 1),
+        ("", MANY, 2),
+    ]
+
+
+def test_a_log_from_before_there_were_sums_goes_on(log, short_path, caplog):
+    log.append([event()])
+    log.close()
+    with closing(sqlite3.connect(short_path / "activity" / "activity-2026-11-22.db")) as old:
+        old.executescript("drop table traffic; drop table readable")
+    assert carried(log) == shown(log) == []
+    assert not caplog.records
+    log.append_sums([traffic()])
+    assert len(carried(log)) == 1
+    assert found(log) == ["x.example"]
 
 
 def test_recorder_counts_what_is_no_batch_and_goes_on(recorder, outbox, log, short_path):

@@ -69,6 +69,10 @@ def test_parse_reports_every_fault_with_key_value_and_what_is_allowed():
             '[illegal_filter]\nanswers = ["2001:db8::1"]', "no IPv4 address", id="no answer to A"
         ),
         pytest.param("[illegal_filter]\nanswers = []", "is no answer", id="no answer at all"),
+        pytest.param('[firewall]\npages_from = ["192.0.2.1/24"]', "bits beyond", id="no network"),
+        pytest.param(
+            "[firewall]\nline_down_mbit = -1", "number of megabits a second from 0", id="rate"
+        ),
         pytest.param('[metrics]\nlisten = "all"', "is not an IPv4 or IPv6", id="no listener"),
         pytest.param(
             '[dns.zones."-.example"]\nservers = []', "label '-' is not", id="no name of a zone"

@@ -39,7 +39,11 @@ STATUS = Status(
         (Desk.status, STATUS),
         (
             Desk.groups,
-            (GroupView("ks2", "KS2", {"games": "times"}, "allow", True, False, 3, True, "off"),),
+            (
+                GroupView(
+                    "ks2", "KS2", {"games": "times"}, "allow", True, False, 3, True, "off", True
+                ),
+            ),
         ),
         (Desk.account, None),
         (Desk.is_set_up, True),

@@ -11,8 +11,10 @@ from gate_core.events import (
     InForce,
     MalformedDatagramError,
     Outcome,
+    ReadableFlows,
     Source,
     Tagged,
+    Traffic,
     Who,
     batches,
     parse_datagram,
@@ -33,9 +35,27 @@ EVENTS = st.builds(
     INTS,
     TEXT,
 )
+TIMES = st.integers(0, (1 << 43) - 1)
+
+
+def lists(*kinds):
+    """Draw columns of one length, at least one row."""
+    return st.lists(st.tuples(*kinds), min_size=1, max_size=5).map(
+        lambda rows: [*map(list, zip(*rows, strict=True))]
+    )
+
+
 NEWS = (
     st.builds(InForce, st.sampled_from(Source), INTS, INTS, INTS, INTS)
     | st.builds(Tagged, TEXT, INTS)
+    | st.builds(
+        lambda at_ms, columns: Traffic(at_ms, [Who("192.0.2.10", "", "d", "ks2", "")], *columns),
+        TIMES,
+        lists(st.just(0), TEXT, INTS, INTS, INTS),
+    )
+    | st.builds(
+        lambda at_ms, columns: ReadableFlows(at_ms, *columns), TIMES, lists(TEXT, INTS, INTS)
+    )
     | st.builds(
         Counters,
         st.sampled_from(Source),
@@ -136,7 +156,12 @@ def test_parse_datagram_refuses_a_batch(columns):
     [b"", b"{}", b"[]", b"1", b"[1]", b"[[]]", b'["x"]', b'["b"]', b'["b","dns"]', b'["v","dns",1,2,3]',
      b'["v","dns","1",2,3,4]', b'["v","dns",true,2,3,4]', b'["v","web",1,2,3,4]', b'["t","m"]', b'["t","m","20"]',
      b'["t","\\ud800",20]', b'["c","dns",1,[]]', b'["c","dns",1,{"a":1}]', b'["c","dns",1,{"a":{"b":"1"}}]',
-     b'["c","dns",1,{"a":{"b":-1}}]', b'["c","dns","1",{}]', b"\xff", b"[" * 100_000],
+     b'["c","dns",1,{"a":{"b":-1}}]', b'["c","dns","1",{}]', b"\xff", b"[" * 100_000,
+     b'["u",1,[],[],[],[],[],[]]', b'["u",1,[],[0],["n"],[1],[1],[1]]',
+     b'["u",1,[["a","","d","g",""]],[0],["n","m"],[1],[1],[1]]', b'["u",1,[["a","","d","g",""]],[0],["n"],[1],[1],[-1]]',
+     b'["u",8796093022208,[["a","","d","g",""]],[0],["n"],[1],[1],[1]]', b'["u",1,[["a","","d","g",""]],[0],["n"],[1],[1]]',
+     b'["u",1,[["a"]],[0],["n"],[1],[1],[1]]', b'["r",1,[],[],[]]', b'["r",1,["g"],[1],[1,2]]', b'["r",-1,["g"],[1],[1]]',
+     b'["r",1,[1],[1],[1]]', b'["r",1,["g"],[1]]'],
 )  # fmt: skip
 def test_parse_datagram_refuses(datagram):
     with pytest.raises(MalformedDatagramError):
@@ -149,4 +174,4 @@ def test_parse_datagram_of_any_octets_is_a_message_or_malformed(datagram):
         message = parse_datagram(datagram)
     except MalformedDatagramError:
         return
-    assert isinstance(message, Batch | InForce | Counters | Tagged)
+    assert isinstance(message, Batch | InForce | Counters | Tagged | Traffic | ReadableFlows)

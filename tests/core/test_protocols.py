@@ -34,7 +34,7 @@ def test_protocol_is_decided_by_the_row_of_its_category(id_, row):
 
 def test_of_category_gives_the_protocols_of_each_category_of_the_mask():
     found = of_category(categories.mask_of(["tor", "encrypted-dns", "games"]))
-    assert [p.id for p in found] == ["tor", "dot", "doq", "doh", "dnscrypt"]
+    assert [p.id for p in found] == ["tor", "dot", "doq", "doh", "dnscrypt", "dns"]
 
 
 def test_of_category_of_no_category_is_empty():

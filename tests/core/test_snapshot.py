@@ -122,8 +122,8 @@ def test_parse_snapshot_damaged_says_so():
 
 
 def test_parse_snapshot_of_another_format_says_which_it_reads():
-    with pytest.raises(MalformedSnapshotError, match=r"this program reads 3"):
-        parse_snapshot(render_snapshot(POLICY, LISTS).replace(b"snapshot 3 ", b"snapshot 9 "))
+    with pytest.raises(MalformedSnapshotError, match=r"this program reads 4"):
+        parse_snapshot(render_snapshot(POLICY, LISTS).replace(b"snapshot 4 ", b"snapshot 9 "))
 
 
 @given(st.binary(max_size=200), st.integers(0, 400))

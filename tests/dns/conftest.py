@@ -502,7 +502,7 @@ def start_worker(school, settings):
     """Start workers, each with its own fakes."""
     with contextlib.ExitStack() as stack:
 
-        def start(upstreams=(), *, policy=school, **changes) -> Served:
+        def start(upstreams=(), *, policy=school, given=None, **changes) -> Served:
             listen = changes.pop("listen", ("127.0.0.1", "::1"))
             used = replace(
                 settings,
@@ -525,7 +525,9 @@ def start_worker(school, settings):
             served = Served(
                 used, policies, FakeNeighbours(), FakeClock(), FakeEvents(), FakePins(), stop
             )
-            ports = DnsPorts(policies, served.neighbours, served.clock, served.events, served.pins)
+            ports = DnsPorts(
+                policies, served.neighbours, served.clock, served.events, served.pins, given
+            )
 
             def run() -> None:
                 try:

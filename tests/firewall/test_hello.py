@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 from scapy.utils import rdpcap
 
-from gate_firewall.hello import MAX_RECORDS, MalformedHelloError, server_name
+from gate_firewall.hello import (
+    Hello,
+    MalformedHelloError,
+    read_message,
+    read_records,
+    server_name,
+)
 from gate_firewall.host import MAX_OCTETS, Absence
 
 CAPTURES = Path(__file__).parents[3] / "shared/data/captures"
@@ -36,6 +42,13 @@ def extension(kind, content):
 
 def name_extension(*names):
     return extension(0, vector(2, b"".join(b"\0" + vector(2, name) for name in names)))
+
+
+def alpn_extension(*protocols):
+    return extension(16, vector(2, b"".join(vector(1, protocol) for protocol in protocols)))
+
+
+ECH = extension(0xFE0D, b"\0\0\1\0\1\x2a\0\0\0\0")
 
 
 def message(*extensions, behind=b""):
@@ -68,9 +81,10 @@ def test_server_name_is_absent_without_extensions():
     assert server_name(records(hello)) is Absence.ABSENT
 
 
-@pytest.mark.parametrize("size", [7, 1, 100])
+@pytest.mark.parametrize("size", [1, 2, 7, 100, -1, -4])
 def test_server_name_reads_across_records(size):
-    hello = message(name_extension(b"www.example.org"))
+    hello = message(extension(51, bytes(1300)), name_extension(b"www.example.org"))
+    size %= len(hello)  # below zero: all in the first record but so many octets
 
     assert server_name(records(hello, size)) == "www.example.org"
 
@@ -95,14 +109,9 @@ def test_server_name_is_incomplete_at_each_octet_before_the_last():
         pytest.param(b"GET / HTTP/1.1\r\n", "not a handshake record", id="http"),
         pytest.param(b"\x16\x02", "not a handshake record", id="version of another protocol"),
         pytest.param(b"\x16\x03\x01\0\0", "length of the record", id="empty record"),
-        pytest.param(b"\x16\x03\x01\xff\xff", "length of the record", id="record too long"),
+        pytest.param(b"\x16\x03\x01\xff\xff", "length of the record", id="record far too long"),
         pytest.param(records(b"\2" + bytes(50)), "not a ClientHello", id="server hello"),
         pytest.param(records(b"\1\xff\xff\xff" + bytes(50)), "at most", id="hello too long"),
-        pytest.param(
-            records(message(extension(51, bytes(400))), 1),
-            f"more than {MAX_RECORDS}",
-            id="many records",
-        ),
         pytest.param(
             records(message()[:20]) + b"\x15\x03\x01",
             "not a handshake record",
@@ -110,7 +119,7 @@ def test_server_name_is_incomplete_at_each_octet_before_the_last():
         ),
         pytest.param(
             records(message(name_extension(b"a.example"), name_extension(b"b.example"))),
-            "two server_name",
+            "two extensions of type 0",
             id="two extensions",
         ),
         pytest.param(
@@ -118,7 +127,44 @@ def test_server_name_is_incomplete_at_each_octet_before_the_last():
             "more than one",
             id="two names",
         ),
+        pytest.param(
+            records(message(alpn_extension(b"h2"), alpn_extension(b"h2"))),
+            "two extensions of type 16",
+            id="two alpn extensions",
+        ),
+        pytest.param(
+            records(message(ECH, ECH)), "two extensions of type 65037", id="two ech extensions"
+        ),
+        pytest.param(records(message(alpn_extension())), "list of protocols", id="no protocol"),
+        pytest.param(
+            records(message(extension(16, b"\0\5\2h2"))), "list of protocols", id="long alpn list"
+        ),
+        pytest.param(
+            records(message(extension(16, b"\0\3\3h2"))), "name of a protocol", id="long protocol"
+        ),
+        pytest.param(
+            records(message(alpn_extension(b"h2", b""))), "name of a protocol", id="empty protocol"
+        ),
+        pytest.param(records(message(extension(16, b"\0"))), "longer than", id="half an alpn list"),
         pytest.param(records(message(extension(0, b""))), "longer than", id="empty extension"),
+        pytest.param(
+            records(message(extension(0, b"\0\x0c\0\0\x0aa.example"))),
+            "longer than",
+            id="name longer than its list",
+        ),
+        pytest.param(
+            records(message(extension(0, b"\0\x0d\0\0\x09a.example"))),
+            "longer than",
+            id="list longer than its extension",
+        ),
+        pytest.param(
+            records(message(name_extension(b"a.example"), b"\0\x33\0\4abc")) + b"d",
+            "longer than",
+            id="extension longer than the hello",
+        ),
+        pytest.param(
+            b"\x16\x03\x01\x40\x01" + message(), "length of the record", id="record too long"
+        ),
         pytest.param(records(message(extension(0, b"\0\0"))), "longer than", id="empty list"),
         pytest.param(
             records(message(extension(0, vector(2, b"\1" + vector(2, b"x"))))),
@@ -136,6 +182,68 @@ def test_server_name_is_incomplete_at_each_octet_before_the_last():
 def test_server_name_refuses_what_is_no_hello_or_has_two_readings(octets, what):
     with pytest.raises(MalformedHelloError, match=what):
         server_name(octets)
+
+
+@pytest.mark.parametrize("size", [MAX_OCTETS, 9])
+@pytest.mark.parametrize(
+    ("extensions", "hello"),
+    [
+        pytest.param([], Hello("", (), ech=False), id="none"),
+        pytest.param([name_extension(b"a.example")], Hello("a.example", (), ech=False), id="name"),
+        pytest.param(
+            [alpn_extension(b"\x3a\x3a", b"h2"), ECH, name_extension(b"A.example")],
+            Hello("a.example", (b"\x3a\x3a", b"h2"), ech=True),
+            id="all",
+        ),
+    ],
+)
+def test_read_records_tells_what_the_extensions_say(extensions, hello, size):
+    assert read_records(records(message(*extensions), size)) == hello
+
+
+def test_read_message_waits_for_the_last_octet_and_reads_no_further():
+    octets = message(ECH, name_extension(b"a.example"))
+
+    assert {read_message(octets[:n]) for n in range(len(octets))} == {None}
+    assert read_message(octets + b"more") == Hello("a.example", (), ech=True)
+
+
+@pytest.mark.parametrize(
+    ("octets", "what"),
+    [
+        pytest.param(b"\2", "not a ClientHello", id="server hello"),
+        pytest.param(b"\1\0\x40\0", "at most", id="hello too long"),
+        pytest.param(b"\1\0\0\0" + bytes(60), "longer than", id="empty hello"),
+        pytest.param(message(behind=b"x"), "behind the extensions", id="octets behind"),
+        pytest.param(
+            b"\1" + vector(3, message()[4:-1]) + bytes(9), "longer than", id="extensions cut"
+        ),
+    ],
+)
+def test_read_message_refuses_what_is_no_hello(octets, what):
+    with pytest.raises(MalformedHelloError, match=what):
+        read_message(octets)
+
+
+def read_all(octets):
+    try:
+        return read_message(octets)
+    except MalformedHelloError:
+        return MalformedHelloError
+
+
+@given(st.data())
+def test_read_message_reads_as_from_records(data):
+    mutated = bytearray(message(alpn_extension(b"h2"), ECH, name_extension(b"a.example")))
+    for _ in range(data.draw(st.integers(0, 3))):
+        mutated[data.draw(st.integers(0, len(mutated) - 1))] = data.draw(st.integers(0, 255))
+    size = data.draw(st.sampled_from([MAX_OCTETS, 1, 40]))
+    try:
+        found = read_records(records(bytes(mutated), size))
+    except MalformedHelloError:
+        found = MalformedHelloError
+
+    assert found == read_all(bytes(mutated))
 
 
 def outcome(octets):
@@ -198,7 +306,15 @@ def test_server_name_reads_captured_hellos(capture, name):
 
 
 @needs_captures
-def test_server_name_reads_a_captured_message():
+def test_read_records_reads_a_captured_hello():
     octets = (CAPTURES / "clienthellod/TLS_ClientHello_Firefox_126.bin").read_bytes()
+    hello = Hello("client.tlsfingerprint.io", (b"h2", b"http/1.1"), ech=True)
 
-    assert isinstance(server_name(octets if octets[0] == 22 else records(octets)), str)
+    assert read_records(octets) == hello
+
+
+@needs_captures
+def test_read_message_reads_a_captured_message():
+    octets = (CAPTURES / "clienthellod/QUIC_ClientHello_Chrome_124.bin").read_bytes()
+
+    assert read_message(octets) == Hello("encrypted-tbn0.gstatic.com", (b"h3",), ech=True)

@@ -19,7 +19,7 @@ def test_fields_share_no_bit():
 def test_settled_is_set_in_no_other_answer():
     settled = [a for a in Answer if marks.field(a) & marks.SETTLED]
 
-    assert settled == [Answer.ACCEPT, Answer.BLOCK]
+    assert settled == [Answer.ACCEPT, Answer.BLOCK, Answer.WATCH]
 
 
 @given(MARKS, st.sampled_from(Answer), st.integers(1, 255), st.integers(1, 63))

@@ -53,9 +53,36 @@ def test_read_takes_what_a_syn_carries(opening):
     assert opening.read(segment(9, request[9:]), reply=False) == Reading("http", "a.example")
 
 
-@pytest.mark.parametrize("payload", [b"SSH-2.0-x\r\n", b"\x00\x01", b"NICK somebody\r\n"])
-def test_read_knows_other_protocols_by_their_first_octets(opening, payload):
-    assert opening.read(segment(0, payload), reply=False) == NAMELESS
+@pytest.mark.parametrize(
+    ("payload", "reading"),
+    [
+        (b"SSH-2.0-x\r\n", Reading("tcp", "", "ssh")),
+        (b"\x05\x01\x00", Reading("tcp", "", "socks")),
+        (b"NICK somebody\r\n", NAMELESS),
+        (bytes(600), NAMELESS),
+    ],
+)
+def test_read_knows_other_protocols_by_their_first_octets(opening, payload, reading):
+    assert opening.read(segment(0, payload), reply=False) == reading
+
+
+def test_read_waits_for_octets_that_could_still_tell(opening):
+    assert opening.read(segment(0, b"\x00\x01"), reply=False) is None
+    assert opening.read(segment(0, b"hello"), reply=True) == NAMELESS
+    assert opening.acknowledged
+
+
+def test_read_knows_a_proxy_by_what_it_is_asked():
+    for head in (b"CONNECT a.example:443 HTTP/1.1", b"GET http://a.example/ HTTP/1.1"):
+        opening = Opening(FIRST, None)
+        octets = head + b"\r\nHost: a.example\r\n\r\n"
+        assert opening.read(segment(0, octets), reply=False) == Reading(
+            "http", "a.example", "http-proxy"
+        )
+
+
+def test_read_knows_a_server_by_its_banner(opening):
+    assert opening.read(segment(0, b"SSH-2.0-x\r\n"), reply=True) == Reading("tcp", "", "ssh")
 
 
 def test_read_takes_a_flow_in_which_the_server_speaks_first_for_nameless(opening):

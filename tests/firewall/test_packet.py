@@ -52,6 +52,20 @@ def test_parse_packet_reads_a_tcp_segment(built):
     assert len(packet.source) == (4 if IP in built else 16)
 
 
+@pytest.mark.parametrize("built", PACKETS)
+def test_parse_packet_leaves_padding_out_of_a_segment(built):
+    packet = parse_packet(bytes(built) + bytes(14))
+
+    assert (packet.payload, packet.whole) == (b"text", True)
+
+
+@pytest.mark.parametrize("built", PACKETS)
+def test_parse_packet_tells_what_the_queue_cut_off_a_segment(built):
+    packet = parse_packet(bytes(built)[:-1])
+
+    assert (packet.payload, packet.whole) == (b"tex", False)
+
+
 def test_parse_packet_reads_a_datagram_and_leaves_padding_out():
     packet = parse_packet(bytes(IP(**V4) / UDP(sport=1, dport=9) / b"text") + bytes(14))
 
@@ -63,6 +77,8 @@ def test_parse_packet_reads_a_datagram_and_leaves_padding_out():
     "built",
     [
         pytest.param(IP(**V4, frag=1, proto=6) / Raw(bytes(30)), id="ipv4"),
+        pytest.param(IP(**V4, frag=1) / SEGMENT, id="ipv4, like a segment"),
+        pytest.param(IP(**V4, frag=8191, proto=6) / Raw(b"x"), id="ipv4, short"),
         pytest.param(IPv6(**V6) / IPv6ExtHdrFragment(offset=1, nh=6) / Raw(bytes(30)), id="ipv6"),
     ],
 )
@@ -94,6 +110,12 @@ def test_parse_packet_tells_what_the_queue_cut_off():
         ),
         pytest.param(
             bytes(IP(**V4) / TCP(dataofs=4)), "length of the TCP header", id="offset of 4"
+        ),
+        pytest.param(
+            bytes(IP(**V4) / SEGMENT)[:45], "length of the TCP header", id="half the tcp options"
+        ),
+        pytest.param(
+            bytes(IP(**V4, len=45) / SEGMENT), "length of the TCP header", id="end in tcp options"
         ),
         pytest.param(bytes(IP(**V4) / UDP(len=7)), "length of the UDP header", id="udp length 7"),
         pytest.param(bytes(IP(**V4) / UDP(len=9)), "length of the UDP header", id="udp length 9"),

@@ -4,7 +4,7 @@ import pytest
 
 from gate_core.clients import OnFault
 from gate_firewall.packet import MalformedPacketError
-from gate_firewall.queue import Faults, Settler
+from gate_firewall.queue import LATER, MAX_HELD, Faults, Settler
 
 ASKED = 0x0080_4ABC
 
@@ -27,6 +27,9 @@ class FakePacket:
 
     def get_payload(self):
         return b"octets"
+
+    def retain(self):
+        self.verdicts.append("retained")
 
     def accept(self):
         self.verdicts.append(("accept", self._mark))
@@ -58,8 +61,9 @@ def test_take_drops_where_the_judgement_is_silence(faults):
 
 
 def test_take_gives_the_mark_that_was_judged(faults):
-    def judge(octets, mark, sender):
+    def judge(octets, mark, sender, last):
         assert (octets, mark, sender.hex(":")) == (b"octets", ASKED, "00:00:5e:00:53:10")
+        assert not last
         return 0x0710_2ABC
 
     assert settle(judge, OnFault.CLOSED, faults) == [("accept", 0x0710_2ABC)]
@@ -92,3 +96,29 @@ def test_note_logs_each_kind_once_a_minute(faults, caplog):
         "packets not judged kind=malformed packet count=4",
         "packets not judged kind=KeyError count=1",
     ]
+
+
+def test_take_holds_what_is_judged_later_and_settles_it_once(faults):
+    asked = []
+
+    def judge(_octets, _mark, _sender, last):
+        asked.append(last)
+        return 7 if last else LATER
+
+    settler = Settler(judge, OnFault.CLOSED, faults, lambda: 0.0)
+    packet = FakePacket()
+    settler.take(packet)
+    held, settler.held = settler.held, []
+    settler.settle_held(held)
+
+    assert (asked, packet.verdicts) == ([False, True], ["retained", ("accept", 7)])
+
+
+def test_take_holds_no_more_than_it_may(faults):
+    settler = Settler(lambda *a: None if a[-1] else LATER, OnFault.CLOSED, faults, lambda: 0.0)
+    packets = [FakePacket() for _ in range(MAX_HELD + 1)]
+    for packet in packets:
+        settler.take(packet)
+
+    assert len(settler.held) == MAX_HELD
+    assert packets[-1].verdicts == [("drop", None)]

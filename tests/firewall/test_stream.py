@@ -25,7 +25,7 @@ def test_add_puts_segments_in_order_however_they_arrive(first, data):
 def test_prefix_ends_at_the_first_hole():
     stream = Stream(100)
     stream.add(103, b"def")
-    assert stream.prefix() == b""
+    assert (stream.prefix(), stream.is_empty()) == (b"", False)
     stream.add(100, b"ab")
 
     assert stream.prefix() == b"ab"
@@ -45,6 +45,40 @@ def test_add_refuses_an_overlap_that_differs():
 
     with pytest.raises(ConflictError, match="differs"):
         stream.add(2, b"cXef")
+
+
+@pytest.mark.parametrize("octets", [b"abcX", b"Xbcd", b"abXdefgh"])
+def test_add_refuses_a_segment_that_comes_again_with_other_octets(octets):
+    stream = Stream(0)
+    stream.add(0, b"abcd")
+
+    with pytest.raises(ConflictError, match="differs"):
+        stream.add(0, octets)
+    assert stream.prefix() == b"abcd"
+
+
+@pytest.mark.parametrize(("octets", "differs"), [(b"xyz\0\0ef", False), (b"xyz\0\0eX", True)])
+def test_add_compares_nothing_with_a_hole(octets, differs):
+    stream = Stream(0)
+    stream.add(5, b"ef")
+    if differs:
+        with pytest.raises(ConflictError, match="differs"):
+            stream.add(0, octets)
+    else:
+        stream.add(0, octets)
+
+    assert stream.prefix() == (b"" if differs else octets)
+
+
+def test_add_goes_on_in_order_behind_a_hole_that_was_filled():
+    stream = Stream(0)
+    stream.add(2, b"c")
+    stream.add(0, b"ab")
+    stream.add(3, b"d")
+    with pytest.raises(ConflictError, match="differs"):
+        stream.add(1, b"bX")
+
+    assert stream.prefix() == b"abcd"
 
 
 def test_add_refuses_what_lies_beyond_the_bound():

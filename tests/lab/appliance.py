@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -12,10 +13,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from laboratory import INSIDE, Laboratory, LaboratoryError
-from plan import BOX, CLIENTS, ROUTER
+from plan import BOX, CLIENTS, ROUTER, Host
 
 from gate_appliance.control import control_client
-from gate_core.desk import Desk, PanelButtons, ProposalView
+from gate_core.desk import ActivityFilter, ActivityRecord, Desk, PanelButtons, ProposalView
 from gate_core.edits import Edit
 
 CONFIG_FILE = INSIDE / "schoolgate.toml"
@@ -237,3 +238,10 @@ class Appliance:
     @property
     def first_run_code(self) -> str:
         return self.lab.path(STATE / "first-run-code").read_text().strip()
+
+
+def blocked(appliance: Appliance, host: Host, since: float) -> list[ActivityRecord]:
+    """Return what the firewall has blocked of a host, newest first; ``since`` in seconds since 1970."""
+    wanted = ActivityFilter(device=host.mac, action="block", source="firewall", limit=100)
+    found = appliance.desk.activity(filter=wanted, actor="command line (test)")
+    return [r for r in found if dt.datetime.fromisoformat(r.at).timestamp() >= since]

@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = dt.timedelta(days=30)
+LEAF = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Laboratory")])
+"""Whose names are those of the extension; without any subject kdig takes the certificate for broken."""
 
 
 class Authority:
@@ -85,18 +87,22 @@ class Authority:
             )
         )
 
-    def _context(self, *names: str) -> ssl.SSLContext:
+    def write_leaf(self, file: Path, *names: str) -> None:
+        """Write a certificate for ``names`` to ``file``, with its key."""
         leaf = (
-            self._builder(x509.Name([]), self._leaf_key)
+            self._builder(LEAF, self._leaf_key)
             .add_extension(x509.SubjectAlternativeName(_general(names)), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .sign(self._root_key, hashes.SHA256())
         )
-        file = self._directory / "leaf.pem"
         file.write_bytes(
             leaf.public_bytes(Encoding.PEM)
             + self._leaf_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         )
+
+    def _context(self, *names: str) -> ssl.SSLContext:
+        file = self._directory / "leaf.pem"
+        self.write_leaf(file, *names)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         file.unlink()

@@ -68,7 +68,9 @@ def segmented_tls(lab: Laboratory, host: str, address: str, name: str, octets: i
     return lab.run(host, argv).stdout.strip()
 
 
-def openssl(lab: Laboratory, host: str, address: str, name: str, *options: str) -> str:
+def openssl(
+    lab: Laboratory, host: str, address: str, name: str, *options: str, port: int = 443
+) -> str:
     """Connect with openssl s_client and ask for ``/``; return all that it printed."""
     target = f"[{address}]" if ":" in address else address
     request = f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n"
@@ -76,7 +78,7 @@ def openssl(lab: Laboratory, host: str, address: str, name: str, *options: str) 
         "openssl",
         "s_client",
         "-connect",
-        f"{target}:443",
+        f"{target}:{port}",
         "-servername",
         name,
         "-ign_eof",
@@ -88,14 +90,20 @@ def openssl(lab: Laboratory, host: str, address: str, name: str, *options: str) 
 
 @contextmanager
 def chromium(
-    lab: Laboratory, host: str, *, any_certificate: bool = False
+    lab: Laboratory,
+    host: str,
+    *flags: str,
+    any_certificate: bool = False,
+    quic_key: str = "",
 ) -> Iterator[webdriver.Remote]:
     """Run a headless Chromium with an empty profile on ``host``.
 
     Args:
         lab: The laboratory.
         host: Whose browser it is.
+        flags: Further options of its command line.
         any_certificate: Whether self-signed certificates pass, as for the appliance's own pages.
+        quic_key: Hash of the key of a server that it trusts by QUIC; "" for no QUIC.
     """
     profile = INSIDE / "tmp" / f"chromium-{host}"
     options = Options()
@@ -104,14 +112,15 @@ def chromium(
         "--headless=new",
         "--no-sandbox",  # its own namespaces are not to be had within ours
         "--disable-gpu",
-        "--disable-quic",
+        *([] if quic_key else ["--disable-quic"]),
+        *flags,
         "--disable-dev-shm-usage",
         "--no-first-run",
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
         f"--user-data-dir={profile}",
-        f"--ignore-certificate-errors-spki-list={trusted}",
+        f"--ignore-certificate-errors-spki-list={trusted},{quic_key}",
     ):
         options.add_argument(flag)
     options.accept_insecure_certs = any_certificate

@@ -303,6 +303,8 @@ def serve_datagrams(sock: socket.socket, port: int, respond: Respond) -> None:
 
 def datagram_socket(port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    # A server of one address only may take its port besides.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     # IP_FREEBIND, <linux/in.h>: to answer from addresses that only a local route makes ours.

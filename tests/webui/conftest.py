@@ -37,7 +37,7 @@ from gate_appliance.store import Change
 from gate_core.config import ApplianceConfig, Config, DnsConfig, WebConfig
 from gate_core.desk import Component, Lamp, PanelReport, ProposalView, Status, UnavailableError
 from gate_core.edits import Edit
-from gate_core.events import Event, Source
+from gate_core.events import Event, Source, Traffic, Who
 from gate_core.policy import decide
 from gate_webui.access import Kept
 from gate_webui.app import create_app
@@ -245,6 +245,7 @@ def fill(desk: WatchedDesk) -> None:
     _place_devices(desk)
     _see_devices(desk)
     _record_decisions(desk)
+    _record_traffic(desk)
     change(
         desk,
         Edit.of(("groups", "ks2", "cells", "games"), "times", "unacceptable"),
@@ -332,6 +333,23 @@ def _record_decisions(desk: WatchedDesk) -> None:
             )
         )
     desk.steward.activity.append(events)
+
+
+def _record_traffic(desk: WatchedDesk) -> None:
+    used = (
+        (Who("192.0.2.10", LAPTOP, "Laptop 7", "ks2", "p-17"), 1, "cdn.sums.example", 90, 2),
+        (Who("192.0.2.10", LAPTOP, "Laptop 7", "ks2", "p-17"), 0, "www.sums.example", 30, 1),
+        (Who("192.0.2.11", TABLET, "Tablet 2", "ks1", ""), 0, "stories.example", 450, 4),
+        (Who("192.0.2.20", OFFICE, "Office PC", "staff", ""), 1, "news.example", 2000, 60),
+        (Who("192.0.2.20", OFFICE, "Office PC", "staff", ""), 0, "", 6, 6),
+    )
+    desk.steward.activity.append_sums(
+        Traffic(
+            int((NOW - timedelta(days=days)).timestamp() * 1000),
+            (who,), (0,), (name,), (down * 1_000_000,), (up * 1_000_000,), (1,),
+        )
+        for who, days, name, down, up in used
+    )  # fmt: skip
 
 
 def _make_exceptions(desk: WatchedDesk) -> None:

@@ -44,6 +44,7 @@ from gate_webui import (
     record,
     times,
     today,
+    usage,
     why,
     words,
 )
@@ -88,6 +89,7 @@ _PARTS: Final = (
     holds,
     accounts,
     activity,
+    usage,
     why,
     record,
 )
@@ -196,6 +198,7 @@ def _set_up_templates(app: Flask, services: Services) -> None:
         reason_words=words.reason_words,
         banner_words=words.banner_words,
         amount=words.amount,
+        megabytes=words.megabytes,
     )
 
     @app.context_processor

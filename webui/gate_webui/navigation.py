@@ -81,6 +81,7 @@ _SECTIONS: Final = (
         "Activity",
         (
             Page("Activity", "activity.page", Act.SEARCH_ACTIVITY),
+            Page("Data use", "usage.today", Act.SEARCH_ACTIVITY),
             Page("Check a site", "why.page", Act.EXPLAIN),
         ),
     ),

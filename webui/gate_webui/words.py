@@ -433,6 +433,12 @@ def amount(progress: Progress) -> str:
     return f"{done} of {of} {unit}" if progress.of else f"{done} {unit}"
 
 
+def megabytes(octets: int) -> str:
+    """Return an amount of data as ``1,234 MB``, with a decimal below 10 MB."""
+    number = octets / 1e6
+    return f"{number:,.0f} MB" if number >= 9.95 else f"{number:.1f} MB"
+
+
 def thousands(number: int) -> str:
     """Return a number with commas, as it is written in the UK."""
     return f"{number:,}"

@@ -10,9 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gate_core.config import BridgeConfig, FirewallConfig
-from gate_core.events import InForce, Tagged
+from gate_core.events import Counters, InForce, ReadableFlows, Tagged, Traffic
 from gate_core.snapshot import parse_snapshot
 from gate_firewall import vlans
+from gate_firewall.given import GivenSocket
 from gate_firewall.pins import PinSocket
 from gate_firewall.service import FirewallPorts, FirewallSettings, run
 
@@ -56,6 +57,8 @@ class PrintedEvents:
     def put(self, event):
         if isinstance(event, InForce):
             line = ["in force", event.version]
+        elif isinstance(event, (Counters, ReadableFlows, Traffic)):
+            return
         elif isinstance(event, Tagged):
             line = ["tagged", event.mac, event.vlan]
         else:
@@ -75,8 +78,14 @@ settings = FirewallSettings(
     ),
     FirewallConfig(),
 )
-with TemporaryDirectory() as directory, closing(PinSocket(Path(directory) / "pins.sock")) as pins:
+with (
+    TemporaryDirectory() as directory,
+    closing(PinSocket(Path(directory) / "pins.sock")) as pins,
+    closing(GivenSocket(Path(directory) / "given.sock")) as given,
+):
     run(
         settings,
-        FirewallPorts(FakeClock(), FakePolicySource(), NoNeighbours(), PrintedEvents(), pins),
+        FirewallPorts(
+            FakeClock(), FakePolicySource(), NoNeighbours(), PrintedEvents(), pins, given
+        ),
     )

@@ -39,7 +39,7 @@ async def web(reader, writer):
 
 
 async def banner(reader, writer):
-    writer.write(b"SSH-2.0-banner\r\n")
+    writer.write(b"220 banner\r\n")
     try:
         writer.write(await reader.read(100))
         await writer.drain()

@@ -1,0 +1,276 @@
+"""The commands of ``gate`` for flows: what the classifier makes of a capture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gate_appliance.console import Add, Family, complain, load, say
+from gate_core.clients import MalformedMacError, parse_mac
+from gate_core.desk import RefusedError
+
+if TYPE_CHECKING:
+    from gate_core.config import Config
+    from gate_core.events import Event
+    from gate_core.policy import Policy
+    from gate_firewall.rehearsal import Client, FlowSummary, Rehearsal, Step
+
+
+def add_flow_commands(family: Family, add: Add) -> None:
+    """Add the family ``flow``."""
+    flow = family("flow", "flows, as the firewall sees them")
+    explain = add(
+        flow, "explain", _explain, "say packet by packet what the firewall makes of a capture"
+    )
+    explain.add_argument("capture", type=Path, metavar="CAPTURE", help="file in pcap or pcapng")
+    explain.add_argument(
+        "--client",
+        default="",
+        metavar="ADDRESS|MAC",
+        help="look only at this client's packets: its side is the school's;"
+        " without it private addresses are",
+    )
+    explain.add_argument(
+        "--group", default="", metavar="ID", help="decide as if every client were in this group"
+    )
+    explain.add_argument(
+        "--at", default="", metavar="TIME", help="such as 2027-01-22T10:30 (default: now)"
+    )
+    explain.add_argument(
+        "--snapshot",
+        type=Path,
+        metavar="FILE",
+        help="decide by this snapshot, whose lists lie beside it (default: the one in force)",
+    )
+    explain.add_argument(
+        "--json", action="store_true", help="print a JSON object a line: packets, then flows"
+    )
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from gate_appliance.clock import SystemClock
+    from gate_appliance.places import Places
+    from gate_firewall.dissect import CaptureError, read_capture
+    from gate_firewall.rehearsal import Rehearsal
+
+    config = load(arguments)
+    places = Places.of(config.appliance)
+    # The name under which the steward publishes (gate_appliance.publication).
+    policy = _policy(arguments.snapshot or places.snapshots / "policy")
+    if arguments.group:
+        policy = _all_in(policy, arguments.group)
+    at = _at(arguments.at, config)
+    if at is None:
+        at = SystemClock(config.appliance.timezone, places.state).now()
+    rehearsal = Rehearsal(policy, at, _client(arguments.client))
+    tell = _Json() if arguments.json else _Text(policy, at)
+    fault = ""
+    try:
+        for frame in read_capture(arguments.capture):
+            step = rehearsal.take(frame)
+            if step:
+                tell.step(step)
+    except CaptureError as e:
+        fault = str(e)
+    tell.flows(rehearsal.flows())
+    complaints = [*([fault] if fault else []), *_left_out(rehearsal, arguments.client)]
+    if complaints:
+        complain(*map(_printable, complaints))
+    return 1 if fault or rehearsal.unsided else 0
+
+
+def _left_out(rehearsal: Rehearsal, client: str) -> Iterator[str]:
+    if rehearsal.unsided:
+        yield (
+            f"{rehearsal.unsided} packets were not judged: of both ends or of neither the address is private, so that which"
+            " side is the school's can't be told; --client ADDRESS or --client MAC says it"
+        )
+    if rehearsal.others:
+        yield f"{rehearsal.others} frames were left out, as they are not from or to {client}"
+    if rehearsal.forgotten:
+        yield f"{rehearsal.forgotten} flows are not in the list of flows: it has the latest alone"
+
+
+def _policy(path: Path) -> Policy:
+    """Return the policy of a snapshot, with its lists.
+
+    Raises:
+        RefusedError: There is none, or it is damaged.
+        ListError: Its lists are gone or damaged.
+    """
+    from gate_appliance.lists.index import open_index, path_of
+    from gate_core.categories import CategoryIndex
+    from gate_core.snapshot import NO_LISTS, MalformedSnapshotError, parse_snapshot
+
+    def index_of(lists: str) -> CategoryIndex:
+        if not lists:
+            return NO_LISTS
+        if not lists.isalnum():
+            raise MalformedSnapshotError(f"{lists[:80]!r} names no lists")
+        return open_index(path_of(path.parent, lists), lists)
+
+    try:
+        return parse_snapshot(path.read_bytes(), index_of).policy
+    except FileNotFoundError:
+        raise RefusedError(
+            f"no snapshot at {path}: the steward publishes one when the appliance is up"
+        ) from None
+    except MalformedSnapshotError as e:
+        raise RefusedError(f"{path}: {e}") from e
+
+
+def _all_in(policy: Policy, group: str) -> Policy:
+    """Return ``policy`` as it is for clients of whom it knows nothing but that they are in ``group``."""
+    if group not in policy.groups:
+        allowed = ", ".join(policy.groups)
+        raise RefusedError(f"{group[:40]!r} is no group; allowed are {allowed}", "group")
+    return replace(policy, devices={}, members={}, networks={}, unknown_group=group)
+
+
+def _at(text: str, config: Config) -> datetime | None:
+    from zoneinfo import ZoneInfo
+
+    from gate_core.written import aware
+
+    if not text:
+        return None
+    zone = ZoneInfo(config.appliance.timezone)
+    try:
+        return aware(text, zone).astimezone(zone)
+    except (ValueError, OverflowError):
+        raise RefusedError(
+            f"{text[:40]!r} is no date and time such as 2027-01-22T10:30", "at"
+        ) from None
+
+
+def _client(text: str) -> Client:
+    from gate_firewall.rehearsal import Client
+
+    if not text:
+        return Client()
+    try:
+        return Client(address=ip_address(text).packed)
+    except ValueError:
+        pass
+    try:
+        return Client(mac=parse_mac(text))
+    except MalformedMacError:
+        raise RefusedError(
+            f"{text[:40]!r} is neither an address such as 192.168.1.20 or 2001:db8::20"
+            " nor a MAC address such as 00:00:5e:00:53:01",
+            "client",
+        ) from None
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` with nothing in it that a terminal obeys."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class _Text:
+    """Tells people."""
+
+    def __init__(self, policy: Policy, at: datetime | None) -> None:
+        from gate_firewall.rehearsal import NOT_IMITATED
+
+        self._policy = policy
+        when = f"{at:%Y-%m-%d %H:%M}" if at else "an unknown time: the strict side of every span"
+        say(f"By policy {policy.version}, as at {when}.")
+        say(NOT_IMITATED)
+        say("number  time  direction seen from the school  ends  protocol  octets  who decided:")
+        say("  what was read; what became of it")
+
+    def step(self, step: Step) -> None:
+        """Print a packet, on one line."""
+        fields = (
+            f"{step.number:>6}",
+            f"{step.since_s:9.3f} s",
+            f"{step.direction.value:<3}",
+            f"{step.source} > {step.destination}",
+            " ".join((step.protocol, *step.flags)),
+            str(step.length_octets),
+            *([f"VLAN {step.vlan}"] if step.vlan is not None else []),
+            f"{step.by.value}: " + "; ".join(filter(None, (step.read, step.why))),
+            *([self._sentence(step.event)] if step.event else []),
+        )
+        say(_printable("  ".join(fields)))
+
+    def flows(self, flows: Iterator[FlowSummary]) -> None:
+        """Print what came of each flow."""
+        say("Flows, by their last packet:")
+        for f in flows:
+            counts = f"{f.packets} packets, {f.octets} octets, asked about {f.asked}"
+            lines = [f"{f.initiator} > {f.responder}  {f.protocol}: {counts}"]
+            if f.event:
+                who = f"{f.event.device} ({f.event.group})"
+                name = f"{f.event.kind} {f.event.name or 'without a name'}"
+                lines.append(f"{who}, {name}: {self._sentence(f.event)}")
+            else:
+                lines.append(f.why)
+            say("  " + "\n    ".join(map(_printable, lines)))
+
+    def _sentence(self, event: Event) -> str:
+        from gate_appliance.words import sentence
+
+        told = sentence(event.action, event.reason, event.rule_id, self._policy)
+        return f"{told} [{event.rule_id}]"
+
+
+class _Json:
+    """Tells programs."""
+
+    def step(self, step: Step) -> None:
+        """Print a packet as an object."""
+        _say_json(
+            packet=step.number,
+            since_s=round(step.since_s, 6),
+            vlan=step.vlan,
+            direction=step.direction.value,
+            source=step.source,
+            destination=step.destination,
+            protocol=step.protocol,
+            flags=step.flags,
+            length_octets=step.length_octets,
+            by=step.by.value,
+            read=step.read,
+            outcome=step.outcome.value,
+            why=step.why,
+            event=_event(step.event),
+        )
+
+    def flows(self, flows: Iterator[FlowSummary]) -> None:
+        """Print each flow as an object."""
+        for f in flows:
+            _say_json(
+                flow=f"{f.initiator} > {f.responder}",
+                protocol=f.protocol,
+                packets=f.packets,
+                octets=f.octets,
+                asked=f.asked,
+                why=f.why,
+                event=_event(f.event),
+            )
+
+
+def _say_json(**fields: object) -> None:
+    say(json.dumps(fields))
+
+
+def _event(event: Event | None) -> dict[str, str] | None:
+    if event is None:
+        return None
+    return {
+        "device": event.device,
+        "group": event.group,
+        "kind": event.kind,
+        "name": event.name,
+        "action": event.action,
+        "reason": event.reason,
+        "rule_id": event.rule_id,
+    }

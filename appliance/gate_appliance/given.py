@@ -1,0 +1,69 @@
+"""A worker's way to the classifier, for what it gave to whom; never waits: what can't be sent is kept by whoever calls."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from gate_core.given import (
+    MAX_DATAGRAM_OCTETS,
+    MalformedGivenError,
+    News,
+    Request,
+    parse_request,
+    render_news,
+)
+
+
+class GivenPost:
+    """The socket of one worker (``gate_core.ports.GivenLink``); used by one thread."""
+
+    def __init__(self, own: Path, firewall: Path) -> None:
+        """Listen for requests at ``own``, in place of whatever lies there.
+
+        Args:
+            own: The worker's socket; only this process's user can send to it.
+            firewall: The classifier's, which may come and go.
+
+        Raises:
+            OSError: It can't be made.
+        """
+        self._own = own
+        self._firewall = str(firewall)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MAX_DATAGRAM_OCTETS)
+        own.unlink(missing_ok=True)
+        # Not chmod afterwards: until then somebody could send.
+        before = os.umask(0o177)
+        try:
+            self._socket.bind(str(own))
+        finally:
+            os.umask(before)
+
+    def fileno(self) -> int:
+        """Return the descriptor that turns readable when there is a request."""
+        return self._socket.fileno()
+
+    def send(self, news: News) -> bool:
+        """Send ``news``; tell whether that was possible."""
+        with suppress(OSError):
+            self._socket.sendto(render_news(news), self._firewall)
+            return True
+        return False
+
+    def requests(self) -> list[Request]:
+        """Return the requests that have come."""
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                datagram = self._socket.recv(MAX_DATAGRAM_OCTETS)
+                with suppress(MalformedGivenError):
+                    found.append(parse_request(datagram))
+        return found
+
+    def close(self) -> None:
+        """Free the socket."""
+        self._socket.close()
+        self._own.unlink(missing_ok=True)

@@ -1,0 +1,137 @@
+"""How the firewall does, beyond being there: packets that it had no time for, and names that it can't read any more."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from statistics import median
+from typing import Final
+
+from gate_appliance.activity import ActivityLog
+from gate_appliance.recorder import Recorder
+from gate_core.clients import Group
+from gate_core.desk import Component
+from gate_core.events import Counters, Source
+from gate_core.ports import Clock
+
+DROPS_TOLD_FOR_S: Final = 600.0
+
+MIN_FLOWS: Final = 200
+"""Of a group in a day: the share of fewer says nothing."""
+MIN_DAYS: Final = 3
+USUAL_DAYS: Final = 14
+"""The newest days before today that tell what is usual."""
+FALL: Final = 0.15
+"""Below the usual share by so much is told: seven times what chance does to 200 flows of which nine in ten show
+a name, as one device opens many flows that are alike."""
+
+_LOOK_EVERY_S: Final = 60.0
+
+_DROPPED: Final = ("queue_dropped_full", "queue_dropped_unread")
+
+_Shares = Mapping[str, float]
+"""Group to its share of flows with a readable name."""
+
+
+class Packets:
+    """Looks at what the firewall has counted; used by one thread at a time."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        activity: ActivityLog,
+        clock: Clock,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            recorder: Where the firewall's counters arrive.
+            activity: Where it is written how many flows of each day showed a name.
+            clock: For what is today.
+            now: Monotonic time in seconds.
+        """
+        self._recorder = recorder
+        self._activity = activity
+        self._clock = clock
+        self._now = now
+        self._counted: dict[int, int] = {}
+        """Worker to the packets that it has lost since its start."""
+        self._drops: deque[tuple[float, int]] = deque()
+        self._looked_at = float("-inf")
+        self._fallen: Mapping[str, tuple[float, float]] = {}
+        """Group to today's share and the usual one."""
+        self._usual: tuple[date, _Shares] = (date.min, {})
+
+    def fault(self, groups: Mapping[str, Group]) -> Component | None:
+        """Return what is wrong, as the state of the component ``firewall``; None where nothing is known to be."""
+        now = self._now()
+        self._count_drops(now)
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            self._fallen, self._looked_at = self._find_fallen(), now
+        sentences = [*self._drop_words(), *self._fall_words(groups)]
+        return (
+            Component(Source.FIREWALL.value, "degraded", " ".join(sentences)) if sentences else None
+        )
+
+    def _count_drops(self, now: float) -> None:
+        before = self._counted
+        self._counted = {
+            c.worker: _dropped(c) for c in self._recorder.counters() if c.source is Source.FIREWALL
+        }
+        for worker, dropped in self._counted.items():
+            # What was before our own start is not of late; lower than before, the worker has begun anew.
+            last = before.get(worker, dropped)
+            news = dropped - last if dropped >= last else dropped
+            if news:
+                self._drops.append((now, news))
+        while self._drops and now - self._drops[0][0] > DROPS_TOLD_FOR_S:
+            self._drops.popleft()
+
+    def _find_fallen(self) -> dict[str, tuple[float, float]]:
+        at = self._clock.now()
+        if at is None:
+            return {}
+        today = at.date()
+        if self._usual[0] != today:
+            self._usual = (today, self._usual_before(today))
+        usual = self._usual[1]
+        return {
+            group: (share, usual[group])
+            for group, share in self._shares(today).items()
+            if group in usual and share <= usual[group] - FALL
+        }
+
+    def _usual_before(self, today: date) -> _Shares:
+        days = [day for day in self._activity.days() if day < today][-USUAL_DAYS:]
+        shares: dict[str, list[float]] = {}
+        for day in days:
+            for group, share in self._shares(day).items():
+                shares.setdefault(group, []).append(share)
+        return {group: median(its) for group, its in shares.items() if len(its) >= MIN_DAYS}
+
+    def _shares(self, day: date) -> _Shares:
+        query = "select grp, 1.0 * readable / flows as share from readable where flows >= ?"
+        rows = self._activity.read_sums("readable", day, query, [MIN_FLOWS])
+        return {row["grp"]: row["share"] for row in rows}
+
+    def _drop_words(self) -> Iterator[str]:
+        if count := sum(news for _, news in self._drops):
+            yield (
+                f"{count:,} packets were dropped within the last {DROPS_TOLD_FOR_S / 60:.0f} minutes, because more"
+                " connections began than the box could look at: pages may have opened slowly or not at all."
+            )
+
+    def _fall_words(self, groups: Mapping[str, Group]) -> Iterator[str]:
+        for id_, (share, usual) in self._fallen.items():
+            title = groups[id_].title if id_ in groups else id_
+            yield (
+                f"{title}: of 100 connections today only {share * 100:.0f} show the name of a site, where {usual * 100:.0f}"
+                " usually do. Devices may hide names (ECH), or look them up elsewhere (encrypted DNS, VPN)."
+            )
+
+
+def _dropped(counters: Counters) -> int:
+    return sum(sum(counters.counts.get(what, {}).values()) for what in _DROPPED)

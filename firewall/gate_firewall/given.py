@@ -1,0 +1,207 @@
+"""Which addresses the sinkhole has given to whom, as its workers tell.
+
+Whoever opens a flow to any other brought the address along: a tunnel, a proxy, a resolver that is built in.
+
+What a worker tells may come later than the flow, as an answer from its cache is told within two seconds. So the classifier
+asks when it does not know an address; the packet waits until all workers have answered, and each has told by then what it
+gave before.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Final
+
+from gate_core.given import (
+    LEARNT_S,
+    MAX_DATAGRAM_OCTETS,
+    Given,
+    MalformedGivenError,
+    News,
+    Request,
+    parse_news,
+    render_request,
+)
+from gate_firewall.flows import Table
+from gate_firewall.packet import TCP, UDP
+
+HELD_S: Final = 12 * 3600.0
+"""How long an address stays good after it was given last: connections last for a school day, and are judged again."""
+MAX_ADDRESSES: Final = 131_072
+"""Addresses of clients: of 200 devices 600 each."""
+ALIVE_S: Final = 3.0
+"""A worker that says nothing for so long is not waited for."""
+MAX_WORKERS: Final = 64
+_DATAGRAMS_AT_ONCE: Final = 64
+_EVERYONE: Final = ""
+
+_INSIDE: Final = tuple(
+    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"))
+)
+"""RFC 1918, RFC 4193 and RFC 4291: networks of the school's own."""
+_EXEMPT: Final = tuple(
+    (ip_network(network), protocol, ports)
+    for network, protocol, ports in (
+        # Apple's push service, whose addresses its devices know (support.apple.com/102266).
+        ("17.0.0.0/8", TCP, range(5223, 5224)),
+        # Media of calls in Teams and Meet: their addresses come by messages of the service, whose names are decided on.
+        ("52.112.0.0/14", UDP, range(3478, 3482)),
+        ("52.122.0.0/15", UDP, range(3478, 3482)),
+        ("2603:1063::/38", UDP, range(3478, 3482)),
+        ("74.125.250.0/24", UDP, range(3478, 3479)),
+        ("142.250.82.0/24", UDP, range(3478, 3479)),
+        ("2001:4860:4864:5::/64", UDP, range(3478, 3479)),
+        ("2001:4860:4864:6::/64", UDP, range(3478, 3479)),
+    )
+)
+"""Where programs go without asking for a name, and nobody gets round the filter."""
+
+
+def is_exempt(address: bytes, protocol: int, port: int) -> bool:
+    """Tell whether a flow to ``address`` (4 or 16 octets) may go on though nobody asked for it."""
+    there = ip_address(address)
+    return any(there in network for network in _INSIDE) or any(
+        kind == protocol and port in ports and there in network for network, kind, ports in _EXEMPT
+    )
+
+
+class GivenTable:
+    """Who was given what; bounded."""
+
+    def __init__(self) -> None:
+        self._clients: Table[float] = Table(limit=MAX_ADDRESSES, age_s=HELD_S)
+        """When somebody was given an address: by MAC address, IP address, or ``_EVERYONE``."""
+        self._names: Table[float] = Table(limit=MAX_ADDRESSES, age_s=HELD_S)
+        """When an address was given for a name."""
+
+    def take(self, row: Given, now: float) -> None:
+        """Take what was given at about the monotonic time ``now``."""
+        whose: tuple[str | bytes, ...] = (row.client, row.mac) if row.mac else (row.client,)
+        for address in row.addresses:
+            for who in (_EVERYONE,) if row.everyone else whose:
+                self._clients.put((who, address), now, now)
+            self._names.put((row.name, address), now, now)
+
+    def knows(self, client: bytes, mac: str | None, name: str, address: bytes, now: float) -> bool:
+        """Tell whether a client was given ``address``, and that for ``name`` by anybody.
+
+        Args:
+            client: Its own address, 4 or 16 octets.
+            mac: Canonical; None where it is not known.
+            name: Canonical; "" for whatever name.
+            address: 4 or 16 octets.
+            now: Monotonic time in seconds.
+        """
+        whose = (mac or client, client, _EVERYONE)
+        return any(_holds(self._clients.get((who, address)), now) for who in whose) and (
+            not name or _holds(self._names.get((name, address)), now)
+        )
+
+
+def _holds(at: float | None, now: float) -> bool:
+    return at is not None and at >= now - HELD_S
+
+
+class GivenSocket:
+    """Where the workers of the sinkhole tell; only this process's user can."""
+
+    def __init__(self, path: Path) -> None:
+        """Listen at ``path``, in place of whatever lies there.
+
+        Raises:
+            OSError: It can't be made.
+        """
+        self.table = GivenTable()
+        self.malformed = 0
+        """Datagrams that were none of a worker."""
+        self._workers: dict[int, _Worker] = {}
+        self._asked = 0
+        self._whole_from = 0.0
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * MAX_DATAGRAM_OCTETS)
+        path.unlink(missing_ok=True)
+        # Not chmod afterwards: until then somebody could send.
+        before = os.umask(0o177)
+        try:
+            self._socket.bind(str(path))
+        finally:
+            os.umask(before)
+
+    def fileno(self) -> int:
+        """Return the descriptor that turns readable when there is something to take."""
+        return self._socket.fileno()
+
+    def serve(self, now: float) -> None:
+        """Take what has come; never waits."""
+        with suppress(BlockingIOError):
+            for _ in range(_DATAGRAMS_AT_ONCE):
+                datagram, sender = self._socket.recvfrom(MAX_DATAGRAM_OCTETS)
+                try:
+                    news = parse_news(datagram)
+                except MalformedGivenError:
+                    self.malformed += 1
+                    continue
+                if sender:
+                    self._take(news, sender, now)
+
+    def _take(self, news: News, sender: str, now: float) -> None:
+        worker = self._workers.get(news.worker)
+        known = worker is not None
+        if worker is None:
+            if len(self._workers) >= MAX_WORKERS:
+                return
+            worker = self._workers[news.worker] = _Worker(sender)
+            # One that begins anew has told all but what it gave in its last two seconds.
+            self._whole_from = max(self._whole_from, news.since_s)
+        worker.sender = sender
+        worker.heard = now
+        worker.answered = max(worker.answered, news.answered)
+        for row in news.rows:
+            self.table.take(row, now)
+        if not news.rows and not news.answered:
+            self._send(worker, Request(0, everything=not known))
+
+    def ask(self) -> int:
+        """Ask all workers for what they gave until now; return the number that ``answered`` takes."""
+        self._asked += 1
+        for worker in self._workers.values():
+            self._send(worker, Request(self._asked))
+        return self._asked
+
+    def answered(self, number: int, now: float) -> bool:
+        """Tell whether all workers that live have answered the request ``number``."""
+        return all(
+            worker.answered >= number
+            for worker in self._workers.values()
+            if worker.heard > now - ALIVE_S
+        )
+
+    def is_learning(self, now: float) -> bool:
+        """Tell whether addresses are in use that were given before anybody could take note."""
+        return not self._workers or now < self._whole_from + LEARNT_S
+
+    def _send(self, worker: _Worker, request: Request) -> None:
+        # Who does not take it is not there, or has more to do: it will not have answered.
+        with suppress(OSError):
+            self._socket.sendto(render_request(request), worker.sender)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+
+class _Worker:
+    """What is known of a worker."""
+
+    __slots__ = ("answered", "heard", "sender")
+
+    def __init__(self, sender: str) -> None:
+        self.sender = sender
+        self.heard = 0.0
+        self.answered = 0

@@ -1,0 +1,92 @@
+"""An HTTP connection behind its first request: each further request is read before the responder has all of it.
+
+The octets that the responder has not acknowledged are kept, so that nothing else can take their place.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gate_firewall.http import MalformedRequestError, Requests
+from gate_firewall.opening import OutOfTurnError, UnreadableError
+from gate_firewall.packet import ACK, RST, SYN, URG, Packet
+
+MAX_UNACKNOWLEDGED: Final = 1 << 20
+"""Octets kept of one connection: what a sender may have under way with the windows that are usual."""
+
+
+class Watched:
+    """The direction of the initiator, from its first octet on; all its requests are for one host, as those of browsers are."""
+
+    __slots__ = ("_kept", "_name", "_next", "_requests", "from_router", "mac")
+
+    def __init__(self, first: int, name: str, mac: str | None, *, from_router: bool) -> None:
+        """Begin a connection.
+
+        Args:
+            first: Sequence number of the first octet.
+            name: The host of the first request.
+            mac: The client's.
+            from_router: The side of the initiator.
+        """
+        self._name = name
+        self.mac = mac
+        self.from_router = from_router
+        self._requests = Requests()
+        self._kept = bytearray()
+        """What the responder has not acknowledged..."""
+        self._next = first
+        """...and the sequence number behind it."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the responder has acknowledged all that was read."""
+        return not self._kept
+
+    def sent(self, sequence: int, octets: bytes) -> None:
+        """Take ``octets`` of the initiator.
+
+        Raises:
+            OutOfTurnError: There is a hole before them, or too much is not acknowledged.
+            UnreadableError: They contradict earlier ones, are no requests that can be read in one way only, or are for
+                another host.
+        """
+        ahead = (sequence - self._next) % 2**32
+        if ahead < 2**31:
+            if ahead and octets:
+                raise OutOfTurnError(f"{ahead} octets are missing before these")
+        else:
+            behind = 2**32 - ahead
+            # What the responder has acknowledged it does not look at again.
+            begin = max(0, len(self._kept) - behind)
+            again = octets[max(0, behind - len(self._kept)) : behind]
+            if self._kept[begin : begin + len(again)] != again:
+                raise UnreadableError("octets that differ from earlier ones")
+            octets = octets[behind:]
+        if not octets:
+            return
+        if len(self._kept) + len(octets) > MAX_UNACKNOWLEDGED:
+            raise OutOfTurnError("too much is not acknowledged")
+        try:
+            hosts = self._requests.feed(octets)
+        except MalformedRequestError as e:
+            raise UnreadableError(str(e)) from e
+        if any(host != self._name for host in hosts):
+            raise UnreadableError("a request for another host in the same connection")
+        self._kept += octets
+        self._next = (self._next + len(octets)) % 2**32
+
+    def take(self, packet: Packet, *, reply: bool) -> None:
+        """Take a packet of either direction; as ``sent``, and with the same errors."""
+        if reply:
+            # A reset acknowledges what it refuses: RFC 9293, section 3.10.7.1.
+            if packet.flags & (ACK | RST) == ACK:
+                left = (self._next - packet.acknowledged) % 2**32
+                if left <= len(self._kept):
+                    del self._kept[: len(self._kept) - left]
+            return
+        if packet.flags & (URG | SYN) or not packet.whole:
+            raise UnreadableError(
+                "urgent data, a second beginning, or a packet too long for the queue"
+            )
+        self.sent(packet.sequence, packet.payload)

@@ -1,0 +1,182 @@
+import json
+import os
+import struct
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.utils import PcapWriter, wrpcap
+
+from gate_appliance.cli import main
+
+SHARED = Path(os.environ.get("SCHOOLGATE_SHARED", Path(__file__).parents[3] / "shared"))
+HELLO = SHARED / "data" / "captures" / "suricata-verify" / "tls-client-hello-frag-mtu300.pcap"
+CLIENT, SERVER = "10.77.0.10", "203.0.113.5"
+TABLET, ROUTER = "00:00:5e:00:53:01", "00:00:5e:00:53:99"
+
+
+@pytest.fixture
+def explain(school, steward, config, short_path, capsys):
+    """The command on the snapshot that the steward of a small school has published."""
+    path = short_path / "schoolgate.toml"
+    path.write_text(
+        f'[appliance]\nstate_directory = "{config.appliance.state_directory}"\n'
+        f'run_directory = "{config.appliance.run_directory}"\n[dns]\nupstreams = ["192.0.2.1"]\n'
+    )
+
+    def explain(*words):
+        code = main(["flow", "explain", *map(str, words), "--config", str(path)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return explain
+
+
+@pytest.fixture
+def visit(tmp_path):
+    """A capture of a request to a server that answers."""
+
+    def visit(host="www.bet365.com"):
+        request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        up = Ether(src=TABLET, dst=ROUTER) / IP(src=CLIENT, dst=SERVER)
+        down = Ether(src=ROUTER, dst=TABLET) / IP(src=SERVER, dst=CLIENT)
+        path = tmp_path / "capture.pcap"
+        wrpcap(
+            str(path),
+            [
+                up / TCP(sport=40_000, dport=80, flags="S", seq=100),
+                down / TCP(sport=80, dport=40_000, flags="SA", seq=500, ack=101),
+                up / TCP(sport=40_000, dport=80, flags="PA", seq=101, ack=501) / request,
+                down
+                / TCP(sport=80, dport=40_000, flags="PA", seq=501, ack=101 + len(request))
+                / b"x",
+            ],
+        )
+        return path
+
+    return visit
+
+
+def test_explain_tells_each_packet_and_each_flow(explain, visit):
+    code, out, err = explain(visit())
+    assert (code, err) == (0, "")
+    head, rehearsal, _, _, *packets, title, flow, verdict = out.splitlines()
+    assert head.startswith("By policy ")
+    assert rehearsal.startswith("This is a rehearsal: ")
+    assert "are imitated" in rehearsal
+    assert [line.split()[0] for line in packets] == ["1", "2", "3", "4"]
+    asked = f"{CLIENT}:40000 > {SERVER}:80  TCP PSH ACK  40  classifier: an HTTP request for www.bet365.com; blocked"
+    assert asked in packets[2]
+    assert "acceptable-use table" in packets[2]
+    assert "[matrix:gambling:" in packets[2]
+    assert "kernel: the flow has been blocked" in packets[3]
+    assert title == "Flows, by their last packet:"
+    assert flow == f"  {CLIENT}:40000 > {SERVER}:80  TCP: 4 packets, 41 octets, asked about 2"
+    assert "Tablet" in verdict
+    assert "www.bet365.com" in verdict
+
+
+def test_explain_decides_as_for_another_group(explain, visit):
+    assert "[matrix:gambling:ks2]" in explain(visit(), "--group", "ks2")[1]
+    assert "Staff" in explain(visit(), "--group", "staff")[1]
+    code, _, err = explain(visit(), "--group", "ks9")
+    assert code == 1
+    assert err.startswith("group: 'ks9' is no group; allowed are ")
+
+
+def test_explain_prints_json_a_line(explain, visit):
+    lines = [json.loads(line) for line in explain(visit(), "--json")[1].splitlines()]
+    assert [line.get("packet") for line in lines] == [1, 2, 3, 4, None]
+    assert (lines[2]["by"], lines[2]["outcome"], lines[2]["flags"]) == (
+        "classifier",
+        "blocked",
+        ["PSH", "ACK"],
+    )
+    assert lines[2]["event"]["name"] == lines[4]["event"]["name"] == "www.bet365.com"
+    assert lines[4]["flow"] == f"{CLIENT}:40000 > {SERVER}:80"
+
+
+def test_explain_takes_a_time_and_a_snapshot(explain, visit, steward, tmp_path):
+    assert "as at 2027-01-22 10:30." in explain(visit(), "--at", "2027-01-22T10:30")[1]
+    code, _, err = explain(visit(), "--at", "noon")
+    assert (code, err) == (1, "at: 'noon' is no date and time such as 2027-01-22T10:30\n")
+    snapshot = steward.places.snapshots / "policy"
+    assert explain(visit(), "--snapshot", snapshot)[0] == 0
+    damaged = tmp_path / "policy"
+    damaged.write_bytes(snapshot.read_bytes()[:-1])
+    code, _, err = explain(visit(), "--snapshot", damaged)
+    assert code == 1
+    assert f"{damaged}: snapshot cut short" in err
+    damaged.write_bytes(snapshot.read_bytes())
+    code, _, err = explain(visit(), "--snapshot", damaged)
+    assert code == 1
+    assert "no compiled lists at" in err
+    code, _, err = explain(visit(), "--snapshot", tmp_path / "none")
+    assert (code, "no snapshot at" in err) == (1, True)
+
+
+def test_explain_asks_for_the_client_where_the_side_is_not_clear(explain, tmp_path):
+    path = tmp_path / "capture.pcap"
+    segment = IP(src="198.51.100.7", dst=SERVER) / TCP(sport=1, dport=443, flags="S")
+    wrpcap(str(path), [Ether(src=ROUTER, dst=ROUTER) / segment])
+    code, out, err = explain(path)
+    assert code == 1
+    assert "nobody: which end is in the school can't be told" in out
+    assert "1 packets were not judged" in err
+    assert "--client ADDRESS" in err
+    assert explain(path, "--client", "198.51.100.7")[0] == 0
+    code, out, err = explain(path, "--client", TABLET.upper())
+    assert (code, TABLET in out) == (0, False)
+    assert "1 frames were left out" in err
+    code, _, err = explain(path, "--client", "tablet")
+    assert code == 1
+    assert err.startswith("client: 'tablet' is neither an address such as 192.168.1.20")
+
+
+def test_explain_says_what_is_wrong_with_a_file(explain, visit, tmp_path):
+    path = visit()
+    path.write_bytes(path.read_bytes()[:-1])
+    code, out, err = explain(path)
+    assert code == 1
+    assert "\n     3 " in out
+    assert err == f"{path}: behind packet 3: the file is cut short\n"
+    path.write_text("no capture")
+    code, _, err = explain(path)
+    assert code == 1
+    assert f"{path}: begins with 6e6f2063; allowed are captures in pcap or pcapng" in err
+    code, _, err = explain(tmp_path / "none")
+    assert (code, "No such file" in err) == (1, True)
+
+
+def test_explain_hands_the_terminal_nothing_that_it_obeys(explain, tmp_path):
+    path = tmp_path / "a\x1b[31m.pcap"
+    with PcapWriter(str(path), linktype=1) as writer:
+        writer.write_header(None)
+        hostile = b"GET / HTTP/1.1\r\nHost: \x1b]0;x\x07.example\r\n\r\n"
+        up = Ether(src=TABLET, dst=ROUTER) / IP(src=CLIENT, dst=SERVER)
+        for segment in (
+            TCP(sport=1, dport=80, flags="S", seq=100),
+            TCP(sport=1, dport=80, flags="PA", seq=101) / hostile,
+        ):
+            writer.write_packet(bytes(up / segment))
+        writer.write_packet(struct.pack("!6s6sH", b"\2" * 6, b"\2" * 6, 0x0800) + b"\x1b[2J")
+    with path.open("ab") as file:
+        file.write(b"x")
+    code, out, err = explain(path)
+    assert code == 1
+    assert "classifier: unreadable: " in out
+    assert "\\x1b[31m.pcap" in err
+    assert {c for c in out + err if not c.isprintable()} == {"\n"}
+
+
+@pytest.mark.skipif(
+    not HELLO.exists(),
+    reason=f"../shared is absent: no capture at {HELLO}; SCHOOLGATE_SHARED may say where it is",
+)
+def test_explain_reads_a_hello_in_three_segments(explain):
+    code, out, err = explain(HELLO, "--group", "ks2")
+    assert (code, err) == (0, "")
+    assert "a TLS hello, not complete after 496 octets" in out
+    assert "a TLS hello for www.google.com; the other side goes by it" in out
+    assert "62 packets" in out

@@ -1,0 +1,192 @@
+"""Real programs through the appliance: what gets round a filter is told from what does not, and stopped.
+
+The servers' log and the program's own word say whether it got through; the appliance's record says that it knows why.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+from appliance import Appliance, blocked
+from beyond import PUSH_PORT
+from clients import curl, dig, openssl
+from laboratory import Laboratory
+from plan import LAPTOP, ROUTER, STAFF, Host, address_of
+from programs import (
+    NAMELESS,
+    PROGRAMS,
+    PUBLIC_RESOLVER,
+    REMOTE,
+    Program,
+    client,
+    services,
+    works,
+)
+from sites import ALLOWED, BLOCKED
+
+EVERYBODY = (LAPTOP, STAFF)
+UNASKED = "unasked"
+
+every_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.id)
+every_nameless = pytest.mark.parametrize("program", NAMELESS, ids=lambda p: p.id)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def servers(school: Appliance) -> Iterator[None]:
+    """Run the servers, at an address that everybody has asked for by its name."""
+    lab = school.lab
+    resolver = ["route", "add", "local", PUBLIC_RESOLVER, "dev", "lo"]
+    lab.run(ROUTER.name, ["ip", *resolver], check=True)
+    try:
+        with services(lab):
+            for host in EVERYBODY:
+                assert dig(lab, host.name, REMOTE).data
+            yield
+    finally:
+        resolver[1] = "del"
+        lab.run(ROUTER.name, ["ip", *resolver], check=True)
+
+
+@pytest.fixture(scope="class")
+def opened(school: Appliance) -> Iterator[None]:
+    """Let staff do what the shipped table closes to them as well."""
+    with (
+        school.cells({"staff": "acceptable"}, "bypass"),
+        school.cells({"staff": "acceptable"}, "file-sharing"),
+    ):
+        yield
+
+
+def demand_blocked(school: Appliance, program: Program, words: Mapping[Host, str]) -> None:
+    """Run a program that is to be stopped on hosts, until the record says why with the host's word: kind or reason."""
+    lab = school.lab
+    before, since = lab.mark(), time.time()
+
+    def told(host: Host) -> bool:
+        return any(words[host] in {r.kind, r.reason} for r in blocked(school, host, since))
+
+    with ExitStack() as stack:
+        for host in words:
+            stack.enter_context(client(lab, host, program))
+        try:
+            lab.wait_for(lambda: all(map(told, words)), f"{program.id} to be recorded", 8)
+        finally:
+            print({host.name: blocked(school, host, since) for host in words})
+        assert not [host for host in words if works(lab, host, program, before)]
+    addresses = {address for host in words for address in (host.v4, host.v6)}
+    assert not [s for s in lab.served(before) if s.client in addresses and s.kind != "accepted"]
+
+
+@every_program
+def test_program_that_gets_round_the_filter_is_stopped(school: Appliance, program: Program) -> None:
+    pupil = program.closed_by or program.protocol
+    demand_blocked(school, program, {LAPTOP: pupil, STAFF: program.protocol})
+
+
+@every_nameless
+def test_nameless_flow_of_a_pupil_is_stopped(school: Appliance, program: Program) -> None:
+    demand_blocked(school, program, {LAPTOP: UNASKED})
+
+
+@every_nameless
+def test_nameless_flow_of_staff_passes(lab: Laboratory, program: Program) -> None:
+    demand_works(lab, program)
+
+
+@pytest.mark.usefixtures("opened")
+class TestOpened:
+    @every_program
+    def test_program_works_where_the_table_opens_it(
+        self, lab: Laboratory, program: Program
+    ) -> None:
+        demand_works(lab, program)
+
+
+def demand_works(lab: Laboratory, program: Program) -> None:
+    before = lab.mark()
+    with client(lab, STAFF, program):
+        lab.wait_for(lambda: works(lab, STAFF, program, before), f"{program.id} to work", 10)
+
+
+# What must not be taken for any of that
+
+DATAGRAMS = """
+import socket, sys
+address, port, *messages = sys.argv[1:]
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.settimeout(3)
+    s.connect((address, int(port)))
+    for message in messages:
+        s.send(bytes.fromhex(message))
+        assert s.recv(2048).hex() == message
+print("answered")
+"""
+STUN = "000100002112a442" + "00112233445566778899aabb"
+"""RFC 8489, section 5: a binding request without attributes."""
+DTLS = (
+    "16fefd0000000000000000004c010000400000000000000040fefd" + "5a" * 32
+    + "00000004c02bc02f" + "0100" + "0012000e00080006001d00170018" + "00ff01000100"
+)  # fmt: skip
+"""RFC 6347, section 4.2.2: a ClientHello as browsers send it after STUN."""
+RTP = "80e0000100000a0000000b0b" + "7a" * 160
+"""RFC 3550, section 5.1."""
+NTP = "230006ec" + "00" * 36 + "e8f1c2d3a4b5c6d7"
+"""RFC 5905, section 7.3."""
+SIP = b"OPTIONS sip:door@school.example SIP/2.0\r\nCSeq: 1 OPTIONS\r\n\r\n".hex()
+RTSP = """
+import socket, sys
+request = b"OPTIONS rtsp://camera.example/ RTSP/1.0\\r\\nCSeq: 1\\r\\n\\r\\n"
+with socket.create_connection((sys.argv[1], 554), 3) as s:
+    s.sendall(request)
+    assert s.recv(100) == request
+print("answered")
+"""
+
+
+def quiet(school: Appliance, host: Host, since: float) -> bool:
+    """Tell whether nothing of ``host`` was blocked, once everything is recorded."""
+    # What is blocked for certain, behind all the rest.
+    to = ("--connect-to", f"::{address_of(ALLOWED)}:")
+    curl(school.lab, host.name, f"http://{BLOCKED}/", *to)
+    school.lab.wait_for(lambda: blocked(school, host, since), "a record", 8)
+    return {record.name for record in blocked(school, host, since)} == {BLOCKED}
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "messages"),
+    [
+        pytest.param(STAFF, 3478, (STUN, DTLS, RTP), id="call"),
+        pytest.param(LAPTOP, 123, (NTP,), id="time for a pupil"),
+        pytest.param(STAFF, 123, (NTP,), id="time for staff"),
+        pytest.param(STAFF, 5060, (SIP,), id="door entry"),
+    ],
+)
+def test_datagrams_of_everyday_life_pass(
+    school: Appliance, host: Host, port: int, messages: tuple[str, ...]
+) -> None:
+    since = time.time()
+    argv = [sys.executable, "-c", DATAGRAMS, str(address_of(REMOTE)), str(port), *messages]
+    done = school.lab.run(host.name, argv)
+    assert done.stdout.strip() == "answered", done.stderr
+    assert quiet(school, host, since)
+
+
+def test_camera_passes(school: Appliance) -> None:
+    since = time.time()
+    argv = [sys.executable, "-c", RTSP, str(address_of(REMOTE))]
+    assert school.lab.run(STAFF.name, argv).stdout.strip() == "answered"
+    assert quiet(school, STAFF, since)
+
+
+@pytest.mark.parametrize("host", EVERYBODY, ids=lambda h: h.name)
+def test_tls_of_a_named_site_on_another_port_passes(school: Appliance, host: Host) -> None:
+    lab = school.lab
+    since = time.time()
+    dig(lab, host.name, ALLOWED)
+    page = openssl(lab, host.name, str(address_of(ALLOWED)), ALLOWED, port=PUSH_PORT)
+    assert f"This is {ALLOWED}" in page
+    assert quiet(school, host, since)
