@@ -24,8 +24,15 @@ _KINDS: Final = frozenset((_SERVER_NAME, _ALPN, _ECH))
 
 _TOO_LONG: Final = "a field longer than what holds it"
 
-_RECORD_OCTETS: Final = 5
+RECORD_OCTETS: Final = 5
 """Of a record's header."""
+UP_TO_RANDOM: Final = 4 + 2
+"""What stands before the random value of a ServerHello: the header of the message, and the version."""
+RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
+"""The random value that makes a ServerHello a HelloRetryRequest (RFC 8446, section 4.1.3)."""
+ANSWER_OCTETS: Final = UP_TO_RANDOM + len(RETRY)
+"""Of a ServerHello, by which it is told whether the server asks for a second ClientHello."""
+
 _NO_HANDSHAKE: Final = (20, 21, 23)
 """Content types change_cipher_spec, alert and application_data."""
 
@@ -89,6 +96,20 @@ def read_message(octets: bytes) -> Hello | None:
     return _read(octets, 4, needed) if 0 < needed <= len(octets) else None
 
 
+def is_retry(message: bytes) -> bool:
+    """Tell whether a ServerHello, of which there are at least ``ANSWER_OCTETS``, asks for a second ClientHello."""
+    return message.startswith(RETRY, UP_TO_RANDOM)
+
+
+def second(octets: bytes) -> Hello | None:
+    """Return the ClientHello that stands behind another one in QUIC's CRYPTO stream; None while it is cut short.
+
+    Raises:
+        MalformedHelloError: As for ``read_message``, of which the first one has been read.
+    """
+    return read_message(octets[_needed(octets) :])
+
+
 def names(payload: bytes) -> Iterator[str]:
     """Yield the name in each ClientHello that stands whole and in the clear in the TLS records of an initiator.
 
@@ -102,14 +123,14 @@ def names(payload: bytes) -> Iterator[str]:
         MalformedHelloError: As for ``read_records``; or other messages of the handshake stand between them.
     """
     place, message = 0, b""
-    while len(payload) >= place + _RECORD_OCTETS:
+    while len(payload) >= place + RECORD_OCTETS:
         content, (length,) = payload[place], _LENGTH.unpack_from(payload, place + 3)
-        behind = place + _RECORD_OCTETS
+        behind = place + RECORD_OCTETS
         place = behind + length
         if content in _NO_HANDSHAKE and not message:
             continue
         if content != HANDSHAKE or not length:
-            raise _malformed(payload[behind - _RECORD_OCTETS :], "not a handshake record")
+            raise _malformed(payload[behind - RECORD_OCTETS :], "not a handshake record")
         message += payload[behind:place]
         needed = _needed(message)
         if 0 < needed < len(message):

@@ -25,9 +25,9 @@ _LENGTH: Final = re.compile(rb"0|[1-9]\d{0,14}")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 _MAX_CHUNK_LINE: Final = 10
 
-_UNSURE: Final = frozenset((b"expect", b"upgrade"))
-_NAMES: Final = _UNSURE | {b"host", b"content-length", b"transfer-encoding"}
+_NAMES: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
 """Of the fields that are read."""
+_CONTINUE: Final = 100
 _WITHOUT_BODY: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"))
 """Methods whose body has no meaning (RFC 9110, section 9.3), so that some servers take it for the next request."""
 
@@ -58,12 +58,14 @@ class _Head(NamedTuple):
     """Octets of the body, where it is not in chunks."""
     end: int
     """Where the head ends among the octets it was read from."""
+    expects: bool
+    """Whether it depends on the answer if the body follows (RFC 9110, section 10.1.1)."""
 
 
 class Requests:
     """The requests of one connection, one after another; bodies are passed over."""
 
-    __slots__ = ("_awaited", "_rest", "_to_skip")
+    __slots__ = ("_awaited", "_rest", "_to_skip", "expecting")
 
     def __init__(self) -> None:
         self._awaited = _Awaited.HEAD
@@ -71,6 +73,14 @@ class Requests:
         """A head or a line that is not complete yet."""
         self._to_skip = 0
         """Octets of a body that are still to come."""
+        self.expecting = False
+        """Whether the initiator is to wait for ``answered``."""
+
+    def answered(self, code: int) -> None:
+        """Take the status code of the answer to a request that waits for one: its body comes after a 100 alone."""
+        self.expecting = False
+        if code != _CONTINUE:
+            self._to_skip, self._awaited = 0, _Awaited.HEAD
 
     def feed(self, octets: bytes) -> list[str]:
         """Take the next octets of the initiator; return the hosts of the requests whose heads they completed.
@@ -85,6 +95,8 @@ class Requests:
             MalformedRequestError: As for ``host``, and where a body is not as announced or octets follow a CONNECT. What
                 comes later can't be read.
         """
+        if self.expecting and octets:
+            raise _malformed(octets, "a body that did not wait for its answer")
         octets = self._rest + octets
         hosts = []
         place = 0
@@ -104,6 +116,9 @@ class Requests:
             elif head := _head(octets, place):
                 hosts.append(head.host)
                 self._awaited, self._to_skip, place = head.next, head.length, head.end
+                if head.expects and place < len(octets):
+                    raise _malformed(octets[place:], "a body that did not wait for its answer")
+                self.expecting = head.expects
             else:
                 break
         self._rest = octets[place:]
@@ -182,9 +197,10 @@ def _head(octets: bytes, place: int) -> _Head | None:
         fields = _fields(octets[start:end])
         name = _host(method, target, fields.get(b"host", []))
         awaited, length = _body(method, version, fields)
+        expects = b"expect" in fields and (length > 0 or awaited is _Awaited.CHUNK)
     except ValueError as e:
         raise _malformed(octets[start:], str(e)) from e
-    return _Head(name, awaited, length, end)
+    return _Head(name, awaited, length, end, expects)
 
 
 def _fields(head: bytes) -> dict[bytes, list[bytes]]:
@@ -236,9 +252,12 @@ def _body(method: bytes, version: bytes, fields: dict[bytes, list[bytes]]) -> tu
     if len(lengths) > 1 or not all(_LENGTH.fullmatch(text) for text in lengths):
         raise ValueError("lengths that differ or are none")
     length = int(lengths.pop()) if lengths else 0
-    # With Expect it depends on the answer whether there is a body (RFC 9110, section 10.1.1). With Upgrade another protocol
-    # may begin behind it; without a body that is no way round, for what begins then is no request of HTTP/1.
-    if (codings or length) and (method in _WITHOUT_BODY or fields.keys() & _UNSURE):
+    expected = [value.lower() for value in fields.get(b"expect", [])]
+    # With Upgrade another protocol may begin behind it; without a body that is no way round, for what begins then is no
+    # request of HTTP/1.
+    if (codings or length) and (
+        method in _WITHOUT_BODY or b"upgrade" in fields or expected not in ([], [b"100-continue"])
+    ):
         raise ValueError("a body that not every server reads")
     if method == b"CONNECT":
         return _Awaited.NOTHING, 0

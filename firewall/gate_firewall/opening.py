@@ -27,13 +27,7 @@ MAX_SIGNATURE_OCTETS: Final = 512
 _FOR_A_PROXY: Final = re.compile(rb"[\r\n]*(?:CONNECT |[A-Z_-]+ [A-Za-z][A-Za-z0-9+.-]*://)")
 
 
-_RECORD_OCTETS: Final = 5
-_SERVER_HELLO: Final = 2
-_UP_TO_RANDOM: Final = _RECORD_OCTETS + 4 + 2
-"""Record header, message header, version: what stands before the random value of a ServerHello."""
-_ANSWER_OCTETS: Final = _UP_TO_RANDOM + 32
-_RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
-"""The random value that makes a ServerHello a HelloRetryRequest (RFC 8446, section 4.1.3)."""
+_ANSWER_OCTETS: Final = hello.RECORD_OCTETS + hello.ANSWER_OCTETS
 
 
 class UnreadableError(ValueError):
@@ -119,8 +113,7 @@ class Opening:
         if len(answer) < _ANSWER_OCTETS:
             # An alert is shorter.
             return bool(answer) and answer[0] != hello.HANDSHAKE
-        is_retry = answer[_UP_TO_RANDOM:].startswith(_RETRY)
-        return not is_retry or self._hellos == 2
+        return not hello.is_retry(answer[hello.RECORD_OCTETS :]) or self._hellos == 2
 
     def read(self, packet: Packet, *, reply: bool) -> Reading | None:
         """Take ``packet``; return what the flow is by what was sent, None while that is open.

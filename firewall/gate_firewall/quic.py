@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from gate_firewall.hello import Hello, read_message
+from gate_firewall.hello import ANSWER_OCTETS, Hello, is_retry, read_message, second
 from gate_firewall.host import MAX_OCTETS
 from gate_firewall.stream import Stream
 
@@ -257,7 +257,7 @@ def _behind_ack(payload: bytes, place: int, *, counts: int) -> int:
 class _Connection:
     """What a server would make of the Initials whose keys come from one connection ID."""
 
-    __slots__ = ("_id", "_keys", "_numbers", "_stream", "hello")
+    __slots__ = ("_id", "_keys", "_numbers", "_retried", "_second", "_stream", "hello")
 
     def __init__(self, connection_id: bytes) -> None:
         self._id = connection_id
@@ -272,6 +272,9 @@ class _Connection:
         self._stream = Stream(0)
         self.hello: Hello | None = None
         """None while it is not complete."""
+        self._second = False
+        """Whether another one is complete that says the same: a server may ask for it (RFC 8446, section 4.1.4)."""
+        self._retried = False
 
     def open(self, version: int, packet: bytes, place: int) -> bytes | None:
         """Return the frames of ``packet``, whose number is at ``place``; None where it does not authenticate.
@@ -303,14 +306,29 @@ class _Connection:
 
     def read(self) -> None:
         """Read the ClientHello as far as it has arrived; ValueError where it is malformed."""
-        self.hello = self.hello or read_message(self._stream.prefix())
+        octets = self._stream.prefix()
+        self.hello = self.hello or read_message(octets)
+        if self.hello is not None and (again := second(octets)) is not None:
+            if again.name != self.hello.name:
+                raise ValueError("a second ClientHello with another name")
+            self._second = True
 
     def is_answered_by(self, version: int, packet: bytes, place: int) -> bool:
-        """Tell whether ``packet`` is a server's, and has CRYPTO, to a ClientHello that is complete."""
+        """Tell whether ``packet`` is a server's, and has its hello, to a ClientHello that is complete."""
         if self.hello is None:
             return False
         opened = _Keys(_VERSIONS[version], self._id, _SERVER_IN).open(packet, place, ())
-        return opened is not None and bool(list(_crypto_frames(opened.payload)))
+        if opened is None:
+            return False
+        for offset, octets in _crypto_frames(opened.payload):
+            if offset == 0 and len(octets) >= ANSWER_OCTETS:
+                self._retried = is_retry(octets)
+                if not self._retried:
+                    return True
+            elif offset and self._retried and self._second:
+                # Whoever asks for a second one goes by that.
+                return True
+        return False
 
 
 class Initials:

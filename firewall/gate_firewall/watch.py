@@ -5,11 +5,14 @@ The octets that the responder has not acknowledged are kept, so that nothing els
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from gate_firewall.http import MalformedRequestError, Requests
 from gate_firewall.opening import OutOfTurnError, UnreadableError
 from gate_firewall.packet import ACK, RST, SYN, URG, Packet
+
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 MAX_UNACKNOWLEDGED: Final = 1 << 20
 """Octets kept of one connection: what a sender may have under way with the windows that are usual."""
@@ -40,8 +43,8 @@ class Watched:
 
     @property
     def settled(self) -> bool:
-        """Whether the responder has acknowledged all that was read."""
-        return not self._kept
+        """Whether the responder has acknowledged all that was read, and said whether it wants the rest of a request."""
+        return not self._kept and not self._requests.expecting
 
     def sent(self, sequence: int, octets: bytes) -> None:
         """Take ``octets`` of the initiator.
@@ -65,6 +68,8 @@ class Watched:
             octets = octets[behind:]
         if not octets:
             return
+        if self._requests.expecting:
+            raise OutOfTurnError("a body that did not wait for its answer")
         if len(self._kept) + len(octets) > MAX_UNACKNOWLEDGED:
             raise OutOfTurnError("too much is not acknowledged")
         try:
@@ -84,6 +89,8 @@ class Watched:
                 left = (self._next - packet.acknowledged) % 2**32
                 if left <= len(self._kept):
                     del self._kept[: len(self._kept) - left]
+            if self._requests.expecting and (status := _STATUS.match(packet.payload)):
+                self._requests.answered(int(status[1]))
             return
         if packet.flags & (URG | SYN) or not packet.whole:
             raise UnreadableError(

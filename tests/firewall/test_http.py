@@ -196,9 +196,7 @@ def test_feed_gives_a_host_with_the_last_octet_of_the_head():
         pytest.param(
             request(b"GET / HTTP/1.1", b"Content-Length: 9"), "not every server", id="get with body"
         ),
-        pytest.param(
-            request(POST, CHUNKED, b"Expect: 100-continue"), "not every server", id="expect"
-        ),
+        pytest.param(request(POST, CHUNKED, b"Expect: something"), "not every server", id="expect"),
         pytest.param(
             request(POST, b"Content-Length: 9", b"Upgrade: h2c"),
             "not every server",
@@ -334,3 +332,36 @@ def test_feed_of_pieces_gives_the_same_however_they_are_cut(pieces, cuts):
 @given(st.binary(max_size=200), st.sampled_from([b"", A, request(POST, CHUNKED)]))
 def test_feed_of_any_octets_gives_hosts_or_malformed(octets, start):
     fed(start + octets, range(300))
+
+
+EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+NEXT = b"GET / HTTP/1.1\r\nHost: b\r\n\r\n"
+
+
+def test_feed_waits_for_the_answer_to_a_request_that_expects_one():
+    requests = Requests()
+    assert requests.feed(EXPECTING) == ["a"]
+    assert requests.expecting
+    requests.answered(100)
+    assert requests.feed(b"x" * 5 + NEXT) == ["b"]
+
+
+def test_feed_takes_what_follows_a_refusal_for_the_next_request():
+    requests = Requests()
+    requests.feed(EXPECTING)
+    requests.answered(417)
+    assert requests.feed(NEXT) == ["b"]
+    requests = Requests()
+    requests.feed(EXPECTING)
+    requests.answered(417)
+    with pytest.raises(MalformedRequestError):
+        requests.feed(b"x" * 5)
+
+
+def test_feed_refuses_a_body_that_did_not_wait():
+    with pytest.raises(MalformedRequestError, match="did not wait"):
+        Requests().feed(EXPECTING + b"x" * 5)
+    requests = Requests()
+    requests.feed(EXPECTING)
+    with pytest.raises(MalformedRequestError, match="did not wait"):
+        requests.feed(b"x" * 5)

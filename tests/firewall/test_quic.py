@@ -1,5 +1,6 @@
 """aioquic, another implementation, packs and unpacks what is read here, and shakes hands with itself."""
 
+import hashlib
 import os
 import random
 import ssl
@@ -630,7 +631,11 @@ def answer(frames, **options):
     return initial(frames, destination=SCID, source=b"server", is_client=False, **options)
 
 
-SERVER_HELLO = crypto(0, b"\2\0\0\1?")
+_SERVER_HELLO = b"\2\0\0\x5c\3\3" + bytes(90)
+SERVER_HELLO = crypto(0, _SERVER_HELLO)
+# RFC 8446, section 4.1.3
+_RETRY = _SERVER_HELLO[:6] + hashlib.sha256(b"HelloRetryRequest").digest() + _SERVER_HELLO[38:]
+RETRY_HELLO = crypto(0, _RETRY)
 
 
 @pytest.mark.parametrize(
@@ -655,6 +660,25 @@ def test_answered_by_takes_an_answer_to_the_client_hello_alone(datagram, answere
     initials.add(whole(BACK, number=1))
 
     assert initials.answered_by(datagram) is answered
+
+
+def test_answered_by_waits_for_the_second_hello_that_a_server_asks_for():
+    initials = Initials()
+    initials.add(whole(WHOLE))
+    after = answer(crypto(len(_RETRY), _SERVER_HELLO), keys=DCID, number=1)
+
+    assert not initials.answered_by(answer(RETRY_HELLO, keys=DCID))
+    assert not initials.answered_by(after)
+    initials.add(whole(crypto(len(HELLO), HELLO), number=1))
+    assert not initials.answered_by(answer(ACK, keys=DCID, number=2))
+    assert initials.answered_by(after)
+
+
+def test_add_refuses_a_second_hello_with_another_name():
+    initials = Initials()
+    initials.add(whole(WHOLE))
+    with pytest.raises(MalformedQuicError, match="another name"):
+        initials.add(whole(crypto(len(HELLO), FALSE_HELLO), number=1))
 
 
 def test_answered_by_takes_no_answer_to_a_client_hello_that_was_not_read():
