@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORD = '$(subst ','\'',$(or $(value CMD),bash))'
 
 .PHONY: help setup check static fix docs abi test lab test-trixie demo pupil tablet staff guest \
-	bench-dns bench-firewall bench-policy fuzz-dns screenshots lock image image-test clean
+	bench-dns bench-firewall bench-policy fuzz-dns fuzz-firewall screenshots lock image image-test clean
 
 help: ## show this list
 	@awk -F ' *:.*## *' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,7 +82,10 @@ bench-policy: setup ## decisions, changes on the wire with 5,000 live flows, wha
 	$(BIN)/python tests/lab/bench_changes.py
 
 fuzz-dns: setup ## a million mutated messages to the readers of the sinkhole and of lists, and more (CAMPAIGN=... for a short one)
-	PYTHONPATH=tests/vectors $(BIN)/python tests/fuzz/campaign.py $(CAMPAIGN)
+	PYTHONPATH=tests/vectors $(BIN)/python tests/fuzz/campaign.py dns $(CAMPAIGN)
+
+fuzz-firewall: setup ## a million mutated packets to the classifier, and more (CAMPAIGN=... for a short one)
+	PYTHONPATH=tests/vectors $(BIN)/python tests/fuzz/campaign.py firewall $(CAMPAIGN)
 
 screenshots: setup ## take pictures of every page, of a made-up school, into var/screenshots
 	@tools/need test

@@ -59,7 +59,9 @@ def hello(name: str) -> bytes:
 
     host = name.encode()
     names = struct.pack("!HBH", len(host) + 3, 0, len(host)) + host
-    extensions = extension(51, bytes(1250)) + extension(0, names) + extension(16, bytes(200))
+    protocols = struct.pack("!HB2sB8s", 12, 2, b"h2", 8, b"http/1.1")
+    extensions = extension(51, bytes(1250)) + extension(0, names) + extension(16, protocols)
+    extensions += extension(21, bytes(186))
     body = b"\3\3" + bytes(32) + b"\0" + b"\0\2\x13\1" + b"\1\0"
     body += struct.pack("!H", len(extensions)) + extensions
     message = b"\1" + len(body).to_bytes(3) + body
@@ -95,9 +97,10 @@ def judge() -> Judge:
         devices={MAC: Device(MAC, "laptop", "ks2")},
     )
     classifier = Classifier(lambda _: None, policy, epoch=1)
+    # As in the service, which reads the clock once for many packets.
+    now = Moment(datetime.fromtimestamp(time.time(), UTC), time.monotonic())
 
     def judged(octets: bytes, mark: int, _sender: bytes | None, _last: bool) -> int | None:
-        now = Moment(datetime.fromtimestamp(time.time(), UTC), time.monotonic())
         seen = Sighting(parse_packet(octets), parse_request(mark), mark, MAC, now)
         return classifier.judge(seen).mark
 

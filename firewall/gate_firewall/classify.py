@@ -7,7 +7,7 @@ the same verdicts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -52,9 +52,8 @@ class Sighting(NamedTuple):
     """Whether all has been heard that the sinkhole had given before; else the verdict may be to wait for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a packet and its flow."""
+class Verdict(NamedTuple):
+    """What becomes of a packet and its flow. A tuple, as one is made for each queued packet."""
 
     answer: Answer
     """NONE, PENDING: the packet passes and the flow is read on."""
@@ -205,7 +204,7 @@ class Classifier:
         self._openings.discard(key)
         verdict = self._settle(seen, key, client, reading, ruling)
         if watched:
-            return replace(self._open(seen, client, Answer.PENDING), event=verdict.event)
+            return self._open(seen, client, Answer.PENDING)._replace(event=verdict.event)
         return verdict
 
     def _watch(self, seen: Sighting, key: FlowKey, watched: Watched) -> Verdict:
@@ -226,7 +225,7 @@ class Classifier:
             self._watched.discard(key)
             return self._fault(seen, key, watched.mac, Reading("http", ""), Fault.UNREADABLE)
         answer = Answer.WATCH if watched.settled else Answer.PENDING
-        return replace(self._open(seen, self._client(seen, watched.mac), answer), event=event)
+        return self._open(seen, self._client(seen, watched.mac), answer)._replace(event=event)
 
     def _udp(self, seen: Sighting) -> Verdict:
         packet, reply = seen.packet, seen.request.reply
@@ -458,11 +457,10 @@ def _undecided(seen: Sighting) -> Verdict:
 
 
 def _key(packet: Packet, *, reply: bool) -> FlowKey:
-    sender = (packet.source, packet.source_port)
-    receiver = (packet.destination, packet.destination_port)
+    source, destination, protocol, source_port, destination_port = packet[:5]
     if reply:
-        sender, receiver = receiver, sender
-    return FlowKey(packet.protocol, *sender, *receiver)
+        return FlowKey(protocol, destination, destination_port, source, source_port)
+    return FlowKey(protocol, source, source_port, destination, destination_port)
 
 
 def _is_time(payload: bytes) -> bool:

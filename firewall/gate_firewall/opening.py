@@ -178,7 +178,10 @@ class Opening:
             if found is None:
                 return None
             reading = Reading("tls", found.name, signatures.of_hello(found, self._port))
-            self._read_hellos(reading, prefix)
+            if len(prefix) == hello.RECORD_OCTETS + int.from_bytes(prefix[3:5]):
+                self._hellos = 1  # alone in its record, as nearly always
+            else:
+                self._read_hellos(reading, prefix)
             return reading
         if (request := http.is_request(prefix)) is not False:
             name = http.host(prefix) if request else Absence.INCOMPLETE

@@ -101,18 +101,19 @@ def _usual(octets: bytes) -> Packet | None:
     start = 20 + (words >> 4) * 4
     if offset & 0x1FFF or not 40 <= start <= end or start > len(octets):
         return None
+    payload, whole = octets[start:end], end <= len(octets)
+    ports = (source_port, destination_port)
     return Packet(
         source,
         destination,
         TCP,
-        source_port,
-        destination_port,
+        *ports,
         sequence,
         acknowledged,
         flags,
-        octets[start:end],
-        end <= len(octets),
-        later_fragment=False,
+        payload,
+        whole,
+        False,  # in order, which costs less
     )
 
 

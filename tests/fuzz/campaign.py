@@ -1,43 +1,44 @@
-"""A million mutated messages, then Hypothesis, then Atheris: ``make fuzz-dns``."""
+"""A million mutated messages, then Hypothesis, then Atheris: ``make fuzz-dns``, ``make fuzz-firewall``."""
 
 from __future__ import annotations
 
 import argparse
+import base64
 import random
 import subprocess
 import sys
 import time
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
-import checks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutate import mutated
 
 SEED = 8906
-SHARES = {"query": 0.45, "answer": 0.45, "lists": 0.1}
 EXAMPLES = 5000
 """That Hypothesis makes up for each reader."""
 
 
-def mutate_all(name: str, count: int) -> None:
+def mutate_all(checks: ModuleType, name: str, count: int) -> None:
     """Give ``count`` mutated messages to the reader ``name``."""
-    check, seeds = checks.CHECKS[name]
+    check, seeds, _ = checks.CHECKS[name]
     chance = random.Random(SEED)  # noqa: S311  # no secret, and the same each time
-    others = [seed for _, its in checks.CHECKS.values() for seed in its]
+    others = [seed for _, its, _ in checks.CHECKS.values() for seed in its]
     for _ in range(count):
         octets = mutated(chance.choice(seeds), others, chance)
         try:
             check(octets)
         except BaseException:
-            print(f"{name}: {checks.shown(octets)}", file=sys.stderr)
+            print(f"{name}: {base64.b64encode(octets).decode()}", file=sys.stderr)
             raise
 
 
-def make_up(name: str) -> None:
+def make_up(checks: ModuleType, name: str) -> None:
     """Give what Hypothesis makes up to the reader ``name``."""
-    check, seeds = checks.CHECKS[name]
+    check, seeds, _ = checks.CHECKS[name]
     head = st.sampled_from(seeds).flatmap(
         lambda seed: st.integers(0, len(seed)).map(lambda end: seed[:end])
     )
@@ -52,11 +53,14 @@ def make_up(name: str) -> None:
     run()
 
 
-def watch(name: str, seconds: int) -> None:
+def watch(of: str, name: str, seconds: int) -> None:
     """Let Atheris look for octets that reach other lines of the reader ``name``."""
     guided = Path(__file__).with_name("guided.py")
     done = subprocess.run(
-        [sys.executable, guided, name, str(seconds)], capture_output=True, text=True, check=False
+        [sys.executable, guided, of, name, str(seconds)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         sys.exit(f"{name}: {done.stdout}{done.stderr}")
@@ -66,23 +70,24 @@ def watch(name: str, seconds: int) -> None:
 def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("of", choices=("dns", "firewall"))
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=int, default=60, help="of Atheris, for each reader")
     words = parser.parse_args()
-    for name, share in SHARES.items():
+    checks = import_module(f"checks_{words.of}")
+    for name, (_, _, share) in checks.CHECKS.items():
         begun = time.monotonic()
         count = round(words.messages * share)
-        mutate_all(name, count)
+        mutate_all(checks, name, count)
         print(f"{name}: {count} mutated messages in {time.monotonic() - begun:.0f} s")
-        make_up(name)
+        make_up(checks, name)
         print(f"{name}: {EXAMPLES} made up by Hypothesis")
         if find_spec("atheris"):
-            watch(name, words.seconds)
+            watch(words.of, name, words.seconds)
         else:
             print(f"{name}: Atheris is not installed here: left out")
-    for what, ratio in sorted(checks.worst.items()):
-        print(f"longest answer over UDP: {what}: {ratio:.1f} of its query")
-    print("fuzz-dns: no fault")
+    checks.say()
+    print(f"fuzz-{words.of}: no fault")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""A pupil's device reaches what it was given by name and nothing else, however soon it comes after the answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from clients import dig
+from laboratory import HERE, Laboratory
+from plan import BOX, LAPTOP, STAFF, TABLET, UNRESOLVED, UNRESOLVED_V6, address6_of, address_of
+
+PORT = 7000
+CONNECTS = 5_000
+"""Of each of two devices."""
+
+
+@pytest.fixture(scope="module")
+def echo(school) -> Iterator[None]:
+    """A server of no known protocol at every address of the internet."""
+    argv = [sys.executable, str(HERE / "connects.py"), "serve", str(PORT)]
+    process = school.lab.popen("router", argv)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield
+    process.kill()
+    process.wait()
+
+
+def connects(lab: Laboratory, host: str, *more: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, str(HERE / "connects.py"), "connect", BOX.v4, str(PORT), *more]
+    return lab.popen(host, argv)
+
+
+@pytest.mark.usefixtures("echo")
+def test_no_connection_right_behind_an_answer_is_lost(lab: Laboratory) -> None:
+    """Both ask for the same names at the same time: one gets each answer fresh, the other a kept one."""
+    running = [connects(lab, host.name, str(CONNECTS)) for host in (LAPTOP, TABLET)]
+    found = []
+    for process in running:
+        text, _ = process.communicate(timeout=240)
+        found.append(json.loads(text))
+
+    assert found == [{"echoed": CONNECTS, "lost": []}] * 2
+
+
+@pytest.mark.usefixtures("echo")
+@pytest.mark.parametrize("address", [UNRESOLVED, UNRESOLVED_V6])
+def test_what_nobody_gave_is_closed_to_pupils(lab: Laboratory, address: str) -> None:
+    argv = [sys.executable, str(HERE / "connects.py"), "once", address, str(PORT)]
+
+    assert lab.run(LAPTOP.name, argv).stdout.strip() == "ConnectionResetError"
+    assert lab.run(STAFF.name, argv).stdout.strip() == "echoed"
+
+
+@pytest.mark.usefixtures("echo")
+def test_what_one_device_was_given_is_no_other_s(lab: Laboratory) -> None:
+    name = "only.laptop.example"
+    assert dig(lab, LAPTOP.name, name, "AAAA").data == (str(address6_of(name)),)
+    argv = [sys.executable, str(HERE / "connects.py"), "once", str(address6_of(name)), str(PORT)]
+
+    assert lab.run(LAPTOP.name, argv).stdout.strip() == "echoed"
+    assert lab.run(TABLET.name, argv).stdout.strip() == "ConnectionResetError"
+    assert dig(lab, TABLET.name, name, "AAAA").data
+    assert lab.run(TABLET.name, argv).stdout.strip() == "echoed"
+
+
+@pytest.mark.usefixtures("echo")
+def test_the_record_survives_a_firewall_that_begins_anew(school) -> None:
+    lab, name = school.lab, "kept.laptop.example"
+    argv = [sys.executable, str(HERE / "connects.py"), "once", str(address_of(name)), str(PORT)]
+    dig(lab, LAPTOP.name, name)
+    assert lab.run(LAPTOP.name, argv).stdout.strip() == "echoed"
+    school.kill("firewall")
+    school.wait_until_filtering()
+    # The workers say within a second that they are there, and are asked for everything.
+    lab.wait_for(
+        lambda: lab.run(LAPTOP.name, argv).stdout.strip() == "echoed", "the record", deadline_s=10
+    )
