@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from appliance import Appliance
 from clients import curl, dig
-from laboratory import INSIDE, Laboratory
+from laboratory import HERE, INSIDE, Laboratory
 from plan import LAPTOP, ROUTER, address6_of, address_of
 from sites import ALLOWED, BLOCKED
 
@@ -246,3 +246,77 @@ def test_upload_passes(lab: Laboratory, scheme: str, expect: str) -> None:
     done = lab.run("laptop", [*form, f"{scheme}://{ALLOWED}/"], input="x" * 60_000)
     assert done.stdout == "400", "the server has read all of it, and it is no DNS message"
     assert curl(lab, "laptop", f"{scheme}://{ALLOWED}/").status == 200
+
+
+SECOND_REQUEST = """
+import socket, sys
+address, first, second, how = sys.argv[1:]
+def request(name):
+    return f"GET / HTTP/1.1\\r\\nHost: {name}\\r\\n\\r\\n".encode()
+with socket.create_connection((address, 80), 5) as connection:
+    connection.settimeout(3)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        if how == "in one packet":
+            connection.sendall(request(first) + request(second))
+        else:
+            connection.sendall(request(first))
+            print("first" if connection.recv(65536) else "end", flush=True)
+            octets = request(second)
+            size = 1 if how == "octet by octet" else len(octets)
+            for place in range(0, len(octets), size):
+                connection.sendall(octets[place : place + size])
+        while octets := connection.recv(65536):
+            pass
+        print("end")
+    except OSError as e:
+        print(type(e).__name__)
+"""
+
+
+@pytest.mark.parametrize("how", ["in one packet", "after the first", "octet by octet"])
+def test_second_request_of_a_connection_is_for_no_other_name(lab: Laboratory, how: str) -> None:
+    dig(lab, "laptop", ALLOWED)
+    before = lab.mark()
+    address = str(address_of(ALLOWED))
+    argv = [sys.executable, "-c", SECOND_REQUEST, address, ALLOWED, BLOCKED, how]
+    printed = lab.run("laptop", argv).stdout.split()
+
+    assert printed[-1] == "ConnectionResetError"
+    assert ("first" in printed) is (how != "in one packet")
+    assert not saw(lab, before, BLOCKED)
+
+
+def test_second_request_for_the_same_name_passes(lab: Laboratory) -> None:
+    dig(lab, "laptop", ALLOWED)
+    done = lab.run(
+        "laptop", ["curl", "-sS", "--max-time", "8", f"http://{ALLOWED}/", f"http://{ALLOWED}/"]
+    )
+
+    assert done.stdout.count(ALLOWED) >= 2
+    assert done.returncode == 0
+
+
+def test_second_hello_that_a_server_asks_for_has_no_other_name(lab: Laboratory) -> None:
+    first = "maths0".ljust(len(BLOCKED) - 4, "0") + ".com"
+    script, port = str(HERE / "retry.py"), "8444"
+    server = lab.popen("router", [sys.executable, script, "serve", port])
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        names = {}
+        for host in ("laptop", "staff"):
+            dig(lab, host, first)
+            argv = [sys.executable, script, "connect", str(address_of(first)), port, first]
+            honest = lab.run(host, [*argv, first]).stdout.strip()
+            false = lab.run(host, [*argv, BLOCKED]).stdout.strip()
+            names[host] = honest, false
+        server.terminate()
+        said, _ = server.communicate(timeout=10)
+    finally:
+        server.kill()
+        server.wait()
+
+    assert names["laptop"] == ("answered", "ConnectionResetError")
+    # Whose group is open shows that the server would have gone by the second name.
+    assert said.split().count(BLOCKED) == 1
