@@ -409,7 +409,8 @@ class Sinkhole:
             decision = replace(decision, rule_id=asked.safe.rule_id)
             answer = rewritten(query, asked.safe.target, answer)
         most_s = MAX_TTL_S
-        if self._given is not None and asked.asker.held_to_names is not None:
+        if self._given is not None:
+            # For all: a group may be held to names from one moment to the next.
             most_s = int(LEARNT_S)
             self._given.put(asked.asker, query.qname, kept.answer.addresses, now)
         age = now - kept.stored

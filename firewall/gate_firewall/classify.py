@@ -110,8 +110,7 @@ class Classifier:
         judged = self._judged.get(key)
         if judged is None:
             return None
-        address = key.responder if judged.from_router else key.initiator
-        return self._rulings.client(address, judged.mac), judged.reading.name
+        return self._rulings.client(judged.address, judged.mac), judged.reading.name
 
     def judge(self, seen: Sighting) -> Verdict:
         """Return the verdict on a packet of a flow that has none, or one of an older epoch."""
@@ -147,7 +146,7 @@ class Classifier:
             opening = self._opened(seen, key)
         elif watched := self._watched.get(key):
             return self._watch(seen, key, watched)
-        elif judged := self._judged.get(key):
+        elif (judged := self._judged.get(key)) and not self._lost_sight(judged):
             return self._judge_again(seen, key, judged)
         elif known := self._openings.get(key):
             opening = known
@@ -206,6 +205,11 @@ class Classifier:
         if watched:
             return self._open(seen, client, Answer.PENDING)._replace(event=verdict.event)
         return verdict
+
+    def _lost_sight(self, judged: Judged) -> bool:
+        """Tell whether requests of a connection that is not watched any more may have gone by."""
+        of_client = self._rulings.client(judged.address, judged.mac)
+        return judged.reading.kind == "http" and self._is_closed(of_client)
 
     def _watch(self, seen: Sighting, key: FlowKey, watched: Watched) -> Verdict:
         """Return the verdict on a packet of an HTTP connection whose requests are read one by one."""
@@ -317,7 +321,8 @@ class Classifier:
         self, seen: Sighting, key: FlowKey, client: Client, reading: Reading, ruling: Ruling
     ) -> Verdict:
         """Remember what a flow is and what it gets, and return that."""
-        judged = Judged(client.mac, reading, ruling.action, _opened_outside(seen))
+        address = key.responder if _opened_outside(seen) else key.initiator
+        judged = Judged(client.mac, reading, ruling.action, address)
         self._judged.put(key, judged, seen.now.monotonic_s)
         if reading.kind != "http" and (reading.name or key.responder_port in WEB_PORTS):
             self.readable.note(client.group, readable=bool(reading.name))

@@ -32,8 +32,8 @@ class Judged:
     """Of the client."""
     reading: Reading
     action: Action
-    from_router: bool = False
-    """Whether it was opened from the router's side."""
+    address: bytes = b""
+    """The client's."""
 
 
 class Table(Generic[V]):

@@ -166,6 +166,10 @@ class GivenSocket:
         if not news.rows and not news.answered:
             self._send(worker, Request(0, everything=not known))
 
+    def begin(self, now: float) -> None:
+        """Take note that more devices are to be held to what they were given, of whom nobody took note before."""
+        self._whole_from = max(self._whole_from, now)
+
     def ask(self) -> int:
         """Ask all workers for what they gave until now; return the number that ``answered`` takes."""
         self._asked += 1

@@ -215,7 +215,9 @@ class Opening:
             # A reset acknowledges what it refuses: RFC 9293, section 3.10.7.1.
             if packet.flags & (ACK | RST) == ACK and behind < 2**31:
                 self._acknowledged = True
-            if packet.payload and self._theirs is not None:
+            if packet.payload:
+                # A hello in the SYN acknowledges nothing: then what comes first is where the answer begins.
+                self._theirs = self._theirs or Stream(packet.sequence)
                 self._hear(self._theirs, packet)
             return
         if not packet.payload:

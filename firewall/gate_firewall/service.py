@@ -134,6 +134,7 @@ class Enforcer:
         """
         self._ports = ports
         self._epoch = epoch
+        self._named_only = _named_only(policy)
         learnt = Learnt(ports.given.table, ports.pins.pins, ports.given.is_learning)
         self._classifier = Classifier(self._mac_of, policy, epoch.number, learnt)
         self._usage = Usage(self._named)
@@ -250,6 +251,9 @@ class Enforcer:
         label = _label(policy, at)
         if label != self._epoch.label:
             self._epoch = _epoch(next_epoch(self._epoch.number), policy, at)
+            if not _named_only(policy) <= self._named_only:
+                self._ports.given.begin(self._now.monotonic_s)
+            self._named_only = _named_only(policy)
             # Before the kernel asks again about flows of the old epoch; the other order would judge some by the old policy.
             self._classifier.take(policy, self._epoch.number)
             apply.load_epoch(self._epoch)
@@ -343,6 +347,11 @@ def _epoch(number: int, policy: Policy, at: datetime | None) -> Epoch:
     isolated = frozenset(device.mac for device in policy.devices.values() if device.isolated)
     guests = frozenset(g.number for g in policy.groups.values() if g.id == _GUESTS)
     return Epoch(number, _label(policy, at), _open_macs(policy, at), isolated, guests)
+
+
+def _named_only(policy: Policy) -> frozenset[str]:
+    """Return the groups whose devices reach only what they were given."""
+    return frozenset(group.id for group in policy.groups.values() if group.named_only)
 
 
 def _label(policy: Policy, at: datetime | None) -> str:

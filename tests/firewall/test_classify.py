@@ -725,3 +725,22 @@ def test_judge_of_a_search_engine_by_the_address_of_its_safe_version(sinkhole):
         [("default", "default:ks2")],
         [("unsafe-address", "safesearch:google")],
     ]
+
+
+def test_judge_of_a_connection_that_it_watches_no_more(classifier):
+    flow = Flow(classifier, port=80)
+    flow.open()
+    flow.send_all(request("maths.example"))
+    classifier._watched.discard(next(iter(classifier._watched._entries)))
+
+    assert flow.send(request("games.example"), decided=True) is Answer.BLOCK
+    assert flow.events[-1].rule_id == "unknown-flow:ks2"
+
+
+def test_judge_reads_a_hello_in_the_syn(classifier):
+    flow = Flow(classifier)
+    octets = hello("maths.example")
+    flow._sent += len(octets)
+
+    assert flow.packet(octets, flags=SYN, sequence=999) is Answer.UNANSWERED
+    assert flow.acknowledge(payload=SERVER_HELLO, sequence=77) is Answer.ACCEPT
