@@ -117,7 +117,7 @@ def ask_again() -> list[float]:
             p = parse_packet(octets)
             key = FlowKey(p.protocol, p.source, p.source_port, p.destination, p.destination_port)
             reading = Reading("tls", f"www{n % NAMES}.example.org")
-            judged = Judged(mac(n % DEVICES), reading, Action.ALLOW)
+            judged = Judged(mac(n % DEVICES), reading, Action.ALLOW, p.source)
             classifier._judged.put(key, judged, 0.0)  # as if all had been read
         classifier.take(build_policy(2 + turn, paused=True), 2 + turn)
         now = Moment(NOW, 0.0)

@@ -208,8 +208,9 @@ class Classifier:
 
     def _lost_sight(self, judged: Judged) -> bool:
         """Tell whether requests of a connection that is not watched any more may have gone by."""
-        of_client = self._rulings.client(judged.address, judged.mac)
-        return judged.reading.kind == "http" and self._is_closed(of_client)
+        return judged.reading.kind == "http" and self._is_closed(
+            self._rulings.client(judged.address, judged.mac)
+        )
 
     def _watch(self, seen: Sighting, key: FlowKey, watched: Watched) -> Verdict:
         """Return the verdict on a packet of an HTTP connection whose requests are read one by one."""

@@ -39,8 +39,9 @@ from gate_firewall.packet import (
 NOT_IMITATED: Final = (
     "This is a rehearsal: the classifier is the one that filters, the rules of the kernel are imitated. Left out are"
     " checksums, rate limits, TCP windows and time-outs of the kernel's flow table, what comes while an earlier packet is"
-    " being asked about, packets that speak for the router, changes of policy while the capture ran, and whether our name"
-    " service had given an address. What follows a block stands in the capture all the same; it would not have been sent."
+    " being asked about, packets that speak for the router, changes of policy while the capture ran, whether our name"
+    " service had given an address, and whether a search engine was asked at the address of its safe version: the box may"
+    " block for these two what is allowed here. What follows a block stands in the capture all the same; it would not have been sent."
 )
 
 MAX_FLOWS: Final = 4096

@@ -61,9 +61,10 @@ with socket.create_connection((address, port), 5) as connection:
 """
 
 RAW = """
-import os, random, select, subprocess, sys, time
+import os, random, select, ssl, subprocess, sys, time
 from scapy.all import IP, IPv6, TCP, Ether, IPv6ExtHdrDestOpt, HBHOptUnknown, Raw, conf
-attack, source, mac, router, address, false, true = sys.argv[1:]
+attack, source, mac, router, address, web, false, true = sys.argv[1:]
+web = int(web)
 six = ":" in address
 subprocess.run(["nft", "-f", "-"], input=\"\"\"table inet evasion
 delete table inet evasion
@@ -75,14 +76,21 @@ state = {"seq": random.randint(2**20, 2**30), "ack": 0, "ts": 2**20, "echo": 0}
 text = b""
 
 def request(name, path="/"):
-    return f"GET {path} HTTP/1.1\\r\\nHost: {name}\\r\\n\\r\\n".encode()
+    if web == 80:
+        return f"GET {path} HTTP/1.1\\r\\nHost: {name}\\r\\n\\r\\n".encode()
+    outgoing = ssl.MemoryBIO()
+    connection = ssl._create_unverified_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    try:
+        connection.do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
 
-def send(flags, data=b"", *, back=0, late=0, options=(), between=None):
+def send(flags, data=b"", *, back=0, late=0, options=(), between=None, **fields):
     ip = IPv6(src=source, dst=address) if six else IP(src=source, dst=address)
     ip = ip / between if between else ip
     stamp = [("Timestamp", (state["ts"] - late, state["echo"]))]
-    tcp = TCP(sport=port, dport=80, flags=flags, seq=(state["seq"] - back) % 2**32, window=64000,
-              ack=state["ack"] if "A" in flags else 0, options=[*options, *stamp])
+    tcp = TCP(sport=port, dport=web, flags=flags, seq=(state["seq"] - back) % 2**32, window=64000,
+              ack=state["ack"] if "A" in flags else 0, options=[*options, *stamp], **fields)
     link.send(Ether(src=mac, dst=router) / ip / tcp / Raw(data))
 
 def receive(seconds):
@@ -131,6 +139,33 @@ match attack:
         send("S", wrong, back=1)
     case "discarded on the way":
         send("PA", wrong, between=IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=0x5E, optlen=4, optdata=b"abcd")]))
+    case "wrong checksum":
+        send("PA", wrong, chksum=0x1234)
+    case "out of the window":
+        send("PA", wrong, back=-1_000_000)
+    case "reset with a wrong checksum":
+        send("R", chksum=0x1234)
+        push(wrong[:30])
+        send("PA", request(true), back=30)
+    case "reset out of the window":
+        send("R", back=-1_000_000)
+        send("PA", request(true))
+    case "overlap":
+        send("PA", wrong[20:], back=-20)
+        send("PA", request(true)[:20])
+    case "overlap backwards":
+        send("PA", request(true)[20:], back=-20)
+        send("PA", wrong)
+    case "first octet alone":
+        octets = request(true)
+        push(octets[:1])
+        receive(0.5)
+        push(octets[1:])
+    case "upper case":
+        push(request(true).replace(true.encode(), true.upper().encode()))
+    case "never ends":
+        push(request(true)[:-1])
+        receive(1)
     case "forged SYN":
         push(request(false))
         receive(1)
@@ -147,7 +182,7 @@ match attack:
         receive(1)
         send("A")
         backwards = IP(src=address, dst=source) / TCP(
-            sport=80, dport=port, flags="RA", seq=state["ack"], ack=state["seq"], window=0)
+            sport=web, dport=port, flags="RA", seq=state["ack"], ack=state["seq"], window=0)
         send("RA")
         time.sleep(0.2)
         link.send(Ether(src=mac, dst=router) / backwards)
@@ -162,13 +197,14 @@ print(len(text))
 
 
 def saw(lab: Laboratory, since: int, name: str) -> bool:
-    return bool([s for s in lab.served(since) if s.name == name and s.kind != "dns"])
+    return bool([s for s in lab.served(since) if s.name.lower() == name and s.kind != "dns"])
 
 
-def raw(attack: str, family: int, false: str, true: str) -> list[str]:
+def raw(attack: str, family: int, false: str, true: str, web: int = 80) -> list[str]:
     source = LAPTOP.v4 if family == 4 else LAPTOP.v6
     target = str(address_of(BLOCKED) if family == 4 else address6_of(BLOCKED))
-    return [sys.executable, "-c", RAW, attack, source, LAPTOP.mac, ROUTER.mac, target, false, true]
+    ends = (source, LAPTOP.mac, ROUTER.mac, target, str(web))
+    return [sys.executable, "-c", RAW, attack, *ends, false, true]
 
 
 @pytest.fixture
@@ -192,6 +228,44 @@ def test_raw_frames_reach_the_server_with_an_allowed_name(lab: Laboratory, famil
     before = lab.mark()
     assert lab.run("laptop", raw("none", family, ALLOWED, ALLOWED)).returncode == 0
     assert "/true" in {s.path for s in lab.served(before) if s.name == ALLOWED}
+
+
+@pytest.mark.usefixtures("resets_pass")
+@pytest.mark.parametrize("family", [4, 6])
+def test_raw_frames_reach_a_tls_server_with_an_allowed_name(lab: Laboratory, family: int) -> None:
+    dig(lab, "laptop", ALLOWED)
+    before = lab.mark()
+    assert lab.run("laptop", raw("none", family, ALLOWED, ALLOWED, 443)).returncode == 0
+    assert saw(lab, before, ALLOWED)
+
+
+@pytest.mark.usefixtures("resets_pass")
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "none",
+        "old timestamp",
+        "wrong checksum",
+        "out of the window",
+        "reset with a wrong checksum",
+        "reset out of the window",
+        "overlap",
+        "overlap backwards",
+        "first octet alone",
+        "upper case",
+        "never ends",
+        "acknowledges too much",
+        "second SYN",
+        "octets in the SYN",
+    ],
+)
+def test_no_trick_with_segments_carries_a_hello_past(
+    lab: Laboratory, attack: str, family: int
+) -> None:
+    before = lab.mark()
+    assert lab.run("laptop", raw(attack, family, ALLOWED, BLOCKED, 443)).returncode == 0
+    assert not saw(lab, before, BLOCKED)
 
 
 @pytest.mark.usefixtures("resets_pass")

@@ -74,7 +74,7 @@ def test_page_tells_of_devices_that_could_not_be_told_apart(looking, full_desk, 
 
 
 def test_page_says_where_there_is_nothing_and_why(looking, desk):
-    assert "No connection has ended yet." in looking.get("/usage").text
+    assert "No connection has been counted yet" in looking.get("/usage").text
     desk.shown["mode"] = "resolver"
     assert "can't count what they carry" in looking.get("/usage").text
 
