@@ -26,6 +26,8 @@ MAX_UNSENT: Final = 20_000
 """Rows that wait for a classifier that does not take them; beyond it the oldest are lost."""
 ALIVE_S: Final = 3.0
 """Without a request for so long, nobody is there to be told."""
+MAX_UNION: Final = 256
+"""Addresses of one name that are known to have been told."""
 _FORGET_AT_ONCE: Final = 256
 _ADDRESS_OCTETS: Final = {int(Qtype.A): 4, int(Qtype.AAAA): 16}
 _SERVICES: Final = (int(Qtype.HTTPS), int(Qtype.SVCB))
@@ -53,17 +55,19 @@ class GivenRecord:
         if who is None or now > self._alive_until:
             return
         key = (who, name)
-        given = frozenset(addresses)
+        new = given = frozenset(addresses)
         known = self._told.get(key)
         if known is not None and known[1] > now - TOLD_S:
             if known[0] >= given:
                 return
-            given |= known[0]
+            new = given - known[0]
+            if len(known[0]) < MAX_UNION:
+                given |= known[0]
         elif len(self._told) >= MAX_TOLD:
             for oldest in tuple(self._told)[:_FORGET_AT_ONCE]:
                 del self._told[oldest]
         self._told[key] = (given, now)
-        self.unsent += _rows(who, name, given)
+        self.unsent += _rows(who, name, new)
         if len(self.unsent) > MAX_UNSENT:
             del self.unsent[: MAX_UNSENT // 4]
 

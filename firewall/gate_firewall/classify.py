@@ -16,6 +16,7 @@ from gate_core.events import Event, Source
 from gate_core.policy import Action, Policy
 from gate_firewall import quic, signatures
 from gate_firewall.flows import FlowKey, Judged, Table
+from gate_firewall.given import is_inside
 from gate_firewall.marks import Answer, Request, render_answer
 from gate_firewall.opening import NAMELESS, Opening, OutOfTurnError, Reading, UnreadableError
 from gate_firewall.packet import ACK, SYN, TCP, UDP, Packet
@@ -90,7 +91,7 @@ class Classifier:
         self._mac_of = mac_of
         self._learnt = learnt
         self._macs: Table[str] = Table(limit=4096, age_s=3600)
-        self._openings: Table[Opening] = Table(limit=2048, age_s=300)
+        self._openings: Table[Opening] = Table(limit=8192, age_s=300)
         self._quic: Table[QuicFlow] = Table(limit=1024, age_s=60)
         self._datagrams: Table[int] = Table(limit=4096, age_s=60)
         # A connection may be idle for long, and each has a request under way at most.
@@ -144,6 +145,8 @@ class Classifier:
         # The rules refuse a SYN within a flow that has a verdict: this one opens a flow, or repeats what did.
         if packet.flags & (SYN | ACK) == SYN and not reply and not seen.request.decided:
             opening = self._opened(seen, key)
+            if refused := self._before(seen, key, opening):
+                return refused
         elif watched := self._watched.get(key):
             return self._watch(seen, key, watched)
         elif (judged := self._judged.get(key)) and not self._lost_sight(judged):
@@ -164,6 +167,19 @@ class Classifier:
             return _undecided(seen)
         return self._read(seen, key, opening, _at_resolver(reading, key))
 
+    def _before(self, seen: Sighting, key: FlowKey, opening: Opening) -> Verdict | None:
+        """Return what stops a flow at its SYN; None where nothing does."""
+        if opening.from_router:
+            return None
+        client = self._client(seen, opening.mac)
+        ruling = self._rulings.before(client, key, seen.now, final=seen.final)
+        if ruling is None:
+            return _WAIT
+        if ruling.action is Action.ALLOW:
+            return None
+        self._openings.discard(key)
+        return self._refuse(seen, key, client, NAMELESS, ruling)
+
     def _opened(self, seen: Sighting, key: FlowKey) -> Opening:
         opening = self._openings.get(key)
         if opening is None:
@@ -176,7 +192,9 @@ class Classifier:
             self._openings.put(key, opening, seen.now.monotonic_s)
         return opening
 
-    def _read(self, seen: Sighting, key: FlowKey, opening: Opening, reading: Reading) -> Verdict:
+    def _read(  # noqa: PLR0911  # one a case
+        self, seen: Sighting, key: FlowKey, opening: Opening, reading: Reading
+    ) -> Verdict:
         """Return the verdict on a flow over TCP of which it is known what it is."""
         client = self._client(seen, opening.mac)
         ruling = self._ruling(seen, key, client, reading)
@@ -189,6 +207,10 @@ class Classifier:
                 return self._fault(seen, key, opening.mac, reading, Fault.NOT_WEB)
             if reading.kind == "http":
                 first, octets = opening.octets
+                if opening.has_hole:
+                    # The responder has octets from behind it, which nobody has read.
+                    self._openings.discard(key)
+                    return self._fault(seen, key, opening.mac, reading, Fault.UNREADABLE)
                 watched = Watched(first, reading.name, opening.mac, from_router=opening.from_router)
                 try:
                     watched.sent(first, octets)
@@ -217,6 +239,8 @@ class Classifier:
         event = None
         if seen.request.decided and (judged := self._judged.get(key)):
             again = self._judge_again(seen, key, judged)
+            if again.waits:
+                return again
             if again.answer is Answer.BLOCK:
                 self._watched.discard(key)
                 return again
@@ -229,6 +253,7 @@ class Classifier:
         except UnreadableError:
             self._watched.discard(key)
             return self._fault(seen, key, watched.mac, Reading("http", ""), Fault.UNREADABLE)
+        self._watched.put(key, watched, seen.now.monotonic_s)
         answer = Answer.WATCH if watched.settled else Answer.PENDING
         return self._open(seen, self._client(seen, watched.mac), answer)._replace(event=event)
 
@@ -243,6 +268,8 @@ class Classifier:
                 return _undecided(seen)
         if judged := self._judged.get(key):
             return self._judge_again(seen, key, judged)
+        if not reply and not seen.request.from_router and _speaks_for_another(packet):
+            return self._fault(seen, key, client.mac, Reading("udp", ""), Fault.UNREADABLE)
         flow = self._quic.get(key)
         if flow is None and not reply and _is_quic(key, packet.payload):
             flow = QuicFlow()
@@ -443,6 +470,11 @@ def _at_resolver(reading: Reading, key: FlowKey) -> Reading:
     """Return what a flow is, known by where it goes: what a public resolver serves on this port is DNS over HTTPS."""
     known = key.responder_port == _QUIC_PORT and key.responder in signatures.RESOLVERS
     return reading._replace(protocol="doh") if known and not reading.protocol else reading
+
+
+def _speaks_for_another(packet: Packet) -> bool:
+    """Tell whether a datagram from the school is for it, and has the address of somebody who is not."""
+    return is_inside(packet.destination) and not is_inside(packet.source)
 
 
 def _opened_outside(seen: Sighting) -> bool:

@@ -31,8 +31,9 @@ from gate_firewall.packet import TCP, UDP
 
 HELD_S: Final = 12 * 3600.0
 """How long an address stays good after it was given last: connections last for a school day, and are judged again."""
-MAX_ADDRESSES: Final = 131_072
-"""Addresses of clients: of 200 devices 600 each."""
+MAX_CLIENTS: Final = 4096
+MAX_ADDRESSES: Final = 4096
+"""Addresses of one client, and pairs of name and address: some thousand names."""
 ALIVE_S: Final = 3.0
 """A worker that says nothing for so long is not waited for."""
 MAX_WORKERS: Final = 64
@@ -61,10 +62,16 @@ _EXEMPT: Final = tuple(
 """Where programs go without asking for a name, and nobody gets round the filter."""
 
 
+def is_inside(address: bytes) -> bool:
+    """Tell whether ``address`` (4 or 16 octets) is one of those that schools give to their own devices."""
+    there = ip_address(address)
+    return any(there in network for network in _INSIDE)
+
+
 def is_exempt(address: bytes, protocol: int, port: int) -> bool:
     """Tell whether a flow to ``address`` (4 or 16 octets) may go on though nobody asked for it."""
     there = ip_address(address)
-    return any(there in network for network in _INSIDE) or any(
+    return is_inside(address) or any(
         kind == protocol and port in ports and there in network for network, kind, ports in _EXEMPT
     )
 
@@ -73,21 +80,29 @@ class GivenTable:
     """Who was given what; bounded."""
 
     def __init__(self) -> None:
-        self._clients: Table[float] = Table(limit=MAX_ADDRESSES, age_s=HELD_S)
-        """When somebody was given an address: by MAC address, IP address, or ``_EVERYONE``."""
-        self._names: Table[float] = Table(limit=MAX_ADDRESSES, age_s=HELD_S)
-        """When an address was given for a name."""
+        self._clients: dict[str | bytes, Table[float]] = {}
+        """By MAC address, IP address, or ``_EVERYONE``: when an address was given, and when for which name."""
 
     def take(self, row: Given, now: float) -> None:
         """Take what was given at about the monotonic time ``now``."""
         whose: tuple[str | bytes, ...] = (row.client, row.mac) if row.mac else (row.client,)
         for address in row.addresses:
             for who in (_EVERYONE,) if row.everyone else whose:
-                self._clients.put((who, address), now, now)
-            self._names.put((row.name, address), now, now)
+                table = self._of(who)
+                table.put(address, now, now)
+                table.put((row.name, address), now, now)
+
+    def _of(self, who: str | bytes) -> Table[float]:
+        """Return what is known of ``who``; each has a part of its own, which nobody else can fill."""
+        table = self._clients.get(who)
+        if table is None:
+            if len(self._clients) >= MAX_CLIENTS:
+                del self._clients[next(iter(self._clients))]
+            table = self._clients[who] = Table(limit=MAX_ADDRESSES, age_s=HELD_S)
+        return table
 
     def knows(self, client: bytes, mac: str | None, name: str, address: bytes, now: float) -> bool:
-        """Tell whether a client was given ``address``, and that for ``name`` by anybody.
+        """Tell whether a client was given ``address``, and that for ``name``.
 
         Args:
             client: Its own address, 4 or 16 octets.
@@ -97,8 +112,9 @@ class GivenTable:
             now: Monotonic time in seconds.
         """
         whose = (mac or client, client, _EVERYONE)
-        return any(_holds(self._clients.get((who, address)), now) for who in whose) and (
-            not name or _holds(self._names.get((name, address)), now)
+        what = (name, address) if name else address
+        return any(
+            who in self._clients and _holds(self._clients[who].get(what), now) for who in whose
         )
 
 

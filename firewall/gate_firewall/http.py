@@ -45,7 +45,7 @@ class _Awaited(Enum):
     BODY_END = auto()
     """The empty line behind the last chunk; no browser sends trailers."""
     NOTHING = auto()
-    """Behind CONNECT, where no HTTP follows."""
+    """Behind CONNECT, where no HTTP follows, and behind a body that was refused."""
 
 
 class _Head(NamedTuple):
@@ -77,10 +77,11 @@ class Requests:
         """Whether the initiator is to wait for ``answered``."""
 
     def answered(self, code: int) -> None:
-        """Take the status code of the answer to a request that waits for one: its body comes after a 100 alone."""
+        """Take the status code of an answer while a request waits for one: its body, or anything, comes after a 100 alone."""
         self.expecting = False
         if code != _CONTINUE:
-            self._to_skip, self._awaited = 0, _Awaited.HEAD
+            # It may be the answer to an earlier request: nobody knows what would follow.
+            self._to_skip, self._awaited = 0, _Awaited.NOTHING
 
     def feed(self, octets: bytes) -> list[str]:
         """Take the next octets of the initiator; return the hosts of the requests whose heads they completed.
@@ -107,7 +108,7 @@ class Requests:
             if place == len(octets):
                 break
             if self._awaited is _Awaited.NOTHING:
-                raise _malformed(octets[place:], "octets behind CONNECT")
+                raise _malformed(octets[place:], "octets behind CONNECT or a refusal")
             if self._awaited is not _Awaited.HEAD:
                 end = self._line(octets[place : place + _MAX_CHUNK_LINE])
                 if end == 0:

@@ -105,6 +105,11 @@ class Opening:
         return self._stream.first, self._stream.prefix()
 
     @property
+    def has_hole(self) -> bool:
+        """Whether octets have come that follow others which have not."""
+        return self._stream.has_hole
+
+    @property
     def acknowledged(self) -> bool:
         """Whether the responder has all that was read, and goes by it."""
         if not self._acknowledged or self._reading is None or self._reading.kind != "tls":
@@ -152,12 +157,14 @@ class Opening:
         if not payload:
             return
         if self._reading is None:
+            known = len(self._stream.prefix())
             self._stream.add(sequence, payload)
             if self._theirs is None and packet.flags & ACK:
                 self._theirs = Stream(packet.acknowledged)
             prefix = self._stream.prefix()
-            self._reading = self._read(prefix)
-            self._end = len(prefix)
+            if len(prefix) > known:
+                self._reading = self._read(prefix)
+                self._end = len(prefix)
             return
         start = (sequence - self._stream.first) % 2**32
         if self._reading.kind != "tls":
@@ -167,8 +174,11 @@ class Opening:
             return
         if start < 2**31 and start + len(payload) > MAX_OCTETS:
             raise OutOfTurnError("more than is kept before the server has answered")
+        known = len(self._stream.prefix())
         self._stream.add(sequence, payload)
-        self._read_hellos(self._reading, self._stream.prefix())
+        prefix = self._stream.prefix()
+        if len(prefix) > known:
+            self._read_hellos(self._reading, prefix)
 
     def _read(self, prefix: bytes) -> Reading | None:
         if not prefix:

@@ -55,6 +55,9 @@ _BLOCK: Final = field(Answer.BLOCK)
 _PENDING: Final = field(Answer.PENDING)
 _WATCH: Final = field(Answer.WATCH)
 _UNANSWERED: Final = field(Answer.UNANSWERED)
+_NEIGHBOURS: Final = "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }"
+_SHORT_OCTETS: Final = 136
+"""Of an ICMP message that is no echo: neighbour discovery takes less than half of it."""
 _ECHO_OCTETS: Final = 128
 """Payload of a ping: twice what the usual programs send, and too little for a tunnel that is worth its while."""
 _KNOWN: Final = "{ ip, ip6, arp }"
@@ -311,7 +314,8 @@ def _verdicts(epoch: Epoch) -> list[str]:
         _chain(
             "watch",
             # The name is in what the initiator sends; a connection of which it says nothing new needs no reader.
-            "ct direction reply accept",
+            # What says that it comes from the other end, but comes from this side, is looked at.
+            f"meta mark & {marks.FROM_ROUTER:#010x} != 0 ct direction reply accept",
             "jump bare",
             "goto ask",
         ),
@@ -409,7 +413,10 @@ def _bare() -> str:
     return _chain(
         "bare",
         # The SYN of a new flow tells where its octets begin and from which device it comes.
-        f"ct state new {_PURE_SYN} return",
+        # One in a flow that is open already may have begun it anew at the server.
+        f"{_PURE_SYN} return",
+        # So may an answer that comes from the side of who asked.
+        f"meta mark & {marks.FROM_ROUTER:#010x} == 0 ct direction reply return",
         # The urgent pointer alone takes an octet out of what comes later.
         "tcp flags & urg == urg return",
         *(f"ip length {20 + 4 * n} tcp doff {n} accept" for n in offsets),
@@ -478,7 +485,11 @@ def _select() -> str:
         # Early, because nearly all packets end here.
         "jump epoch",
         # Errors of known flows, and neighbour discovery, which is untracked. What is left is asked about.
-        "meta l4proto { icmp, ipv6-icmp } ct state related,untracked accept",
+        # From the school they are short: what they quote could be anything.
+        f"meta mark & {marks.FROM_ROUTER:#010x} != 0 meta l4proto {{ icmp, ipv6-icmp }} ct state related,untracked accept",
+        f"icmpv6 type {_NEIGHBOURS} ip6 length <= {_SHORT_OCTETS} accept",
+        f"meta l4proto {{ icmp, ipv6-icmp }} ct state related ip length <= {20 + _SHORT_OCTETS} accept",
+        f"meta l4proto {{ icmp, ipv6-icmp }} ct state related ip6 length <= {_SHORT_OCTETS} accept",
         f"icmp type {{ echo-request, echo-reply }} ip length <= {28 + _ECHO_OCTETS} ct state != invalid accept",
         f"icmpv6 type {{ echo-request, echo-reply }} ip6 length <= {8 + _ECHO_OCTETS} ct state != invalid accept",
         "fib daddr type { broadcast, multicast } accept",

@@ -20,7 +20,7 @@ from gate_core.policy import (
     decide_protocol,
 )
 from gate_firewall.flows import FlowKey
-from gate_firewall.given import GivenTable, is_exempt
+from gate_firewall.given import GivenTable, is_exempt, is_inside
 from gate_firewall.opening import Reading
 from gate_firewall.pins import Pins
 
@@ -50,6 +50,9 @@ class Ruling(NamedTuple):
     reason: str
     rule_id: str
     categories: int = 0
+
+
+_OPEN: Final = Ruling(Action.ALLOW, "", "")
 
 
 class Moment(NamedTuple):
@@ -158,22 +161,40 @@ class Rulings:
         if listed and listed.action is Action.BLOCK:
             return listed
         learnt = self._learnt
+        group = self.group(client)
+        if outside and group.named_only and not is_inside(key.initiator):
+            return Ruling(Action.BLOCK, "unasked", f"unasked:{group.id}")
         if learnt is None or outside:
             return ruling
         safe = self.policy.safe_name(client, reading.name)
         if safe and there not in learnt.pins.addresses(safe.target, now.monotonic_s):
             return Ruling(Action.BLOCK, "unsafe-address", safe.rule_id)
-        group = self.group(client)
         if not group.named_only:
             return ruling
-        of_client = (client.address.packed, client.mac, reading.name, there, now.monotonic_s)
-        if learnt.given.knows(*of_client) or is_exempt(there, key.protocol, key.responder_port):
+        asked = self._is_asked(client, key, reading.name, now)
+        if asked or (final and reading.name and learnt.is_learning(now.monotonic_s)):
             return ruling
-        if not final:
-            return None
-        if reading.name and learnt.is_learning(now.monotonic_s):
-            return ruling
-        return Ruling(Action.BLOCK, "unasked", f"unasked:{group.id}")
+        return Ruling(Action.BLOCK, "unasked", f"unasked:{group.id}") if final else None
+
+    def before(self, client: Client, key: FlowKey, now: Moment, *, final: bool) -> Ruling | None:
+        """Return what a flow gets that was opened inside, as long as nobody knows what it is; None as for ``flow``."""
+        learnt, group = self._learnt, self.group(client)
+        if (
+            learnt is None
+            or not group.named_only
+            or self._is_asked(client, key, "", now)
+            or learnt.is_learning(now.monotonic_s)
+        ):
+            return _OPEN
+        return Ruling(Action.BLOCK, "unasked", f"unasked:{group.id}") if final else None
+
+    def _is_asked(self, client: Client, key: FlowKey, name: str, now: Moment) -> bool:
+        """Tell whether the sinkhole gave a client the address that a flow goes to, or it needs none."""
+        there = key.responder
+        of_client = (client.address.packed, client.mac, name, there, now.monotonic_s)
+        return (self._learnt is not None and self._learnt.given.knows(*of_client)) or is_exempt(
+            there, key.protocol, key.responder_port
+        )
 
     def fault(self, client: Client, fault: Fault, at: datetime | None) -> Ruling:
         """Return what a flow gets that can't be judged: blocked where the group is closed, else by the name ""."""

@@ -68,6 +68,11 @@ class Stream:
         """Tell whether nothing has arrived."""
         return not self._prefix and not self._kept
 
+    @property
+    def has_hole(self) -> bool:
+        """Whether something has arrived that follows what has not."""
+        return len(self._kept) > len(self._prefix)
+
     def prefix(self) -> bytes:
         """Return what has arrived without a hole."""
         return self._prefix

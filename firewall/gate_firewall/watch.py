@@ -87,6 +87,9 @@ class Watched:
             # A reset acknowledges what it refuses: RFC 9293, section 3.10.7.1.
             if packet.flags & (ACK | RST) == ACK:
                 left = (self._next - packet.acknowledged) % 2**32
+                # One more is the end of what the initiator sends.
+                if 2**31 <= left < 2**32 - 1:
+                    raise UnreadableError("an acknowledgement of octets that nobody has read")
                 if left <= len(self._kept):
                     del self._kept[: len(self._kept) - left]
             if self._requests.expecting and (status := _STATUS.match(packet.payload)):

@@ -101,11 +101,11 @@ class Flow:
         self.mark = verdict.mark
         return verdict.answer
 
-    def waits(self, payload):
+    def waits(self, payload, *, flags=ACK, sequence=1000):
         """Tell whether the verdict on what is sent first waits for the sinkhole."""
         (source, source_port), (destination, port) = self._ends
         packet = Packet(
-            source, destination, self._protocol, source_port, port, self._sent, 0, ACK,
+            source, destination, self._protocol, source_port, port, sequence, 0, flags,
             payload, whole=True, later_fragment=False,
         )  # fmt: skip
         seen = Sighting(packet, Request(False, False, False), 0, self._mac, Moment(AT, 5.0), False)
@@ -656,8 +656,8 @@ def sinkhole():
 def test_judge_lets_pass_what_the_client_was_given(sinkhole, how, rule_id):
     sinkhole.give("maths.example", **how)
     flow = Flow(sinkhole.classifier())
-    flow.open()
-    flow.send_all(hello("maths.example"))
+    if flow.open() is not Answer.BLOCK:
+        flow.send_all(hello("maths.example"))
 
     assert [event.rule_id for event in flow.events] == [rule_id]
 
@@ -700,7 +700,9 @@ def test_judge_of_what_needs_no_name(sinkhole, address, port, protocol, *, rule_
 
 def test_judge_waits_for_the_sinkhole_once(sinkhole):
     flow = Flow(sinkhole.classifier())
-    flow.open()
+    assert flow.waits(b"", flags=SYN, sequence=999)
+    sinkhole.give("other.example")
+    assert flow.open() is Answer.NONE
 
     assert flow.waits(hello("maths.example"))
     assert flow.mark is None
@@ -744,3 +746,41 @@ def test_judge_reads_a_hello_in_the_syn(classifier):
 
     assert flow.packet(octets, flags=SYN, sequence=999) is Answer.UNANSWERED
     assert flow.acknowledge(payload=SERVER_HELLO, sequence=77) is Answer.ACCEPT
+
+
+def test_judge_of_a_datagram_that_speaks_for_somebody_outside(classifier):
+    """It would open the flow the other way round, and what it is would be asked of the wrong end."""
+    flow = Flow(classifier, port=50_000, protocol=UDP)
+    flow._ends = (SERVER, 7777), (ADDRESSES[PUPIL], 50_000)
+
+    assert flow.packet(b"x") is Answer.BLOCK
+    assert flow.events[0].rule_id == "unreadable:ks2"
+
+
+def test_judge_of_a_flow_from_outside_to_who_is_held_to_names(sinkhole):
+    classifier = sinkhole.classifier()
+    classifier._mac_of = lambda _: PUPIL
+    flow = Flow(classifier, port=8080, inbound=True)
+    flow.open()
+    flow.send_all(b"NICK a\r\n")
+
+    assert flow.events[0].rule_id == "unasked:ks2"
+
+
+def test_judge_reads_no_request_behind_a_hole(classifier):
+    """The server would answer what nobody has read."""
+    flow = Flow(classifier, port=80)
+    flow.open()
+    first = request("maths.example")
+    flow.packet(request("games.example"), sequence=1000 + 2 * len(first))
+
+    assert flow.packet(first, sequence=1000) is Answer.BLOCK
+
+
+def test_judge_forgets_nobody_s_addresses_for_another_s(sinkhole):
+    sinkhole.give("maths.example")
+    for number in range(10_000):
+        sinkhole.give(f"n{number}.example", client=b"mate", mac=STAFF, address=number.to_bytes(4))
+    flow = Flow(sinkhole.classifier())
+
+    assert flow.open() is Answer.NONE

@@ -105,10 +105,11 @@ def test_take_believes_no_acknowledgement_of_a_reset(watched, flags):
     assert not watched.settled
 
 
-def test_take_believes_no_acknowledgement_of_what_was_not_sent(watched):
+def test_take_refuses_an_acknowledgement_of_what_was_not_read(watched):
     send(watched, 0, GET)
-    acknowledge(watched, len(GET) + 100)
-    assert not watched.settled
+    acknowledge(watched, len(GET) + 1)  # and of the end
+    with pytest.raises(UnreadableError, match="nobody has read"):
+        acknowledge(watched, len(GET) + 2)
 
 
 def test_take_waits_for_the_answer_that_decides_whether_a_body_follows(watched):
