@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from gate_core.given import (
     parse_request,
     render_news,
 )
+from gate_firewall.private_socket import open_private
 
 
 class GivenPost:
@@ -32,15 +32,8 @@ class GivenPost:
         """
         self._own = own
         self._firewall = str(firewall)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = open_private(own)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MAX_DATAGRAM_OCTETS)
-        own.unlink(missing_ok=True)
-        # Not chmod afterwards: until then somebody could send.
-        before = os.umask(0o177)
-        try:
-            self._socket.bind(str(own))
-        finally:
-            os.umask(before)
 
     def fileno(self) -> int:
         """Return the descriptor that turns readable when there is a request."""

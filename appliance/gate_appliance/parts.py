@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Final
@@ -132,8 +132,12 @@ def _dns(config: Config, places: Places, name: str, worker: int) -> None:
     with (
         _data_plane(config, places, name) as (policies, neighbours, clock, events),
         closing(PinPost(places.pins)) as pins,
-        closing(GivenPost(places.given_of(worker), places.given)) as given,
+        ExitStack() as stack,
     ):
+        given = None
+        if config.appliance.mode == "inline":
+            given = GivenPost(places.given_of(worker), places.given)
+            stack.enter_context(closing(given))
         ports = DnsPorts(policies, neighbours, clock, events, pins, given)
         settings = DnsSettings.of(config.dns, own_addresses(config), unlimited(config))
         collect_when_idle()

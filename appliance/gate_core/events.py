@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from gate_core.clients import Client
+
 MAX_DATAGRAM_OCTETS: Final = 60_000
 """Longest datagram: below the kernel's default send buffer of a unix socket."""
 
@@ -78,6 +80,13 @@ class Who(NamedTuple):
     device: str
     group: str
     person: str
+
+
+def who_is(client: Client) -> Who:
+    """Return how a ``client`` stands in events."""
+    return Who(
+        str(client.address), client.mac or "", client.name, client.group, client.person or ""
+    )
 
 
 class Outcome(NamedTuple):

@@ -16,8 +16,8 @@ MAX_ADDRESSES: Final = 32
 MAX_DATAGRAM_OCTETS: Final = 200_000
 """As many rows as a datagram has at most, with names of 253 octets."""
 LEARNT_S: Final = 600.0
-"""How long after the beginning of its record the sinkhole knows of all addresses in use: no answer to a device that is held
-to them lasts longer."""
+"""How long after the beginning of its record the sinkhole knows of all addresses in use: beside a classifier no answer lasts
+longer."""
 
 
 class Given(NamedTuple):

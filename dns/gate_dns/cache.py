@@ -174,6 +174,7 @@ class Entry(_Looked):
         "_offsets",
         "_stored",
         "_wanted_from",
+        "addresses",
         "note",
         "qname",
         "question_end",
@@ -213,6 +214,8 @@ class Entry(_Looked):
             _rests.clear()
         self.qname = query.qname
         self.note = note
+        self.addresses: frozenset[bytes] | None = None
+        """Those in the response, once somebody has read them."""
         self._offsets = rendered.ttl_offsets
         self._stored = now
         self._expires = now + lasts_s

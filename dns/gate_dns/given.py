@@ -77,7 +77,9 @@ class GivenRecord:
             return
         for entry in set(entries):
             if not entry.note.decision.blocked:
-                self.put(asker, entry.qname, _addresses(entry), now)
+                if entry.addresses is None:
+                    entry.addresses = frozenset(_addresses(entry))
+                self.put(asker, entry.qname, entry.addresses, now)
 
     def flush(self, now: float) -> None:
         """Send what is to be sent; what is not taken stays while there is somebody to take it."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import compress, islice
 from typing import Final
 
-from gate_core.events import BLOCK, Batch, Counters, InForce, Outcome, Source, Who
+from gate_core.events import BLOCK, Batch, Counters, InForce, Outcome, Source, who_is
 from gate_core.policy import Decision
 from gate_core.ports import EventSink
 from gate_dns.askers import Asker
@@ -113,7 +113,7 @@ class Journal:
     def refused(self, asker: Asker, count: int, now: float) -> None:
         """Record that ``count`` queries were left unanswered because ``asker`` sent too many."""
         at_ms = _ms(now)
-        who = _who(asker)
+        who = who_is(asker.client)
         rule_id = f"{FLOOD}:{who.mac or who.address}"
         outcome = Outcome("", BLOCK, FLOOD, rule_id, 0, self._version, "")
         self._totals["responses"]["refused"] += count
@@ -230,7 +230,7 @@ class Journal:
         says = {note: place for place, note in enumerate(dict.fromkeys(notes))}
         batch = Batch(
             Source.DNS,
-            tuple(map(_who, whos)),
+            tuple(who_is(asker.client) for asker in whos),
             tuple(note.outcome for note in says),
             at_ms,
             [whos[asker] for asker in askers],
@@ -257,13 +257,6 @@ class _Interval:
         self.at_ms = _ms(began)
         self.left = sum(map(len, counted.values())) + len(made)
         """Events not yet taken."""
-
-
-def _who(asker: Asker) -> Who:
-    client = asker.client
-    return Who(
-        str(client.address), client.mac or "", client.name, client.group, client.person or ""
-    )
 
 
 def _ms(now: float) -> int:

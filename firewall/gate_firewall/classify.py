@@ -482,9 +482,8 @@ def _opened_outside(seen: Sighting) -> bool:
     return seen.request.from_router is not seen.request.reply
 
 
-def _check_side(
-    seen: Sighting, from_router: bool
-) -> None:  # its one caller has nothing else to say
+def _check_side(seen: Sighting, from_router: bool) -> None:
+    """Raise UnreadableError where an answer comes from the side that asked, which is that of ``from_router``."""
     if seen.request.reply and seen.request.from_router is from_router:
         # Initiator and responder are on two sides of the bridge: the client speaks for the server.
         raise UnreadableError("an answer from the side of who asked")

@@ -9,7 +9,6 @@ gave before.
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
@@ -28,6 +27,7 @@ from gate_core.given import (
 )
 from gate_firewall.flows import Table
 from gate_firewall.packet import TCP, UDP
+from gate_firewall.private_socket import open_private
 
 HELD_S: Final = 12 * 3600.0
 """How long an address stays good after it was given last: connections last for a school day, and are judged again."""
@@ -86,19 +86,21 @@ class GivenTable:
     def take(self, row: Given, now: float) -> None:
         """Take what was given at about the monotonic time ``now``."""
         whose: tuple[str | bytes, ...] = (row.client, row.mac) if row.mac else (row.client,)
-        for address in row.addresses:
-            for who in (_EVERYONE,) if row.everyone else whose:
-                table = self._of(who)
+        for who in (_EVERYONE,) if row.everyone else whose:
+            table = self._of(who)
+            for address in row.addresses:
                 table.put(address, now, now)
                 table.put((row.name, address), now, now)
 
     def _of(self, who: str | bytes) -> Table[float]:
         """Return what is known of ``who``; each has a part of its own, which nobody else can fill."""
-        table = self._clients.get(who)
+        table = self._clients.pop(who, None)
         if table is None:
             if len(self._clients) >= MAX_CLIENTS:
+                # Who was given nothing for longest.
                 del self._clients[next(iter(self._clients))]
-            table = self._clients[who] = Table(limit=MAX_ADDRESSES, age_s=HELD_S)
+            table = Table(limit=MAX_ADDRESSES, age_s=HELD_S)
+        self._clients[who] = table
         return table
 
     def knows(self, client: bytes, mac: str | None, name: str, address: bytes, now: float) -> bool:
@@ -138,15 +140,8 @@ class GivenSocket:
         self._asked = 0
         self._whole_from = 0.0
         self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = open_private(path)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * MAX_DATAGRAM_OCTETS)
-        path.unlink(missing_ok=True)
-        # Not chmod afterwards: until then somebody could send.
-        before = os.umask(0o177)
-        try:
-            self._socket.bind(str(path))
-        finally:
-            os.umask(before)
 
     def fileno(self) -> int:
         """Return the descriptor that turns readable when there is something to take."""

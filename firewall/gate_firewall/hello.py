@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from gate_firewall.host import MAX_OCTETS, Absence, parse_host
+from gate_firewall.host import MAX_OCTETS, parse_host
 
 HANDSHAKE: Final = 22
 """Content type with which a TLS connection begins (RFC 8446, section 5.1)."""
@@ -138,22 +138,6 @@ def names(payload: bytes) -> Iterator[str]:
         if 0 < needed == len(message):
             yield _read(message, 4, needed).name
             message = b""
-
-
-def server_name(payload: bytes) -> str | Absence:
-    """Return the name in the TLS ClientHello that starts ``payload``.
-
-    Args:
-        payload: TCP payload from the first octet of the flow; at most 16 KiB are read.
-
-    Returns:
-        Canonical name; INCOMPLETE while the hello is cut short; ABSENT where it has no server_name extension.
-
-    Raises:
-        MalformedHelloError: The octets are no ClientHello (RFC 8446, section 4.1.2), or one of more than 16 KiB.
-    """
-    hello = read_records(payload)
-    return Absence.INCOMPLETE if hello is None else hello.name or Absence.ABSENT
 
 
 def _malformed(octets: bytes | bytearray, what: str) -> MalformedHelloError:

@@ -5,14 +5,13 @@ Whoever asks for a search engine by another address than these goes round the sa
 
 from __future__ import annotations
 
-import os
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from gate_core.pins import MAX_DATAGRAM_OCTETS, MalformedPinsError, Pin, parse_pins
 from gate_core.safesearch import TARGETS
+from gate_firewall.private_socket import open_private
 
 GRACE_S: Final = 3600.0
 """How long an address stays good after the sinkhole has given it last: programs use addresses for longer than they may."""
@@ -65,14 +64,7 @@ class PinSocket:
         """
         self.pins = Pins()
         self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        path.unlink(missing_ok=True)
-        # Not chmod afterwards: until then somebody could send.
-        before = os.umask(0o177)
-        try:
-            self._socket.bind(str(path))
-        finally:
-            os.umask(before)
+        self._socket = open_private(path)
 
     def fileno(self) -> int:
         """Return the descriptor that turns readable when there is something to take."""

@@ -163,7 +163,7 @@ class Rulings:
         learnt = self._learnt
         group = self.group(client)
         if outside and group.named_only and not is_inside(key.initiator):
-            return Ruling(Action.BLOCK, "unasked", f"unasked:{group.id}")
+            return _unasked(group)
         if learnt is None or outside:
             return ruling
         safe = self.policy.safe_name(client, reading.name)
@@ -174,7 +174,7 @@ class Rulings:
         asked = self._is_asked(client, key, reading.name, now)
         if asked or (final and reading.name and learnt.is_learning(now.monotonic_s)):
             return ruling
-        return Ruling(Action.BLOCK, "unasked", f"unasked:{group.id}") if final else None
+        return _unasked(group) if final else None
 
     def before(self, client: Client, key: FlowKey, now: Moment, *, final: bool) -> Ruling | None:
         """Return what a flow gets that was opened inside, as long as nobody knows what it is; None as for ``flow``."""
@@ -186,7 +186,7 @@ class Rulings:
             or learnt.is_learning(now.monotonic_s)
         ):
             return _OPEN
-        return Ruling(Action.BLOCK, "unasked", f"unasked:{group.id}") if final else None
+        return _unasked(group) if final else None
 
     def _is_asked(self, client: Client, key: FlowKey, name: str, now: Moment) -> bool:
         """Tell whether the sinkhole gave a client the address that a flow goes to, or it needs none."""
@@ -214,6 +214,10 @@ class Rulings:
         if ruling.reason in (reason.value for reason in _CUT_OFF):
             return ruling
         return Ruling(Action.ALLOW, "time", "time:ntp")
+
+
+def _unasked(group: Group) -> Ruling:
+    return Ruling(Action.BLOCK, "unasked", f"unasked:{group.id}")
 
 
 def _ruling(d: Decision) -> Ruling:

@@ -7,7 +7,7 @@ import math
 import select
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Never, Self
 
 from gate_core.clients import Address, OnFault
 from gate_core.config import BridgeConfig, FirewallConfig
-from gate_core.events import Counters, Event, InForce, Message, Source, Who
+from gate_core.events import Counters, Event, InForce, Message, Source, Who, who_is
 from gate_core.policy import Policy
 from gate_core.ports import Clock, EventSink, NeighbourTable, PolicySource
 from gate_firewall import apply, bridge, kernel
@@ -27,7 +27,7 @@ from gate_firewall.marks import next_epoch, parse_request
 from gate_firewall.packet import parse_packet
 from gate_firewall.pins import PinSocket
 from gate_firewall.queue import LATER, Faults, Held, Queue, Settler
-from gate_firewall.queues import QueueWatch
+from gate_firewall.queues import MalformedQueuesError, QueueWatch
 from gate_firewall.ruleset import Epoch, Rates, RulesetConfig
 from gate_firewall.ruling import Learnt, Moment
 from gate_firewall.usage import Usage
@@ -143,6 +143,7 @@ class Enforcer:
         self._flush_s = 0.0
         self._due_s = 0.0
         self._holds: deque[_Hold] = deque()
+        self._listing_told = False
         faults = Faults()
         kinds = ((OnFault.CLOSED, config.closed_queues), (OnFault.OPEN, config.open_queues))
         with ExitStack() as stack:
@@ -276,7 +277,7 @@ class Enforcer:
             for flows in readable.take(at_ms, now_s):
                 self._put(flows)
         counts = (
-            self._queue_watch.counts(now_s),
+            self._queue_counts(),
             self._ends.counts(),
             self._usage.counts(),
             readable.counts(),
@@ -284,22 +285,25 @@ class Enforcer:
         merged = {what: kinds for each in counts for what, kinds in each.items()}
         self._put(Counters(Source.FIREWALL, 0, merged))
 
+    def _queue_counts(self) -> Mapping[str, Mapping[str, int]]:
+        try:
+            return self._queue_watch.counts(self._now.monotonic_s)
+        except (OSError, MalformedQueuesError) as e:
+            # A kernel that lists its queues otherwise is no reason to filter nothing.
+            if not self._listing_told:
+                _LOG.warning("action=count-queues fault=%s", e)
+            self._listing_told = True
+            return {}
+
     def _named(self, end: End) -> tuple[Who, str] | None:
-        key = FlowKey(
-            end.protocol, end.initiator, end.initiator_port, end.responder, end.responder_port
-        )
-        found = self._classifier.judged(key)
+        # Its first five fields are those of the key.
+        found = self._classifier.judged(FlowKey(*end[:5]))
         if found is None:
             return None
         client, name = found
-        who = Who(
-            str(client.address), client.mac or "", client.name, client.group, client.person or ""
-        )
-        return who, name
+        return who_is(client), name
 
-    def _judge(
-        self, octets: bytes, mark: int, sender: bytes | None, last: bool
-    ) -> int | None:  # as the queue calls it
+    def _judge(self, octets: bytes, mark: int, sender: bytes | None, last: bool) -> int | None:
         mac = sender.hex(":") if sender else None
         seen = Sighting(parse_packet(octets), parse_request(mark), mark, mac, self._now, last)
         verdict = self._classifier.judge(seen)

@@ -6,32 +6,27 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
 import sys
 from asyncio import StreamReader, StreamWriter, run, start_server
+
+import dns.exception
+import dns.message
+import dns.query
+import dns.rdatatype
 
 NAME = "n{}.given.example"
 WAIT_S = 3.0
 
 
-def query(name: str, number: int) -> bytes:
-    """Return a query for the IPv6 address of ``name``."""
-    labels = b"".join(bytes((len(label),)) + label.encode() for label in name.split("."))
-    return (
-        struct.pack("!HHHHHH", number, 0x0100, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, 28, 1)
-    )
-
-
-def given(resolver: str, name: str, number: int) -> str:
+def given(resolver: str, name: str) -> str:
     """Return the address that the resolver gives for ``name``."""
+    query = dns.message.make_query(name, dns.rdatatype.AAAA)
     for _ in range(5):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            asking.settimeout(WAIT_S)
-            asking.sendto(query(name, number), (resolver, 53))
-            try:
-                return socket.inet_ntop(socket.AF_INET6, asking.recv(512)[-16:])
-            except TimeoutError:
-                continue
+        try:
+            answer = dns.query.udp(query, resolver, timeout=WAIT_S).answer
+        except dns.exception.Timeout:
+            continue
+        return str(answer[0][0])
     raise TimeoutError(f"no answer for {name}")
 
 
@@ -50,7 +45,7 @@ def connect(resolver: str, port: int, count: int) -> None:
     lost = {}
     for number in range(count):
         name = NAME.format(number)
-        outcome = once(given(resolver, name, number), port)
+        outcome = once(given(resolver, name), port)
         if outcome != "echoed":
             lost[name] = outcome
     print(json.dumps({"echoed": count - len(lost), "lost": list(lost.items())}))  # for the test
