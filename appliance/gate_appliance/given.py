@@ -6,6 +6,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+from gate_appliance.private_socket import open_private
 from gate_core.given import (
     MAX_DATAGRAM_OCTETS,
     MalformedGivenError,
@@ -14,7 +15,6 @@ from gate_core.given import (
     parse_request,
     render_news,
 )
-from gate_firewall.private_socket import open_private
 
 
 class GivenPost:

@@ -160,14 +160,15 @@ def _zone(config: Config, places: Places) -> None:
 
 
 def _firewall(config: Config, places: Places) -> None:
+    from gate_appliance.private_socket import open_private
     from gate_firewall.given import GivenSocket
     from gate_firewall.pins import PinSocket
     from gate_firewall.service import FirewallPorts, FirewallSettings, run
 
     with (
         _data_plane(config, places, "firewall") as (policies, neighbours, clock, events),
-        closing(PinSocket(places.pins)) as pins,
-        closing(GivenSocket(places.given)) as given,
+        closing(open_private(places.pins)) as pins,
+        closing(open_private(places.given)) as given,
     ):
         settings = FirewallSettings(
             config.bridge,
@@ -177,7 +178,8 @@ def _firewall(config: Config, places: Places) -> None:
             config.dns.rate_limit * _BEYOND_THE_LIMIT,
             tuple(map(str, unlimited(config))),
         )
-        run(settings, FirewallPorts(clock, policies, neighbours, events, pins, given))
+        learnt = PinSocket(pins), GivenSocket(given)
+        run(settings, FirewallPorts(clock, policies, neighbours, events, *learnt))
 
 
 def _webui(config: Config, places: Places) -> None:

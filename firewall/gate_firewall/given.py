@@ -12,7 +12,6 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import Final
 
 from gate_core.given import (
@@ -27,7 +26,6 @@ from gate_core.given import (
 )
 from gate_firewall.flows import Table
 from gate_firewall.packet import TCP, UDP
-from gate_firewall.private_socket import open_private
 
 HELD_S: Final = 12 * 3600.0
 """How long an address stays good after it was given last: connections last for a school day, and are judged again."""
@@ -127,20 +125,15 @@ def _holds(at: float | None, now: float) -> bool:
 class GivenSocket:
     """Where the workers of the sinkhole tell; only this process's user can."""
 
-    def __init__(self, path: Path) -> None:
-        """Listen at ``path``, in place of whatever lies there.
-
-        Raises:
-            OSError: It can't be made.
-        """
+    def __init__(self, private: socket.socket) -> None:
+        """Listen at ``private``, a Unix datagram socket that never waits; it is closed by whoever opened it."""
         self.table = GivenTable()
         self.malformed = 0
         """Datagrams that were none of a worker."""
         self._workers: dict[int, _Worker] = {}
         self._asked = 0
         self._whole_from = 0.0
-        self._path = path
-        self._socket = open_private(path)
+        self._socket = private
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * MAX_DATAGRAM_OCTETS)
 
     def fileno(self) -> int:
@@ -204,11 +197,6 @@ class GivenSocket:
         # Who does not take it is not there, or has more to do: it will not have answered.
         with suppress(OSError):
             self._socket.sendto(render_request(request), worker.sender)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._socket.close()
-        self._path.unlink(missing_ok=True)
 
 
 class _Worker:

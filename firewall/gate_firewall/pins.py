@@ -5,13 +5,12 @@ Whoever asks for a search engine by another address than these goes round the sa
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from gate_core.pins import MAX_DATAGRAM_OCTETS, MalformedPinsError, Pin, parse_pins
 from gate_core.safesearch import TARGETS
-from gate_firewall.private_socket import open_private
 
 GRACE_S: Final = 3600.0
 """How long an address stays good after the sinkhole has given it last: programs use addresses for longer than they may."""
@@ -56,15 +55,10 @@ class Pins:
 class PinSocket:
     """Where the workers of the sinkhole send their pins; only this process's user can."""
 
-    def __init__(self, path: Path) -> None:
-        """Listen at ``path``, in place of whatever lies there.
-
-        Raises:
-            OSError: It can't be made.
-        """
+    def __init__(self, private: socket.socket) -> None:
+        """Listen at ``private``, a Unix datagram socket that never waits; it is closed by whoever opened it."""
         self.pins = Pins()
-        self._path = path
-        self._socket = open_private(path)
+        self._socket = private
 
     def fileno(self) -> int:
         """Return the descriptor that turns readable when there is something to take."""
@@ -74,8 +68,3 @@ class PinSocket:
         """Take what has come; never waits."""
         with suppress(BlockingIOError):
             self.pins.take(self._socket.recv(MAX_DATAGRAM_OCTETS), now)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._socket.close()
-        self._path.unlink(missing_ok=True)

@@ -1,8 +1,10 @@
 import socket
 import stat
+from contextlib import closing
 
 import pytest
 
+from gate_appliance.private_socket import open_private
 from gate_core.given import LEARNT_S, Given, News, Request, parse_request, render_news
 from gate_firewall.given import ALIVE_S, HELD_S, MAX_WORKERS, GivenSocket, GivenTable, is_exempt
 from gate_firewall.packet import TCP, UDP
@@ -66,9 +68,8 @@ def test_is_exempt(address, protocol, port, *, exempt):
 
 @pytest.fixture
 def given(short_path):
-    given = GivenSocket(short_path / "given.sock")
-    yield given
-    given.close()
+    with closing(open_private(short_path / "given.sock")) as private:
+        yield GivenSocket(private)
 
 
 @pytest.fixture

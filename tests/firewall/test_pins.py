@@ -2,9 +2,11 @@ import os
 import select
 import socket
 import stat
+from contextlib import closing
 
 import pytest
 
+from gate_appliance.private_socket import open_private
 from gate_core.pins import Pin, render_pins
 from gate_firewall.pins import GRACE_S, MAX_HELD, Pins, PinSocket
 
@@ -70,9 +72,8 @@ def path(tmp_path, monkeypatch):
 @pytest.fixture
 def listening(path):
     path.write_text("left by a process before")
-    listening = PinSocket(path)
-    yield listening
-    listening.close()
+    with closing(open_private(path)) as private:
+        yield PinSocket(private)
 
 
 def test_socket_takes_what_workers_send(listening, path):
@@ -103,8 +104,3 @@ def test_socket_takes_nothing_from_other_users(listening, path):
                 os._exit(7)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-
-
-def test_socket_is_gone_when_closed(listening, path):
-    listening.close()
-    assert not path.exists()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gate_appliance.private_socket import open_private
 from gate_core.config import BridgeConfig, FirewallConfig
 from gate_core.events import Counters, InForce, ReadableFlows, Tagged, Traffic
 from gate_core.snapshot import parse_snapshot
@@ -80,12 +81,17 @@ settings = FirewallSettings(
 )
 with (
     TemporaryDirectory() as directory,
-    closing(PinSocket(Path(directory) / "pins.sock")) as pins,
-    closing(GivenSocket(Path(directory) / "given.sock")) as given,
+    closing(open_private(Path(directory) / "pins.sock")) as pins,
+    closing(open_private(Path(directory) / "given.sock")) as given,
 ):
     run(
         settings,
         FirewallPorts(
-            FakeClock(), FakePolicySource(), NoNeighbours(), PrintedEvents(), pins, given
+            FakeClock(),
+            FakePolicySource(),
+            NoNeighbours(),
+            PrintedEvents(),
+            PinSocket(pins),
+            GivenSocket(given),
         ),
     )
