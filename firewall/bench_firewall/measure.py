@@ -35,7 +35,8 @@ class Figure(Enum):
     BULK = "bulk TCP, Gbit/s"
     PACKETS = "datagrams of 64 octets, thousands a second"
     CONNECTIONS = "new TLS connections a second"
-    CPU = "CPU microseconds a queued packet"
+    CPU = "CPU microseconds a queued packet, 200 connections a second"
+    CPU_BUSY = "the same, as many as there can be"
     QUEUED_TLS = "packets queued of a TLS flow"
     QUEUED_QUIC = "packets queued of a QUIC flow"
     P50 = "connect and hello, median in ms"
@@ -112,8 +113,11 @@ def packets(_: Line, way: Way, seconds: float) -> dict[Figure, float]:
 
 def connections(line: Line, way: Way, seconds: float) -> dict[Figure, float]:
     """Measure how many TLS connections come about, one after the other in each of some threads."""
+    spent, queued = cpu_ns(way.pids()), way.queued().packets
     tried = _ask(line, way, seconds=seconds, threads=_ASKING)
-    return {Figure.CONNECTIONS: tried.done / seconds}
+    spent, queued = cpu_ns(way.pids()) - spent, way.queued().packets - queued
+    figures = {Figure.CONNECTIONS: tried.done / seconds}
+    return figures | ({Figure.CPU_BUSY: spent / queued / 1e3} if queued else {})
 
 
 def hello(line: Line, way: Way, seconds: float) -> dict[Figure, float]:

@@ -16,6 +16,7 @@ _SHORT: Final = {
     Figure.PACKETS: "kpackets/s",
     Figure.CONNECTIONS: "TLS/s",
     Figure.CPU: "us/packet",
+    Figure.CPU_BUSY: "us, busy",
     Figure.QUEUED_TLS: "of TLS",
     Figure.QUEUED_QUIC: "of QUIC",
     Figure.P50: "p50 ms",

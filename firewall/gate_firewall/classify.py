@@ -143,16 +143,15 @@ class Classifier:
         packet, reply = seen.packet, seen.request.reply
         key = _key(packet, reply=reply)
         # The rules refuse a SYN within a flow that has a verdict: this one opens a flow, or repeats what did.
-        if packet.flags & (SYN | ACK) == SYN and not reply and not seen.request.decided:
+        begins = packet.flags & (SYN | ACK) == SYN and not reply and not seen.request.decided
+        if begins:
             opening = self._opened(seen, key)
-            if refused := self._before(seen, key, opening):
-                return refused
         elif watched := self._watched.get(key):
             return self._watch(seen, key, watched)
-        elif (judged := self._judged.get(key)) and not self._lost_sight(judged):
-            return self._judge_again(seen, key, judged)
-        elif known := self._openings.get(key):
+        elif not seen.request.decided and (known := self._openings.get(key)):
             opening = known
+        elif (judged := self._judged.get(key)) and not self._lost_sight(seen, judged):
+            return self._judge_again(seen, key, judged)
         else:
             return self._fault(seen, key, self._mac(seen), NAMELESS, Fault.UNKNOWN_FLOW)
         try:
@@ -162,7 +161,11 @@ class Classifier:
             return _DROP
         except UnreadableError:
             self._openings.discard(key)
+            # Of a flow that was to pass once it was answered.
+            self._judged.discard(key)
             return self._fault(seen, key, opening.mac, NAMELESS, Fault.UNREADABLE)
+        if begins and (refused := self._before(seen, key, opening)):
+            return refused
         if reading is None:
             return _undecided(seen)
         return self._read(seen, key, opening, _at_resolver(reading, key))
@@ -182,7 +185,7 @@ class Classifier:
 
     def _opened(self, seen: Sighting, key: FlowKey) -> Opening:
         opening = self._openings.get(key)
-        if opening is None:
+        if opening is None or (opening.marked and seen.request.new):
             # Whatever had these ports before is over.
             self._judged.discard(key)
             self._watched.discard(key)
@@ -220,19 +223,23 @@ class Classifier:
                 self._watched.put(key, watched, seen.now.monotonic_s)
             elif not opening.acknowledged:
                 # Nobody knows yet whether the responder goes by the octets by which it would pass.
-                is_tls = reading.kind == "tls"
-                return self._open(seen, client, Answer.UNANSWERED if is_tls else Answer.PENDING)
+                opening.marked = True
+                if reading.kind != "tls" or opening.is_answered:
+                    return self._open(seen, client, Answer.PENDING)
+                # It passes once the kernel has seen the responder's hello, of which nobody may hear.
+                event = self._settle(seen, key, client, reading, ruling).event
+                return self._open(seen, client, Answer.UNANSWERED)._replace(event=event)
         self._openings.discard(key)
         verdict = self._settle(seen, key, client, reading, ruling)
         if watched:
             return self._open(seen, client, Answer.PENDING)._replace(event=verdict.event)
         return verdict
 
-    def _lost_sight(self, judged: Judged) -> bool:
-        """Tell whether requests of a connection that is not watched any more may have gone by."""
-        return judged.reading.kind == "http" and self._is_closed(
-            self._rulings.client(judged.address, judged.mac)
-        )
+    def _lost_sight(self, seen: Sighting, judged: Judged) -> bool:
+        """Tell whether requests of a connection that is not watched any more, or a second hello, may have gone by."""
+        kind = judged.reading.kind
+        unseen = kind == "http" or (kind == "tls" and not seen.request.decided)
+        return unseen and self._is_closed(self._rulings.client(judged.address, judged.mac))
 
     def _watch(self, seen: Sighting, key: FlowKey, watched: Watched) -> Verdict:
         """Return the verdict on a packet of an HTTP connection whose requests are read one by one."""
@@ -351,6 +358,8 @@ class Classifier:
         """Remember what a flow is and what it gets, and return that."""
         address = key.responder if _opened_outside(seen) else key.initiator
         judged = Judged(client.mac, reading, ruling.action, address)
+        if judged == self._judged.get(key):
+            return self._verdict(seen, client, ruling)
         self._judged.put(key, judged, seen.now.monotonic_s)
         if reading.kind != "http" and (reading.name or key.responder_port in WEB_PORTS):
             self.readable.note(client.group, readable=bool(reading.name))

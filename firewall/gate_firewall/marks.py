@@ -29,6 +29,8 @@ REPLY: Final = 0x0000_1000
 """The packet runs against the direction in which its flow was opened."""
 DECIDED: Final = 0x0000_2000
 """The flow has a verdict of an epoch that is over."""
+NEW: Final = 0x0000_8000
+"""Conntrack knew nothing of the flow."""
 OPEN: Final = 0x0000_4000
 """The client's device may pass while nobody listens."""
 
@@ -46,7 +48,8 @@ class Answer(IntEnum):
     PENDING = 4
     """The name is allowed, but the responder has not acknowledged it: each packet is asked about, bare ones as well."""
     UNANSWERED = 12
-    """The name is allowed, but the responder has not answered it: each packet with payload is asked about."""
+    """The name is allowed, but the responder has not answered it: the kernel makes it ACCEPT with the server's hello, and all
+    other packets with payload are asked about."""
     WATCH = 5
     """The flow passes, but what its initiator sends is read on: each packet of it with payload is asked about."""
     ASK = 8
@@ -59,6 +62,7 @@ class Request(NamedTuple):
     from_router: bool
     reply: bool
     decided: bool
+    new: bool = False
 
 
 def field(answer: Answer) -> int:
@@ -68,7 +72,9 @@ def field(answer: Answer) -> int:
 
 def parse_request(mark: int) -> Request:
     """Return what the packet mark of a queued packet says."""
-    return Request(bool(mark & FROM_ROUTER), bool(mark & REPLY), bool(mark & DECIDED))
+    return Request(
+        bool(mark & FROM_ROUTER), bool(mark & REPLY), bool(mark & DECIDED), bool(mark & NEW)
+    )
 
 
 def render_answer(asked: int, answer: Answer, epoch: int, group: int) -> int:

@@ -72,6 +72,7 @@ class Opening:
         "_theirs",
         "from_router",
         "mac",
+        "marked",
     )
 
     def __init__(
@@ -87,6 +88,8 @@ class Opening:
         """
         self.mac = mac
         self.from_router = from_router
+        self.marked = False
+        """Whether conntrack's mark says that it is allowed, but not answered."""
         self._port = port
         self._stream = Stream(first)
         self._theirs: Stream | None = None
@@ -119,6 +122,11 @@ class Opening:
             # An alert is shorter.
             return bool(answer) and answer[0] != hello.HANDSHAKE
         return not hello.is_retry(answer[hello.RECORD_OCTETS :]) or self._hellos == 2
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the responder has begun to say something."""
+        return self._theirs is not None and not self._theirs.is_empty()
 
     def read(self, packet: Packet, *, reply: bool) -> Reading | None:
         """Take ``packet``; return what the flow is by what was sent, None while that is open.

@@ -1,7 +1,7 @@
 """Takes the frames of a capture through the classifier, and tells of each what was seen and decided.
 
 The classifier is the one that filters. What the kernel does before it and with its answers is imitated here: the rules for
-frames, and in the chains ``select``, ``epoch``, ``watch``, ``bare`` and ``settle`` of ``gate_firewall.ruleset`` what
+frames, and in the chains ``select``, ``epoch``, ``watch``, ``unanswered``, ``bare`` and ``settle`` of ``gate_firewall.ruleset`` what
 decides whether a packet is asked about. ``NOT_IMITATED`` says what is left out. No I/O and no clock.
 """
 
@@ -407,6 +407,16 @@ class Rehearsal:
             return _kernel(
                 Outcome.PASSES, "the answers to requests that passed: the kernel carries them"
             )
+        if (
+            flow.answer is Answer.UNANSWERED
+            and reply
+            and direction is Direction.IN
+            and _is_final_hello(packet.payload)
+        ):
+            flow.answer = Answer.ACCEPT
+            return _kernel(
+                Outcome.PASSES, "the server's own hello: from here on the kernel carries the flow"
+            )
         if packet.protocol in (TCP, UDP) and packet.destination_port == 853:
             flow.refused = True
             return _kernel(
@@ -448,6 +458,7 @@ class Rehearsal:
         read = flow.reader.read(packet, reply=reply, from_router=from_router)
         mark = marks.field(Answer.ASK) | (marks.FROM_ROUTER if from_router else 0)
         mark |= marks.REPLY if reply else 0
+        mark |= 0 if flow.confirmed else marks.NEW
         verdict = self._judge(packet, mark, frame)
         outcome, why = self._settle(frame, packet, flow, verdict, from_router=from_router)
         return _Said(By.CLASSIFIER, outcome, why, read, verdict.event)
@@ -662,6 +673,17 @@ def _is_bare(packet: Packet, *, new: bool) -> bool:
     if packet.protocol != TCP or packet.payload or packet.flags & URG:
         return False
     return not (new and _is_opening(packet))
+
+
+def _is_final_hello(payload: bytes) -> bool:
+    """Tell whether ``payload`` begins with a server's hello that asks for no other, as chain ``unanswered`` does."""
+    random = payload[11:19]
+    return (
+        len(random) == 8
+        and payload[0] == hello.HANDSHAKE
+        and payload[hello.RECORD_OCTETS] == 2
+        and not hello.RETRY.startswith(random)
+    )
 
 
 _Ends = tuple[bytes, int, bytes, int]

@@ -17,7 +17,7 @@ from enum import Enum
 from ipaddress import ip_address, ip_network
 from typing import Final, assert_never
 
-from gate_firewall import marks
+from gate_firewall import hello, marks
 from gate_firewall.marks import Answer, field
 
 TABLE: Final = "schoolgate"
@@ -62,6 +62,11 @@ _ECHO_OCTETS: Final = 128
 """Payload of a ping: twice what the usual programs send, and too little for a tunnel that is worth its while."""
 _KNOWN: Final = "{ ip, ip6, arp }"
 _FAMILY: Final = {4: "ip", 6: "ip6"}
+# RFC 8446, sections 5.1 and 4.1.3: a record of the handshake, in it the server's hello, and not the first octets of the
+# random value by which a server asks for another hello of the client.
+_SERVER_HELLO: Final = (
+    f"meta l4proto tcp @ih,0,8 22 @ih,40,8 2 @ih,88,64 != 0x{hello.RETRY[:8].hex()}"
+)
 _PURE_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 
 
@@ -319,16 +324,24 @@ def _verdicts(epoch: Epoch) -> list[str]:
             "jump bare",
             "goto ask",
         ),
+        _chain(
+            "unanswered",
+            f"meta mark & {marks.FROM_ROUTER:#010x} != 0 ct direction reply {_SERVER_HELLO}"
+            f" ct mark set ct mark & {0xFFFF_FFFF ^ marks.VERDICT:#010x} | {_ACCEPT:#010x} accept",
+            "jump bare",
+            "goto ask",
+        ),
     ]
 
 
-def _epoch_rules(epoch: Epoch) -> tuple[str, str, str]:
+def _epoch_rules(epoch: Epoch) -> tuple[str, ...]:
     mask = marks.EPOCH | marks.VERDICT
     current = epoch.number << 24
     return (
         f'ct mark & {mask:#010x} == {current | _ACCEPT:#010x} accept comment "{epoch.number} {epoch.label}"',
         f"ct mark & {mask:#010x} == {current | _BLOCK:#010x} goto refuse",
         f"ct mark & {mask:#010x} == {current | _WATCH:#010x} goto watch",
+        f"ct mark & {mask:#010x} == {current | _UNANSWERED:#010x} goto unanswered",
     )
 
 
@@ -457,6 +470,7 @@ def _ask(config: RulesetConfig) -> list[str]:
         _chain(
             "asked",
             f"ct direction reply meta mark set meta mark | {marks.REPLY:#010x}",
+            f"ct state new meta mark set meta mark | {marks.NEW:#010x}",
             f"ct mark & {marks.SETTLED:#010x} != 0 meta mark set meta mark | {marks.DECIDED:#010x}",
             *hand_off,
         ),

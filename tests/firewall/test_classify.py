@@ -77,6 +77,7 @@ class Flow:
         flags=ACK,
         reply=False,
         decided=False,
+        new=False,
         sequence=0,
         acknowledged=0,
         later_fragment=False,
@@ -90,7 +91,7 @@ class Flow:
         )  # fmt: skip
         seen = Sighting(
             packet,
-            Request(from_router, reply, decided),
+            Request(from_router, reply, decided, new),
             0x0080_0ABC,
             ROUTER if from_router else self._mac,
             Moment(AT, 5.0),
@@ -417,11 +418,12 @@ def test_judge_lets_an_allowed_name_pass_when_the_server_has_it(classifier):
     flow.open()
     first = flow.send(hello("maths.example"))
     early = flow.packet(reply=True, acknowledged=1000)
-    recorded = len(flow.events)
 
-    assert [first, early, recorded] == [Answer.UNANSWERED, Answer.UNANSWERED, 0]
+    # The kernel lets it pass with the server's hello, unless that comes in pieces.
+    assert [first, early] == [Answer.UNANSWERED, Answer.UNANSWERED]
+    assert [event.name for event in flow.events] == ["maths.example"]
     assert flow.acknowledge() is Answer.UNANSWERED
-    assert flow.acknowledge(payload=SERVER_HELLO[:20]) is Answer.UNANSWERED
+    assert flow.acknowledge(payload=SERVER_HELLO[:20]) is Answer.PENDING
     assert flow.acknowledge(payload=SERVER_HELLO[20:], sequence=20) is Answer.ACCEPT
     assert flow.mark == 0x0710_2ABC
     assert [event.name for event in flow.events] == ["maths.example"]
@@ -488,9 +490,43 @@ def test_judge_reads_the_second_hello_that_a_server_asks_for(classifier, between
     flow.open()
     flow.send(hello("maths.example"))
 
-    assert flow.acknowledge(payload=RETRY) is Answer.UNANSWERED
-    assert flow.send(between + hello("maths.example")) is Answer.UNANSWERED
+    assert flow.acknowledge(payload=RETRY) is Answer.PENDING
+    assert flow.send(between + hello("maths.example")) is Answer.PENDING
     assert flow.acknowledge(sequence=len(RETRY)) is Answer.ACCEPT
+    assert [event.name for event in flow.events] == ["maths.example"]
+
+
+def test_judge_forgets_what_it_let_pass_when_a_second_hello_has_another_name(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("maths.example"))
+    flow.acknowledge(payload=RETRY)
+    assert flow.send(hello("games.example")) is Answer.BLOCK
+    classifier.take(build_policy(2), epoch=8)
+
+    assert flow.send(b"\x17\3\3\0\1a", decided=True) is Answer.BLOCK
+
+
+@pytest.mark.parametrize(("new", "answer"), [(True, Answer.NONE), (False, Answer.BLOCK)])
+def test_judge_of_a_beginning_on_ports_of_a_flow_that_waited_for_its_answer(
+    classifier, new, answer
+):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("maths.example"))
+
+    assert flow.packet(flags=SYN, sequence=50_000, new=new) is answer
+
+
+def test_judge_again_needs_no_opening_of_a_flow_that_the_kernel_let_pass(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("maths.example"))
+    classifier.take(build_policy(2), epoch=8)
+
+    assert flow.acknowledge(payload=bytes(1000), sequence=50_000, decided=True) is Answer.ACCEPT
+    classifier.take(build_policy(3, paused=("ks2",)), epoch=9)
+    assert flow.acknowledge(payload=bytes(1000), sequence=60_000, decided=True) is Answer.BLOCK
 
 
 @pytest.mark.parametrize("early", [False, True])
