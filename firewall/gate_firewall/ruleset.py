@@ -236,25 +236,27 @@ def _frames(config: RulesetConfig, epoch: Epoch) -> list[str]:
         _chain(
             "ports",
             *cut,
-            f'iifname != {{ "{config.router_port}", "{config.switch_port}" }} accept',
             # Others' bits survive; ours begin clean, whatever a driver or an earlier rule left.
+            f'iifname "{config.router_port}" meta mark set meta mark & {marks.OTHERS:#010x} | {marks.FROM_ROUTER:#010x} goto known',
+            f'iifname != "{config.switch_port}" accept',
             f"meta mark set meta mark & {marks.OTHERS:#010x}",
-            f'iifname "{config.router_port}" meta mark set meta mark | {marks.FROM_ROUTER:#010x}',
-            *(
-                f'iifname "{config.switch_port}" {forged} counter drop'
-                for forged in _forged(config)
-            ),
+            *(f"{forged} counter drop" for forged in _forged(config)),
+            # What follows in a connection says nothing new of a device, and there is much of it.
+            "ether type { ip, ip6 } tcp flags & syn == 0 accept",
             # Behind what is refused: it can't make anybody believe in a VLAN.
-            # Where the set is full, the rule ends there and the next one accepts.
-            f'iifname "{config.switch_port}" ether type {_KNOWN} update @{UNTAGGED} {{ ether saddr }} accept',
+            # Where the set is full, the rule ends there and the last one accepts.
+            f"ether type {_KNOWN} update @{UNTAGGED} {{ ether saddr }} accept",
+            f"ether type 8021q vlan type {_KNOWN} update @{TAGGED} {{ ether saddr . vlan id }} accept",
+            "goto known",
+            base="type filter hook prerouting priority -300; policy drop;",
+        ),
+        _chain(
+            "known",
             f"ether type {_KNOWN} accept",
-            f'iifname "{config.switch_port}" ether type 8021q vlan type {_KNOWN}'
-            f" update @{TAGGED} {{ ether saddr . vlan id }} accept",
             f"ether type 8021q vlan type {_KNOWN} accept",
             # Bridge protocol units: a cable laid around the appliance is a loop, which switches must see.
             "ether daddr 01:80:c2:00:00:00 accept",
             "counter drop",
-            base="type filter hook prerouting priority -300; policy drop;",
         ),
         # What the box itself sends, and what waited in the queue when the device was isolated.
         _chain("leaving", *cut, base="type filter hook postrouting priority 0; policy accept;"),

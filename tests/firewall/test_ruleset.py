@@ -74,7 +74,7 @@ TWINS = (
 )  # fmt: skip
 WITHOUT_TWIN = {
     "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } ip6 length <= 136 accept": "IPv4 has ARP",
-    'iifname "eth1" meta l4proto ipv6-icmp @th,0,8 134 counter drop': "routers of IPv4 advertise by DHCP",
+    "meta l4proto ipv6-icmp @th,0,8 134 counter drop": "routers of IPv4 advertise by DHCP",
     "icmpv6 type { mld-listener-query, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept":
         "ARP is no IP and passes no inet table; the box listens to no group of IPv4 but to all hosts",
 }  # fmt: skip
