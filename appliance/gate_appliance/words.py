@@ -30,6 +30,12 @@ def sentence(action: str, reason: str, rule_id: str, policy: Policy) -> str:  # 
     if reason in _FLOWS:
         return _FLOWS[reason]
     kind, _, detail = rule_id.partition(":")
+    if reason == "listed-address":
+        row, _, group = detail.partition(":")
+        return (
+            f"Blocked because the address it goes to is on a list: “{_row(row, policy)}” for"
+            f" {_title(group, policy)}."
+        )
     if kind == "safesearch":
         # It stands in the place of the rule that allowed the name, and says more.
         return f"Allowed, and answered by {_safe_version(detail)}."

@@ -2,6 +2,8 @@
 
 Packets of new TLS flows wait in two queues of this process: one judges them in full, the other accepts them unseen by the same
 binding. What passes ends in the namespace. Prints both figures and their ratio.
+
+The lists hold as many addresses as there are Tor relays, and each flow goes to an address of its own that is none of them.
 """
 
 from __future__ import annotations
@@ -11,18 +13,22 @@ import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from netfilterqueue import NetfilterQueue
 
 from bench.processes import enter_own_network
 from bench_firewall.ways import count
+from gate_appliance.lists.compile import Compilation
+from gate_appliance.lists.index import open_index
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
+from gate_core.categories import CategoryIndex
 from gate_core.clients import Device, Group, OnFault
 from gate_core.policy import Policy
-from gate_core.snapshot import NO_LISTS
 from gate_firewall.classify import Classifier, Moment, Sighting
 from gate_firewall.marks import parse_request
 from gate_firewall.packet import parse_packet
@@ -33,7 +39,9 @@ ROUNDS = 100
 FLOWS = 150
 NAMES = 1000
 MAC = "00:00:5e:00:53:10"
-CLIENT, SERVER = IPv4Address("10.77.0.10"), IPv4Address("203.0.113.5")
+CLIENT, SERVERS = IPv4Address("10.77.0.10"), IPv4Address("198.18.0.0")
+RELAYS, RELAYS_APART = IPv4Address("45.0.0.0"), 4099
+LISTED = 10_000
 QUEUES = (10, 11)
 SO_SNDBUFFORCE = 32
 
@@ -46,7 +54,7 @@ RULES = """*mangle
 COMMIT
 """
 SET_UP = (
-    ("ip route add 203.0.113.0/24 dev lo", ""),
+    ("ip route add 198.18.0.0/15 dev lo", ""),
     ("iptables-nft-restore", RULES),
 )
 
@@ -73,7 +81,7 @@ def packet(port: int, sequence: int, flags: int, payload: bytes) -> bytes:
     tcp = struct.pack("!HHIIBBHHH", port, 443, sequence, 1, 5 << 4, flags, 65535, 0, 0)
     length = 20 + len(tcp) + len(payload)
     ip = struct.pack("!BBHHHBBH", 0x45, 0, length, 0, 0, 64, 6, 0)
-    return ip + CLIENT.packed + SERVER.packed + tcp + payload
+    return ip + CLIENT.packed + (SERVERS + port).packed + tcp + payload
 
 
 def flow(port: int) -> list[bytes]:
@@ -86,6 +94,15 @@ def flow(port: int) -> list[bytes]:
     ]
 
 
+def lists() -> CategoryIndex:
+    """Return compiled lists of addresses alone."""
+    with tempfile.TemporaryDirectory() as folder, Compilation(Path(folder)) as compilation:
+        compilation.begin("tor")
+        for number in range(LISTED):
+            compilation.take(f"{RELAYS + number * RELAYS_APART}/32")
+        return open_index(compilation.finish().path, None)
+
+
 def judge() -> Judge:
     """Return what the firewall does with a packet, with a policy of one group."""
     policy = Policy(
@@ -93,7 +110,7 @@ def judge() -> Judge:
         groups={"ks2": Group("ks2", "Pupils", 2, SHIPPED_CELLS["ks2"])},
         rows=ROWS,
         unknown_group="ks2",
-        index=NO_LISTS,
+        index=lists(),
         devices={MAC: Device(MAC, "laptop", "ks2")},
     )
     classifier = Classifier(lambda _: None, policy, epoch=1)
@@ -124,7 +141,7 @@ def measure() -> None:
             for number in QUEUES:
                 sending.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1 + QUEUES.index(number))
                 for each in packets:
-                    sending.sendto(each, (str(SERVER), 0))
+                    sending.sendto(each, (str(SERVERS), 0))
                 start = time.process_time()
                 if number == QUEUES[0]:
                     plain.run(block=False)

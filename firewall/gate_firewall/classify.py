@@ -130,7 +130,8 @@ class Classifier:
             protocol = signatures.of_ip_protocol(packet.protocol)
             ruling = self._rulings.by_protocol(client, protocol, "", seen.now.at)
             if ruling.action is Action.ALLOW:
-                ruling = self._rulings.fault(client, Fault.PROTOCOL, seen.now.at)
+                listed = self._listed(seen, _key(packet, reply=seen.request.reply), client)
+                ruling = listed or self._rulings.fault(client, Fault.PROTOCOL, seen.now.at)
             reading = Reading(f"ip/{packet.protocol}", "", protocol)
         event = None
         if not (seen.request.decided and ruling.action is Action.ALLOW):
@@ -320,7 +321,12 @@ class Classifier:
         if protocol:
             return Reading("udp", "", protocol)
         count = (self._datagrams.get(key) or 0) + 1
-        if count >= MAX_DATAGRAMS or seen.request.decided or self._is_closed(client):
+        if (
+            count >= MAX_DATAGRAMS
+            or seen.request.decided
+            or self._is_closed(client)
+            or self._listed(seen, key, client)
+        ):
             self._datagrams.discard(key)
             return Reading("udp", "")
         self._datagrams.put(key, count, seen.now.monotonic_s)
@@ -333,6 +339,11 @@ class Classifier:
         outside = _opened_outside(seen)
         return self._rulings.flow(client, key, reading, seen.now, outside=outside, final=seen.final)
 
+    def _listed(self, seen: Sighting, key: FlowKey, client: Client) -> Ruling | None:
+        """Return what closes a flow by where it goes, whatever it is; None where nothing does."""
+        outside = _opened_outside(seen)
+        return self._rulings.listed(client, key, seen.now.at, outside=outside)
+
     def _is_closed(self, client: Client) -> bool:
         return self._rulings.group(client).on_fault is OnFault.CLOSED
 
@@ -342,6 +353,8 @@ class Classifier:
         """Return the verdict on a flow that can't be judged."""
         client = self._client(seen, mac)
         ruling = self._rulings.fault(client, fault, seen.now.at)
+        if ruling.action is Action.ALLOW:
+            ruling = self._listed(seen, key, client) or ruling
         if ruling.action is Action.BLOCK:
             return self._refuse(seen, key, client, reading, ruling)
         return self._settle(seen, key, client, reading, ruling)

@@ -27,6 +27,12 @@ from gate_firewall.pins import Pins
 _CACHE_LIMIT: Final = 8192
 
 _CUT_OFF: Final = (Reason.ISOLATED, Reason.SUSPENDED)
+_NOT_BY_NAME: Final = (Reason.MATRIX.value, Reason.DEFAULT.value)
+"""Reasons which allow a name that nobody allowed by name."""
+
+
+LISTED_ADDRESS: Final = "listed-address"
+"""Reason: the table closes the address that a flow goes to, whatever its name."""
 
 
 class Fault(Enum):
@@ -119,19 +125,34 @@ class Rulings:
             ruling = self._by_protocol[key] = _ruling(decision)
         return ruling
 
-    def by_address(self, client: Client, address: bytes, at: datetime | None) -> Ruling | None:
-        """Return the policy's decision on where a flow goes, if a list has that ``address``, of 4 or 16 octets."""
-        if not self.policy.index.lists_addresses:
+    def listed(
+        self, client: Client, key: FlowKey, at: datetime | None, *, outside: bool
+    ) -> Ruling | None:
+        """Return what closes a flow by the address of its other end alone; None where no list does.
+
+        Args:
+            client: The end in the school.
+            key: The flow.
+            at: The time.
+            outside: Whether it was opened from the router's side.
+        """
+        index = self.policy.index
+        address = key.initiator if outside else key.responder
+        # Most are on no list, which takes less to find out than to remember.
+        if not index.lists_addresses or not index.address_mask(address):
             return None
-        key = (self.policy.view(client), address)
-        ruling = self._by_address.get(key)
+        view = (self.policy.view(client), address)
+        ruling = self._by_address.get(view)
         if ruling is None:
             _bound(self._by_address)
             ruling = _ruling(decide_address(self.policy, client, address, at))
-            self._by_address[key] = ruling
-        return ruling
+            if ruling.reason == Reason.MATRIX.value:
+                # Of the name, beside which it will stand, the row says nothing.
+                ruling = ruling._replace(reason=LISTED_ADDRESS)
+            self._by_address[view] = ruling
+        return ruling if ruling.action is Action.BLOCK else None
 
-    def flow(  # noqa: PLR0911  # one a rule
+    def flow(  # noqa: C901, PLR0911  # one a rule
         self,
         client: Client,
         key: FlowKey,
@@ -157,10 +178,17 @@ class Rulings:
             return ruling
         if reading.kind == "quic" and (closed := self.quic(client)):
             return closed
-        listed = self.by_address(client, key.initiator if outside else there, now.at)
-        if listed and listed.action is Action.BLOCK:
-            return listed
+        listed = self.listed(client, key, now.at, outside=outside)
         learnt = self._learnt
+        if listed:
+            # As for an answer of the sinkhole: whoever allowed a name by name has allowed the addresses that it has. What
+            # a flow calls itself is no name that was allowed, unless the sinkhole gave this address for it.
+            by_name = reading.name and ruling.reason not in _NOT_BY_NAME
+            if not by_name or listed.reason == Reason.ILLEGAL.value or learnt is None or outside:
+                return listed
+            asked = self._is_asked(client, key, reading.name, now)
+            if not (asked or learnt.is_learning(now.monotonic_s)):
+                return listed if final else None
         group = self.group(client)
         if outside and group.named_only and not is_inside(key.initiator):
             return _unasked(group)

@@ -85,6 +85,23 @@ def test_explain_decides_as_for_another_group(explain, visit):
     assert err.startswith("group: 'ks9' is no group; allowed are ")
 
 
+def test_explain_knows_an_address_that_a_list_of_the_school_holds(
+    explain, visit, school, steward, tmp_path
+):
+    """A file, compiled, published, mapped, and asked by the classifier."""
+    relays = tmp_path / "relays"
+    relays.write_text(f"# relays\n198.51.100.0/24\n{SERVER}\n2001:db8::66\n")
+    for group in ("ks2", "staff"):
+        assert "[default:" in explain(visit("maths.example"), "--group", group)[1]
+    school.add_list(name="relays", category="tor", path=str(relays), actor="coordinator")
+    steward.look()
+    for group in ("ks2", "staff"):
+        out = explain(visit("maths.example"), "--group", group)[1]
+        assert "an HTTP request for maths.example; blocked" in out
+        assert "the address it goes to is on a list: “Getting round" in out
+        assert f"[matrix:bypass:{group}]" in out
+
+
 def test_explain_prints_json_a_line(explain, visit):
     lines = [json.loads(line) for line in explain(visit(), "--json")[1].splitlines()]
     assert [line.get("packet") for line in lines] == [1, 2, 3, 4, None]

@@ -7,7 +7,7 @@ from gate_core.clients import Group
 from gate_core.policy import Policy, Reason
 from gate_core.safesearch import SafeName, YouTube, safe_names
 from gate_core.snapshot import NO_LISTS
-from gate_firewall.ruling import Fault
+from gate_firewall.ruling import LISTED_ADDRESS, Fault
 
 POLICY = Policy(
     version=1,
@@ -30,6 +30,12 @@ def test_sentence_is_there_for_every_reason_and_names_no_rule_id(reason, action)
 def test_sentence_of_the_table_names_row_and_group():
     assert sentence("block", "matrix", "matrix:gambling:ks2", POLICY) == (
         "Blocked by the acceptable-use table: “Online gambling” for Key Stage 2."
+    )
+
+
+def test_sentence_of_a_listed_address_names_row_and_group():
+    assert sentence("block", LISTED_ADDRESS, "matrix:gambling:ks2", POLICY) == (
+        "Blocked because the address it goes to is on a list: “Online gambling” for Key Stage 2."
     )
 
 

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
+from gate_core.categories import BY_ID
 from gate_core.clients import DefaultAction, Device, Group, OnFault
 from gate_core.given import Given
 from gate_core.names import NameSet
@@ -152,7 +153,7 @@ def request(name, method="GET"):
 def hello(name):
     host = name.encode()
     names = struct.pack("!HBH", len(host) + 3, 0, len(host)) + host
-    extension = struct.pack("!HH", 0, len(names)) + names
+    extension = struct.pack("!HH", 0, len(names)) + names if name else b""
     body = (
         b"\3\3"
         + bytes(32)
@@ -651,6 +652,58 @@ def test_judge_of_a_public_resolver_by_its_address(classifier):
     assert flow.events[0].rule_id == "matrix:bypass:staff"
 
 
+class Relays:
+    """Lists that hold the server's address and no name."""
+
+    lists_addresses = True
+
+    def __init__(self, category="tor"):
+        self._category = category
+
+    def mask(self, name):
+        return 0
+
+    def address_mask(self, address):
+        return BY_ID[self._category].mask if address == SERVER else 0
+
+
+def ruled(flow, *payloads):
+    """Return the rule of each event of a flow whose initiator sends ``payloads`` one by one."""
+    if flow._protocol == TCP:
+        flow.open()
+    for payload in payloads:
+        flow.send_all(payload)
+    return [event.rule_id for event in flow.events]
+
+
+@pytest.mark.parametrize(("mac", "group"), [(PUPIL, "ks2"), (STAFF, "staff")])
+@pytest.mark.parametrize(
+    ("protocol", "port", "payload"),
+    [
+        pytest.param(TCP, 443, hello("maths.example"), id="with a name"),
+        pytest.param(TCP, 9001, hello(""), id="without a name"),
+        pytest.param(TCP, 22, b"NICK a\r\n", id="neither TLS nor HTTP"),
+        pytest.param(UDP, 9001, b"x", id="datagram"),
+    ],
+)
+def test_judge_of_a_listed_address_by_its_category(mac, group, protocol, port, payload):
+    classifier = Classifier({}.get, replace(build_policy(), index=Relays()), epoch=7)
+    flow = Flow(classifier, mac, port, protocol=protocol)
+
+    assert ruled(flow, payload) == [f"matrix:bypass:{group}"]
+    assert flow.events[0].reason == "listed-address"
+
+
+@pytest.mark.parametrize("protocol", [TCP, 132])
+def test_judge_of_a_listed_address_where_nothing_can_be_read(protocol):
+    """An open group gets what can't be read, but not from there."""
+    for index, answer in ((NO_LISTS, Answer.ACCEPT), (Relays(), Answer.BLOCK)):
+        classifier = Classifier({}.get, replace(build_policy(), index=index), epoch=7)
+        flow = Flow(classifier, STAFF, protocol=protocol)
+        flow.open()
+        assert flow.send(b"\x16\3\1\0\0") is answer
+
+
 class Sinkhole:
     """What the sinkhole has told."""
 
@@ -716,6 +769,43 @@ def test_judge_of_a_named_flow_while_the_sinkhole_s_record_is_young(sinkhole):
         flow.send_all(octets)
 
     assert [flow.events[0].rule_id for flow in (named, nameless)] == ["default:ks2", "unasked:ks2"]
+
+
+@pytest.mark.parametrize(
+    ("category", "given", "name", "rule_id"),
+    [
+        pytest.param("tor", "meant.example", "meant.example", "exception:meant", id="by name"),
+        pytest.param("tor", "", "meant.example", "matrix:bypass:staff", id="name not asked for"),
+        pytest.param("tor", "plain.example", "plain.example", "matrix:bypass:staff", id="default"),
+        pytest.param(
+            "terrorism", "meant.example", "meant.example", "illegal:terrorism", id="illegal"
+        ),
+    ],
+)
+def test_judge_of_a_listed_address_that_a_name_was_given(sinkhole, category, given, name, rule_id):
+    meant = DatedException(
+        "meant", Scope.SCHOOL, "", NameSet.of(("meant.example",)), Action.ALLOW, DAY, "test"
+    )
+    policy = replace(build_policy(), index=Relays(category), exceptions=(meant,))
+    learnt = Learnt(sinkhole.table, sinkhole.pins, lambda _: False)
+    if given:
+        sinkhole.give(given, client=ADDRESSES[STAFF], mac=STAFF)
+
+    assert ruled(Flow(Classifier({}.get, policy, 7, learnt), STAFF), hello(name)) == [rule_id]
+
+
+def test_judge_waits_for_the_sinkhole_before_a_listed_address_closes_a_name(sinkhole):
+    meant = DatedException(
+        "meant", Scope.SCHOOL, "", NameSet.of(("meant.example",)), Action.ALLOW, DAY, "test"
+    )
+    policy = replace(build_policy(), index=Relays(), exceptions=(meant,))
+    learnt = Learnt(sinkhole.table, sinkhole.pins, lambda _: False)
+    flow = Flow(Classifier({}.get, policy, 7, learnt), STAFF)
+    flow.open()
+
+    assert flow.waits(hello("meant.example"))
+    sinkhole.give("meant.example", client=ADDRESSES[STAFF], mac=STAFF)
+    assert flow.send(hello("meant.example")) is Answer.ACCEPT
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
-from appliance import Appliance, blocked
+from appliance import STATE, Appliance, blocked
 from beyond import PUSH_PORT
 from clients import curl, dig, openssl
 from laboratory import Laboratory
-from plan import LAPTOP, ROUTER, STAFF, Host, address_of
+from plan import LAPTOP, ROUTER, STAFF, UNRESOLVED, Host, address_of
 from programs import (
     NAMELESS,
     PROGRAMS,
@@ -95,6 +95,29 @@ def test_nameless_flow_of_a_pupil_is_stopped(school: Appliance, program: Program
 @every_nameless
 def test_nameless_flow_of_staff_passes(lab: Laboratory, program: Program) -> None:
     demand_works(lab, program)
+
+
+@pytest.fixture(scope="class")
+def listed(school: Appliance) -> Iterator[None]:
+    """Put the address of what shows nothing on a list of Tor relays, and nothing else."""
+    relays = STATE / "relays"
+    school.lab.path(relays).write_text(f"# relays\n{UNRESOLVED}\n")
+    school.gate("lists", "add", "relays", "tor", str(relays))
+    try:
+        school.wait_until_filtering()
+        yield
+    finally:
+        school.desk.remove_list(name="relays", category="tor", reason="a test", actor="head")
+        school.wait_until_filtering()
+
+
+@pytest.mark.usefixtures("listed")
+class TestListed:
+    @every_nameless
+    def test_flow_of_staff_to_a_listed_address_is_stopped(
+        self, school: Appliance, program: Program
+    ) -> None:
+        demand_blocked(school, program, {STAFF: "listed-address"})
 
 
 @pytest.mark.usefixtures("opened")
