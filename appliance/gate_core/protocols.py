@@ -45,6 +45,8 @@ PROTOCOLS: Final = (
     Protocol("dns", "DNS on other ports", "encrypted-dns"),
     Protocol("http-proxy", "HTTP proxy (CONNECT)", "proxy"),
     Protocol("socks", "SOCKS proxy", "proxy"),
+    # Where it is real, the server that the connection is for has another name, which nobody can read.
+    Protocol("ech", "Encrypted ClientHello (ECH)", "proxy"),
     # With one option, an SSH client is a SOCKS proxy on the pupil's own machine.
     Protocol("ssh", "SSH", "proxy"),
     Protocol("bittorrent", "BitTorrent", "peer-to-peer"),

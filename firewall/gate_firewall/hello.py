@@ -57,7 +57,7 @@ class Hello(NamedTuple):
     alpn: tuple[bytes, ...] = ()
     """Protocols as offered, in that order; empty without the extension."""
     ech: bool = False
-    """Whether it has an encrypted_client_hello, be it real or GREASE: ``name`` is the outer one."""
+    """Whether it has an encrypted_client_hello, be it real or GREASE, which look alike: ``name`` is the outer one."""
 
 
 def read_records(payload: bytes) -> Hello | None:

@@ -557,7 +557,8 @@ class _Reader:
         if reading is None:
             return _so_far(opening.octets[1])
         self._is_http = reading.kind == "http"
-        words = _reading(reading)
+        found = hello.read_records(opening.octets[1]) if reading.kind == "tls" else None
+        words = _reading(reading, found)
         return (
             f"{words}; the other side goes by it" if opening.acknowledged > acknowledged else words
         )
@@ -579,7 +580,7 @@ class _Reader:
         if self._hello is None:
             return "the beginning of QUIC, its hello not complete yet"
         protocol = signatures.of_hello(self._hello, packet.destination_port)
-        return _reading(Reading("quic", self._hello.name, protocol))
+        return _reading(Reading("quic", self._hello.name, protocol), self._hello)
 
 
 _KINDS: Final = {
@@ -589,13 +590,16 @@ _KINDS: Final = {
 }
 
 
-def _reading(reading: Reading) -> str:
+def _reading(reading: Reading, found: hello.Hello | None) -> str:
     protocol = _titled(reading.protocol)
     what = _KINDS.get(reading.kind)
     if what is None:
         return protocol or "neither TLS nor HTTP, nor another protocol that is known"
     name = f"for {reading.name}" if reading.name else "without a name"
-    return f"{what} {name}" + (f", which is {protocol}" if protocol else "")
+    words = f"{what} {name}" + (f", which is {protocol}" if protocol else "")
+    if found and found.ech and reading.protocol != "ech":
+        words += ", with an ECH, GREASE or real: the name outside decides"
+    return words
 
 
 def _so_far(octets: bytes) -> str:

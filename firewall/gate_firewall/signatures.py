@@ -56,6 +56,9 @@ _ANYDESK_PORTS: Final = (6568, 7070)
 _DOT_PORT: Final = 853
 _TOR_PORT: Final = 9001
 
+_ECH_PUBLIC_NAMES: Final = frozenset(("cloudflare-ech.com", "cover.defo.ie", "public.tls-ech.dev"))
+"""What clients call their servers in the clear when they have an ECH configuration of these providers (RFC 9849, section 4)."""
+
 # Tor makes a new name up for each connection; so do few others, but many an honest one has this form by chance.
 _TOR_NAME: Final = re.compile(r"www\.([a-z2-7]{4,25})\.com")
 _DIGITS: Final = re.compile(r"[2-7]+")
@@ -128,9 +131,16 @@ def of_hello(hello: Hello, port: int) -> str:
         return "doq"
     if port == _DOT_PORT or b"dot" in hello.alpn:
         return "dot"
+    if _is_ech(hello):
+        return "ech"
     if port in _ANYDESK_PORTS and not hello.name:
         return "anydesk"
     return "tor" if not hello.alpn and _is_made_up(hello.name, port) else ""
+
+
+def _is_ech(hello: Hello) -> bool:
+    """Tell whether an ECH is known to be real: one that is GREASE stands beside the name of the server itself."""
+    return hello.ech and hello.name in _ECH_PUBLIC_NAMES
 
 
 def of_ip_protocol(number: int) -> str:

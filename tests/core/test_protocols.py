@@ -24,6 +24,7 @@ def test_protocols_are_never_of_the_illegal_tier():
         ("tor", "bypass"),
         ("doh", "bypass"),
         ("ssh", "bypass"),
+        ("ech", "bypass"),
         ("anydesk", "bypass"),
         ("bittorrent", "file-sharing"),
     ],

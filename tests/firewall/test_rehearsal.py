@@ -388,6 +388,23 @@ def test_capture_gives_its_name(path, kind, name):
 
 
 @captures
+@pytest.mark.parametrize(
+    ("path", "client", "words"),
+    [
+        ("zeek/tls13-ech", "", "which is Encrypted ClientHello (ECH)"),
+        (
+            "zeek/chrome-1250-tls-x25519-kyber",
+            "0.0.51.217",
+            "a TLS hello for lh3.google.com, with an ECH, GREASE or real: the name outside decides",
+        ),
+    ],
+)
+def test_capture_with_ech_says_what_is_known_of_it(path, client, words):
+    steps, _ = rehearse(CAPTURES / f"{path}.pcap", EVERYBODY_STAFF, client)
+    assert any(words in s.read for s in steps)
+
+
+@captures
 def test_capture_of_dns_over_quic_is_refused(tmp_path):
     steps, _ = rehearse(CAPTURES / "zeek/quicdoq.pcap", EVERYBODY_STAFF, "127.0.0.1")
     assert {(s.direction, s.outcome) for s in steps} == {

@@ -249,6 +249,9 @@ def test_of_stream_waits_while_more_could_tell(initiator, responder):
         ("", Hello("www.nightschool.com"), 443),
         ("", Hello("relay.example", ()), 7070),
         ("", Hello("teams.microsoft.com", (b"h2",), ech=True), 443),
+        ("ech", Hello("cloudflare-ech.com", (b"h2",), ech=True), 443),
+        ("", Hello("cloudflare-ech.com", (b"h2",)), 443),
+        ("doq", Hello("cloudflare-ech.com", (b"doq",), ech=True), 443),
         ("", Hello("", ()), 443),
     ],
 )
