@@ -34,7 +34,7 @@ def add_flow_commands(family: Family, add: Add) -> None:
         default="",
         metavar="ADDRESS|MAC",
         help="look only at this client's packets: its side is the school's;"
-        " without it private addresses are",
+        " without it private addresses are, or whoever opens a flow",
     )
     explain.add_argument(
         "--group", default="", metavar="ID", help="decide as if every client were in this group"
@@ -82,14 +82,14 @@ def _explain(arguments: argparse.Namespace) -> int:
     complaints = [*([fault] if fault else []), *_left_out(rehearsal, arguments.client)]
     if complaints:
         complain(*map(_printable, complaints))
-    return 1 if fault or rehearsal.unsided else 0
+    return 1 if fault else 0
 
 
 def _left_out(rehearsal: Rehearsal, client: str) -> Iterator[str]:
-    if rehearsal.unsided:
+    if rehearsal.guessed:
         yield (
-            f"{rehearsal.unsided} packets were not judged: of both ends or of neither the address is private, so that which"
-            " side is the school's can't be told; --client ADDRESS or --client MAC says it"
+            f"the addresses of {rehearsal.guessed} packets do not tell which side is the school's: whoever opened their flow was"
+            " taken for the client; --client ADDRESS or --client MAC says it for certain"
         )
     if rehearsal.others:
         yield f"{rehearsal.others} frames were left out, as they are not from or to {client}"

@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from io import BufferedReader
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 from scapy.error import Scapy_Exception
+from scapy.layers.dns import DNS
 from scapy.layers.l2 import CookedLinux, CookedLinuxV2, Dot1Q, Ether, Loopback
 from scapy.utils import RawPcapNgReader
+
+from gate_core.names import parse_name
 
 _MAGICS: Final = (
     *(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1")),
@@ -48,6 +52,8 @@ _WORDS: Final = {
     0x8863: "PPPoE discovery",
     0x8864: "PPPoE",
 }
+_ADDRESS_TYPES: Final = (1, 28)
+"""A and AAAA."""
 _MAX_IP_OCTETS: Final = 0xFFFF
 _BRIDGES: Final = "01:80:c2:00:00:00"
 """Where bridge protocol units go (IEEE 802.1Q, table 8-1)."""
@@ -231,6 +237,37 @@ def _content(kind: int, receiver: str | None) -> tuple[Content, str]:
     if kind < _LOWEST_TYPE:
         return Content.OTHER, "a frame without an EtherType (IEEE 802.3)"
     return Content.OTHER, f"{_WORDS.get(kind, 'another protocol')}, EtherType {kind:#06x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response of DNS, as far as it gives addresses."""
+
+    name: str
+    """The qname; canonical."""
+    addresses: tuple[tuple[str, bytes], ...]
+    """Of each A and AAAA record its owner name, canonical, and its address, 4 or 16 octets."""
+
+
+def read_answer(payload: bytes) -> Answer | None:
+    """Return the response in a datagram of DNS; None where it is none, or one without addresses."""
+    try:
+        message = DNS(payload)
+        if not message.qr or not message.qd:
+            return None
+        found = tuple(
+            (_name(record.rrname), ip_address(record.rdata).packed)
+            for record in message.an
+            if record.type in _ADDRESS_TYPES
+        )
+        return Answer(_name(message.qd[0].qname), found) if found else None
+    except (Scapy_Exception, struct.error, ValueError, LookupError, TypeError, AttributeError):
+        # Scapy makes objects without these fields of what it can't take apart.
+        return None
+
+
+def _name(octets: bytes) -> str:
+    return parse_name(octets.decode("ascii"))
 
 
 class Fragments:

@@ -16,12 +16,15 @@ from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple, assert_never
 
 from gate_core.events import Event
+from gate_core.given import Given
+from gate_core.pins import Pin, render_pins
 from gate_core.policy import Policy
 from gate_core.protocols import BY_ID
 from gate_firewall import hello, http, marks, quic, signatures
-from gate_firewall.classify import Classifier, Moment, Sighting, Verdict
-from gate_firewall.dissect import Content, Fragments, Frame
+from gate_firewall.classify import Classifier, Learnt, Moment, Sighting, Verdict
+from gate_firewall.dissect import Content, Fragments, Frame, read_answer
 from gate_firewall.flows import Table
+from gate_firewall.given import GivenTable
 from gate_firewall.marks import Answer
 from gate_firewall.opening import Opening, OutOfTurnError, Reading, UnreadableError
 from gate_firewall.packet import (
@@ -35,13 +38,15 @@ from gate_firewall.packet import (
     Packet,
     parse_packet,
 )
+from gate_firewall.pins import Pins
 
 NOT_IMITATED: Final = (
     "This is a rehearsal: the classifier is the one that filters, the rules of the kernel are imitated. Left out are"
     " checksums, rate limits, TCP windows and time-outs of the kernel's flow table, what comes while an earlier packet is"
-    " being asked about, packets that speak for the router, changes of policy while the capture ran, whether our name"
-    " service had given an address, and whether a search engine was asked at the address of its safe version: the box may"
-    " block for these two what is allowed here. What follows a block stands in the capture all the same; it would not have been sent."
+    " being asked about, packets that speak for the router, and changes of policy while the capture ran. Answers of DNS in the"
+    " capture count as given by our name service, as if the client had asked for nothing before. For clients without any, the"
+    " box may block what is allowed here: an address that was not given, or a search engine past its safe version."
+    " What follows a block stands in the capture all the same; it would not have been sent."
 )
 
 MAX_FLOWS: Final = 4096
@@ -100,6 +105,7 @@ class Direction(Enum):
     """From the school's side."""
     IN = "in"
     UNKNOWN = "-"
+    """What is neither IPv4 nor IPv6."""
 
 
 class By(Enum):
@@ -174,7 +180,7 @@ class FlowSummary:
     asked: int
     """Packets that the classifier was asked about."""
     why: str
-    """What the last packet got, in words."""
+    """What the last packet got that would have been sent, in words."""
     event: Event | None
     """The last that was recorded."""
 
@@ -232,7 +238,7 @@ class Rehearsal:
             policy: What is decided by.
             at: The time for which it is decided, aware, in the school's zone; None while unknown.
             client: Whose packets are looked at; if empty, everybody's, and devices that the policy knows and private
-                addresses are in the school.
+                addresses are in the school, or else whoever opens a flow.
         """
         self._policy = policy
         self._at = at
@@ -242,15 +248,20 @@ class Rehearsal:
         self._fragments = Fragments()
         self._flows: OrderedDict[_Key, _Flow] = OrderedDict()
         self._refused: Table[float] = Table(limit=65_536, age_s=_REFUSED_S)
+        self._given = _Given()
+        self._pins = _Pins()
         self._classifier = Classifier(
-            lambda address: self._macs.get(address.packed), policy, _EPOCH
+            lambda address: self._macs.get(address.packed),
+            policy,
+            _EPOCH,
+            Learnt(self._given, self._pins, lambda _: False),
         )
         self.forgotten = 0
         """Flows that are in no summary."""
         self.others = 0
         """Frames left out, as they are not the client's."""
-        self.unsided = 0
-        """Packets not judged, as nobody knows which side is the school's."""
+        self.guessed = 0
+        """Packets whose addresses do not tell the sides: whoever opened their flow is taken for the client."""
 
     def take(self, frame: Frame) -> Step | None:
         """Return what is seen and decided of the next frame; None where it is not the client's."""
@@ -304,17 +315,24 @@ class Rehearsal:
         if self._client.address:
             from_here = packet.source == self._client.address
             if from_here and packet.destination == packet.source:
-                # A program that talks to another on the same machine: whoever opened the flow is the client.
-                known = self._flows.get(_key(packet))
-                from_here = known is None or not _is_reply(packet, known.first)
+                # A program that talks to another on the same machine.
+                from_here = self._is_opener_s(packet)
             return Direction.OUT if from_here else Direction.IN
         devices = self._policy.devices
         source, destination = frame.source in devices, frame.destination in devices
         if source is destination:
             source, destination = self._is_local(packet.source), self._is_local(packet.destination)
         if source is destination:
-            return Direction.UNKNOWN
+            self.guessed += 1
+            source = self._is_opener_s(packet)
         return Direction.OUT if source else Direction.IN
+
+    def _is_opener_s(self, packet: Packet) -> bool:
+        """Tell whether ``packet`` comes from who opened its flow, by the first of it that is in the capture."""
+        known = self._flows.get(_key(packet))
+        first = known.first if known else packet
+        answers = first.protocol == TCP and first.flags & (SYN | ACK) == SYN | ACK
+        return _is_reply(packet, first) is answers
 
     def _is_local(self, octets: bytes) -> bool:
         address = ip_address(octets)
@@ -348,14 +366,12 @@ class Rehearsal:
             self._macs.put(packet.destination, frame.destination, frame.since_s)
         if exempt := _exempt(frame, packet):
             return exempt
-        if direction is Direction.UNKNOWN:
-            self.unsided += 1
-            return _untold("which end is in the school can't be told; the option --client says it")
         flow = self._flow(packet)
         flow.packets += 1
         flow.octets += len(packet.payload)
         said = self._flow_packet(frame, packet, direction, flow)
-        flow.why = said.why
+        if said.by is not By.NOBODY or not flow.why:
+            flow.why = said.why
         flow.event = said.event or flow.event
         return said
 
@@ -395,10 +411,9 @@ class Rehearsal:
             )
         if flow.redirected:
             flow.confirmed = True
-            return _kernel(
-                Outcome.REDIRECTED,
-                "a query to whatever address goes to the appliance's name service",
-            )
+            why = "a query to whatever address goes to the appliance's name service"
+            read = self._learn(frame, packet) if reply else ""
+            return _Said(By.KERNEL, Outcome.REDIRECTED, why, read)
         if flow.answer is Answer.ACCEPT:
             return _kernel(Outcome.PASSES, "the flow has been allowed: the kernel carries it")
         if flow.answer is Answer.BLOCK:
@@ -429,6 +444,19 @@ class Rehearsal:
             flow.confirmed = True
             return _kernel(Outcome.PASSES, "without content: passes unasked")
         return self._ask(frame, packet, direction, flow, reply=reply)
+
+    def _learn(self, frame: Frame, packet: Packet) -> str:
+        """Take an answer of DNS as given by the appliance; return in words what it gives."""
+        answer = read_answer(packet.payload) if packet.protocol == UDP else None
+        if answer is None or not answer.addresses:
+            return ""
+        now = frame.since_s
+        addresses = tuple(address for _, address in answer.addresses)
+        mac = frame.destination or ""
+        self._given.take(Given(packet.destination, mac, False, answer.name, addresses), now)
+        pins = [Pin(owner, (address,), 0.0) for owner, address in answer.addresses]
+        self._pins.take(render_pins(pins), now)
+        return f"for {answer.name}: {', '.join(str(ip_address(a)) for a in addresses)}"
 
     def _track(self, packet: Packet, flow: _Flow, *, reply: bool) -> None:
         flow.replied = flow.replied or reply
@@ -511,6 +539,28 @@ def _passes(answer: Answer) -> str:
             raise AssertionError("not an answer that lets a packet pass")
         case _:
             assert_never(answer)
+
+
+class _Given(GivenTable):
+    """What the answers in a capture give; a client without any counts as one that was given everything."""
+
+    def knows(self, client: bytes, mac: str | None, name: str, address: bytes, now: float) -> bool:
+        asked = client in self._clients or mac in self._clients
+        return not asked or super().knows(client, mac, name, address, now)
+
+
+class _Everywhere(frozenset[bytes]):
+    """All addresses."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+class _Pins(Pins):
+    """Addresses of safe versions in the answers of a capture; of one without any, all."""
+
+    def addresses(self, target: str, now: float) -> frozenset[bytes]:
+        return super().addresses(target, now) or _Everywhere()
 
 
 class _Reader:

@@ -2,6 +2,9 @@ import random
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.dns import DNS, DNSQR, DNSRR
 from scapy.layers.inet import IP, TCP, UDP, fragment
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.layers.l2 import ARP, LLC, STP, CookedLinux, CookedLinuxV2, Dot1AD, Dot1Q, Dot3, Ether
@@ -9,7 +12,14 @@ from scapy.layers.ppp import PPP, PPPoE
 from scapy.packet import Raw
 from scapy.utils import PcapNgWriter, PcapWriter, wrpcap, wrpcapng
 
-from gate_firewall.dissect import CaptureError, Content, Fragments, read_capture
+from gate_firewall.dissect import (
+    Answer,
+    CaptureError,
+    Content,
+    Fragments,
+    read_answer,
+    read_capture,
+)
 
 CLIENT, ROUTER = "00:00:5e:00:53:10", "00:00:5e:00:53:01"
 ETHER = Ether(src=CLIENT, dst=ROUTER)
@@ -174,6 +184,37 @@ def test_read_capture_tells_time_and_what_was_not_captured(tmp_path):
     first, second = read_capture(path)
     assert (first.since_s, first.missing_octets) == (0.0, 0)
     assert (second.since_s, second.missing_octets) == (0.75, len(octets) - 40)
+
+
+RECORD = DNSRR(rrname="Maths.Example.", type="A", rdata="192.0.2.7")
+QUESTION = DNSQR(qname="maths.example")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(bytes(DNS(qd=QUESTION)), id="query"),
+        pytest.param(bytes(DNS(qr=1, qd=QUESTION)), id="no address"),
+        pytest.param(bytes(DNS(qr=1, qd=[], an=[RECORD])), id="no question"),
+        pytest.param(bytes(DNS(qr=1, qd=QUESTION, an=[RECORD]))[:-2], id="cut short"),
+    ],
+)
+def test_read_answer_of_what_gives_no_address_is_none(payload):
+    assert read_answer(payload) is None
+
+
+def test_read_answer_gives_names_and_addresses():
+    payload = bytes(DNS(qr=1, qd=DNSQR(qname="A.example"), an=[RECORD]))
+    address = bytes((192, 0, 2, 7))
+    assert read_answer(payload) == Answer("a.example", (("maths.example", address),))
+
+
+@given(st.binary(max_size=300), st.integers(0, 60))
+def test_read_answer_of_any_octets_is_an_answer_or_none(octets, place):
+    whole = bytes(DNS(qr=1, qd=QUESTION, an=[RECORD]))
+    for payload in (octets, whole[:place] + octets, whole[:place] + octets + whole[place:]):
+        assert isinstance(read_answer(payload), Answer | None)
 
 
 LARGE = (
