@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from gate_core.names import NameSet
 from gate_core.policy import Action, DatedException, Pause, Policy, Scope
 from gate_core.snapshot import NO_LISTS, render_snapshot
 from gate_core.timetable import Span
+from gate_firewall.classify import Classifier, Moment, Sighting
+from gate_firewall.marks import Request
 
 PROCESSES = Path(__file__).parent / "processes"
 NOW = datetime.now(UTC)  # noqa: TID251  # the firewall under test has the real clock
@@ -26,6 +29,7 @@ TODAY = Span(NOW - timedelta(days=1), NOW + timedelta(days=1))
 
 PUPIL_MAC = "00:00:5e:00:53:10"
 STAFF_MAC = "00:00:5e:00:53:20"
+ROUTER_MAC = "00:00:5e:00:53:01"
 WEB = "203.0.113.5"
 WEB6 = "2001:db8:113::5"
 BLOCKED = "games.example"
@@ -64,6 +68,27 @@ def build_policy(version=1, *, paused=(), blocked=(BLOCKED,), **changes):
 @pytest.fixture
 def policy():
     return build_policy
+
+
+@pytest.fixture(params=[PUPIL_MAC, STAFF_MAC], ids=["pupil", "staff"])
+def verdicts(request):
+    """What a classifier records of one flow, of a pupil's and of staff: action, reason, kind and name of each event."""
+
+    def verdicts(packets, *blocked):
+        """Judge ``packets``, each with whether it is of the responder, where the names ``blocked`` are."""
+        policy = build_policy(blocked=blocked)
+        groups = {id_: replace(group, quic=True) for id_, group in policy.groups.items()}
+        classifier = Classifier({}.get, replace(policy, groups=groups), epoch=1)
+        found = []
+        for packet, reply in packets:
+            mac = ROUTER_MAC if reply else request.param
+            side = Request(from_router=reply, reply=reply, decided=False)
+            seen = Sighting(packet, side, 0, mac, Moment(NOW, 5.0))
+            if event := classifier.judge(seen).event:
+                found.append((event.action, event.reason, event.kind, event.name))
+        return found
+
+    return verdicts
 
 
 class Namespace:

@@ -1,4 +1,4 @@
-"""The names in captured TLS flows, however their octets are cut, ordered, framed and carried."""
+"""The verdict on captured TLS flows, however their octets are cut, ordered, framed and carried."""
 
 import random
 import struct
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from scapy.layers.inet import IP, TCP, IPOption_Router_Alert
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
-from scapy.utils import rdpcap
+from scapy.layers.l2 import Ether
+from scapy.utils import rdpcap, wrpcap
 
-from gate_firewall.opening import Opening
-from gate_firewall.packet import ACK, SYN, parse_packet
+from gate_firewall.dissect import read_capture
+from gate_firewall.packet import ACK, SYN, Packet, parse_packet
 
 CAPTURES = Path(__file__).parents[3] / "shared/data/captures"
 pytestmark = pytest.mark.skipif(not CAPTURES.is_dir(), reason="../shared is absent")
@@ -23,7 +24,9 @@ NAMES = {
 FIRST = 2**32 - 30  # the numbers pass through 0 within every hello
 SMALLEST_FRAME = 60
 
-each_capture = pytest.mark.parametrize(("capture", "name"), NAMES.items(), ids=Path)
+SERVER_HELLO = b"\x16\3\3\0\x60\2\0\0\x5c\3\3" + bytes(32 + 0x5C - 34)
+
+each_capture = pytest.mark.parametrize("capture", NAMES, ids=Path)
 
 
 def untagged(frame):
@@ -44,7 +47,11 @@ def queued(frame):
 def flow(capture, frame_as=untagged):
     """Return the packets of the first flow of which the capture has the beginning, and its initiator."""
     frames = rdpcap(str(CAPTURES / f"{capture}.pcap"))
-    packets = [parse_packet(queued(frame_as(bytes(frame)))) for frame in frames]
+    return one_flow(parse_packet(queued(frame_as(bytes(frame)))) for frame in frames)
+
+
+def one_flow(packets):
+    packets = list(packets)
     initiator = next(p.source_port for p in packets if p.flags & (SYN | ACK) == SYN)
     return [p for p in packets if initiator in (p.source_port, p.destination_port)], initiator
 
@@ -89,35 +96,64 @@ def carried(offset, payload):
     return parse_packet(ip + tcp + payload)
 
 
-def reading(packets):
-    """Return what the flow is; once that is known it must not change."""
-    opening = Opening(FIRST, None)
-    found = [opening.read(packet, reply=False) for packet in packets]
-    known = [reading for reading in found if reading]
-    assert len(set(known)) == 1
-    assert found[len(found) - len(known) :] == known
-    return known[0].kind, known[0].name
+def connected(segments, octets):
+    """Return the packets of a connection in which ``octets`` go by in ``segments``, and are answered."""
+    one = segments[0]
+    syn = one._replace(sequence=FIRST - 1, flags=SYN, payload=b"")
+    end = (FIRST + len(octets)) % 2**32
+    answer = Packet(
+        one.destination, one.source, one.protocol, one.destination_port, one.source_port,
+        0, end, ACK, SERVER_HELLO, whole=True, later_fragment=False,
+    )  # fmt: skip
+    return [(syn, False), *((segment, False) for segment in segments), (answer, True)]
+
+
+def expected(capture, *blocked):
+    name = NAMES[capture]
+    # The one real ECH; the name outside is the provider's.
+    kind = "ech" if name == "cloudflare-ech.com" else "tls"
+    if name in blocked:
+        return [("block", "exception", kind, name)]
+    return [("block", "matrix", kind, name) if kind == "ech" else ("allow", "default", kind, name)]
+
+
+@pytest.fixture
+def check(verdicts):
+    """Demand the verdict on a capture's name, in whatever packets it comes: as it stands, and if the name is blocked."""
+
+    def check(capture, packets):
+        for blocked in ((), (NAMES[capture],)):
+            assert verdicts(packets, *blocked) == expected(capture, *blocked)
+
+    return check
 
 
 @each_capture
 @pytest.mark.parametrize("frame_as", [untagged, tagged])
-def test_read_knows_the_name_in_captured_frames(capture, name, frame_as):
+def test_judge_of_captured_frames(check, capture, frame_as):
     packets, initiator = flow(capture, frame_as)
-    opening = Opening((packets[0].sequence + 1) % 2**32, None)
-    for packet in packets:
-        found = opening.read(packet, reply=packet.source_port != initiator)
-        if opening.acknowledged:
-            break
+    check(capture, [(packet, packet.source_port != initiator) for packet in packets])
 
-    assert (found.kind, found.name) == ("tls", name)
-    assert packet.source_port == 443
+
+@each_capture
+@pytest.mark.parametrize("vlan", [None, 1281])
+def test_judge_of_frames_that_a_capture_gives(check, capture, vlan, tmp_path):
+    path = tmp_path / "capture.pcap"
+    frames = rdpcap(str(CAPTURES / f"{capture}.pcap"))
+    wrpcap(str(path), [Ether((tagged if vlan else untagged)(bytes(frame))) for frame in frames])
+    read = list(read_capture(path))
+    packets, initiator = one_flow(parse_packet(frame.octets) for frame in read)
+
+    assert {frame.vlan for frame in read} == {vlan}
+    check(capture, [(packet, packet.source_port != initiator) for packet in packets])
 
 
 @each_capture
 @pytest.mark.parametrize("size", [1, 40, 536, 1448])
 @pytest.mark.parametrize("order", ["in order", "reversed", "shuffled", "each twice"])
-def test_read_knows_the_name_however_segments_are_cut_and_ordered(capture, name, size, order):
-    packets = [carried(*segment) for segment in segments(hello(capture), size)]
+def test_judge_however_segments_are_cut_and_ordered(check, capture, size, order):
+    octets = hello(capture)
+    packets = [carried(*segment) for segment in segments(octets, size)]
     match order:
         case "reversed":
             packets.reverse()
@@ -125,19 +161,17 @@ def test_read_knows_the_name_however_segments_are_cut_and_ordered(capture, name,
             shuffle(packets)
         case "each twice":
             packets = [packet for packet in packets for _ in range(2)]
-
-    assert reading(packets) == ("tls", name)
+    check(capture, connected(packets, octets))
 
 
 @each_capture
 @pytest.mark.parametrize("record_size", [1, 2, 100])
 @pytest.mark.parametrize("size", [40, 536, 1448])
-def test_read_knows_the_name_however_records_are_cut(capture, name, record_size, size):
+def test_judge_however_records_are_cut(check, capture, record_size, size):
     octets = recorded(hello(capture), record_size)
     packets = [carried(*segment) for segment in segments(octets, size)]
     shuffle(packets)
-
-    assert reading(packets) == ("tls", name)
+    check(capture, connected(packets, octets))
 
 
 @each_capture
@@ -157,7 +191,7 @@ def test_read_knows_the_name_however_records_are_cut(capture, name, record_size,
         ),
     ],
 )
-def test_read_knows_the_name_behind_any_ip_headers(capture, name, header):
-    packets = [behind(header(), *segment) for segment in segments(hello(capture), 536)]
-
-    assert reading(packets) == ("tls", name)
+def test_judge_behind_any_ip_headers(check, capture, header):
+    octets = hello(capture)
+    packets = [behind(header(), *segment) for segment in segments(octets, 536)]
+    check(capture, connected(packets, octets))

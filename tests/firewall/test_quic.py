@@ -27,10 +27,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scapy.layers.inet import UDP
-from scapy.utils import rdpcap
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Dot1Q, Ether
+from scapy.utils import rdpcap, wrpcap
 
+from gate_firewall.dissect import read_capture
 from gate_firewall.host import MAX_OCTETS
+from gate_firewall.packet import Packet, parse_packet
 from gate_firewall.quic import (
     MAX_CONNECTION_IDS,
     MAX_DATAGRAMS,
@@ -46,6 +50,7 @@ CAPTURES = SHARED / "data/captures"
 needs_captures = pytest.mark.skipif(not CAPTURES.is_dir(), reason="../shared is absent")
 
 V1, V2 = 1, 0x6B3343CF
+MAC = "00:00:5e:00:53:01"
 DRAFT_29, GREASE, NEGOTIATION = 0xFF00001D, 0x1A2A3A4A, 0
 DCID, OTHER, SCID = b"original", b"another!", b"the client's"
 PING, PADDING = b"\1", b"\0"
@@ -290,6 +295,92 @@ def test_answered_by_takes_neither_retry_nor_a_mere_acknowledgement():
 
     # Retry, Retry anew, ACK, ServerHello, a packet without CRYPTO.
     assert answers == [False, False, False, True, False]
+
+
+# The verdict on captures, as they stand and packed anew.
+
+
+def carried(payload, port, *, reply=False):
+    """Return a datagram between a client and ``port`` of a server, and whether it is of the server."""
+    client, server = (bytes((192, 0, 2, 1)), 40_000), (bytes((203, 0, 113, 5)), port)
+    (source, source_port), (destination, other) = (server, client) if reply else (client, server)
+    packet = Packet(
+        source, destination, 17, source_port, other, 0, 0, 0, payload, whole=True, later_fragment=False
+    )  # fmt: skip
+    return packet, reply
+
+
+CHROME_124, CHROME_125 = "QUIC_ClientHello_Chrome_124.bin", "QUIC_IETF_Chrome_125_PKN{}.bin"
+HELLOS = [
+    *((capture, name) for capture, _, name, _ in CAPTURED),
+    (f"clienthellod/{CHROME_124}", "encrypted-tbn0.gstatic.com"),
+    (f"clienthellod/{CHROME_125}", "quic.tlsfingerprint.io"),
+]
+
+
+def captured_hello(capture):
+    if capture.endswith(CHROME_124):
+        return (CAPTURES / capture).read_bytes()
+    parts = (1, 2) if capture.endswith(CHROME_125) else (1,)
+    return unpacked([d for part in parts for d in client_datagrams(capture.format(part))])
+
+
+def expected(capture, name, *blocked):
+    if capture == "zeek/quicdoq.pcap":
+        return [("block", "matrix", "doq", "")]
+    return [("block", "exception", "quic", name) if blocked else ("allow", "default", "quic", name)]
+
+
+def both(name):
+    """Return what is blocked, where a flow is judged as it stands, and where its name is blocked."""
+    return ((), (name,)) if name else ((),)
+
+
+@needs_captures
+@pytest.mark.parametrize("vlan", [None, 7])
+@pytest.mark.parametrize(
+    ("capture", "name"), [(c, n) for c, _, n, _ in CAPTURED if c.endswith(".pcap")]
+)
+def test_judge_of_frames_that_a_capture_gives(verdicts, capture, name, vlan, tmp_path):
+    frames = list(read_capture(CAPTURES / capture))
+    if vlan:
+        path = tmp_path / "tagged.pcap"
+        versions = [IP if frame.octets[0] >> 4 == 4 else IPv6 for frame in frames]
+        tagged = [
+            Ether(src=MAC, dst=MAC) / Dot1Q(vlan=vlan) / version(frame.octets)
+            for frame, version in zip(frames, versions, strict=True)
+        ]
+        wrpcap(str(path), tagged)
+        frames = list(read_capture(path))
+    packets = [parse_packet(frame.octets) for frame in frames]
+    initiator = packets[0].source_port
+    flow = [p for p in packets if initiator in (p.source_port, p.destination_port)]
+    answered = any(p.destination_port == initiator for p in flow)
+
+    assert {frame.vlan for frame in frames} == {vlan}
+    # A name that is allowed stays open until it is answered.
+    for blocked in both(name) if answered else ((name,),):
+        judged = verdicts([(p, p.source_port != initiator) for p in flow], *blocked)
+        assert judged == expected(capture, name, *blocked)
+
+
+@needs_captures
+@pytest.mark.parametrize("order", ["in order", "reversed", "each twice"])
+@pytest.mark.parametrize("size", [1, 40, 536, 1448])
+@pytest.mark.parametrize(("capture", "name"), HELLOS)
+def test_judge_of_captures_packed_anew(verdicts, capture, name, size, order):
+    payloads = repacked(captured_hello(capture), size)
+    match order:
+        case "reversed":
+            payloads.reverse()
+        case "each twice":
+            payloads = [payload for payload in payloads for _ in range(2)]
+    port = 853 if capture == "zeek/quicdoq.pcap" else 443
+    packets = [carried(p, port) for p in payloads]
+    packets.append(carried(answer(SERVER_HELLO, keys=DCID), port, reply=True))
+
+    for blocked in both(name):
+        assert verdicts(packets, *blocked) == expected(capture, name, *blocked)
 
 
 # Real hands shaken.
