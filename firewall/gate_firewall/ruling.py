@@ -30,7 +30,6 @@ _CUT_OFF: Final = (Reason.ISOLATED, Reason.SUSPENDED)
 _NOT_BY_NAME: Final = (Reason.MATRIX.value, Reason.DEFAULT.value)
 """Reasons which allow a name that nobody allowed by name."""
 
-
 LISTED_ADDRESS: Final = "listed-address"
 """Reason: the table closes the address that a flow goes to, whatever its name."""
 

@@ -131,16 +131,12 @@ def of_hello(hello: Hello, port: int) -> str:
         return "doq"
     if port == _DOT_PORT or b"dot" in hello.alpn:
         return "dot"
-    if _is_ech(hello):
+    # One that is GREASE stands beside the name of the server itself.
+    if hello.ech and hello.name in _ECH_PUBLIC_NAMES:
         return "ech"
     if port in _ANYDESK_PORTS and not hello.name:
         return "anydesk"
     return "tor" if not hello.alpn and _is_made_up(hello.name, port) else ""
-
-
-def _is_ech(hello: Hello) -> bool:
-    """Tell whether an ECH is known to be real: one that is GREASE stands beside the name of the server itself."""
-    return hello.ech and hello.name in _ECH_PUBLIC_NAMES
 
 
 def of_ip_protocol(number: int) -> str:

@@ -163,6 +163,26 @@ def test_last_good_list_stays_and_it_is_said_why(updating, shelf, content, reaso
     assert component(updating).state == "ok"
 
 
+def test_list_of_addresses_is_kept_up_to_date_like_one_of_names(updating, shelf):
+    relays = [f"198.51.100.{n}" for n in range(1, 11)]
+    shelf.has("# relays", *relays, "2001:db8::66")
+    add(updating, shelf.url, category="tor")
+    assert updating.sources().sources[0].names == 11
+    for content, reason in (
+        ({"body": b"<!DOCTYPE html><html>too many requests</html>"}, "HTML"),
+        ({"body": b"# relays\n"}, "empty list"),
+        ({"body": "\n".join(relays[:7]).encode()}, "lacks 4 of the 11 names"),
+    ):
+        shelf.has(**content)
+        view = look(updating)
+        assert (view.state, reason in view.reason) == ("refused", True)
+        assert address_mask(updating, 198, 51, 100, 10) == BY_ID["tor"].mask
+    shelf.has(*relays[:9], "2001:db8::66", "203.0.113.0/24")
+    assert look(updating).state == "ok"
+    assert address_mask(updating, 203, 0, 113, 7) == BY_ID["tor"].mask
+    assert address_mask(updating, 198, 51, 100, 10) == 0
+
+
 def test_list_that_was_refused_at_first_leaves_nothing_and_says_so(updating, shelf):
     shelf.has(body=b"<html>")
     add(updating, shelf.url)
