@@ -228,7 +228,7 @@ class Classifier:
                 if reading.kind != "tls" or opening.is_answered:
                     return self._open(seen, client, Answer.PENDING)
                 # It passes once the kernel has seen the responder's hello, of which nobody may hear.
-                event = self._settle(seen, key, client, reading, ruling).event
+                event = self._settle(seen, key, client, reading, ruling, answered=False).event
                 return self._open(seen, client, Answer.UNANSWERED)._replace(event=event)
         self._openings.discard(key)
         verdict = self._settle(seen, key, client, reading, ruling)
@@ -238,8 +238,7 @@ class Classifier:
 
     def _lost_sight(self, seen: Sighting, judged: Judged) -> bool:
         """Tell whether requests of a connection that is not watched any more, or a second hello, may have gone by."""
-        kind = judged.reading.kind
-        unseen = kind == "http" or (kind == "tls" and not seen.request.decided)
+        unseen = judged.reading.kind == "http" or not (judged.answered or seen.request.decided)
         return unseen and self._is_closed(self._rulings.client(judged.address, judged.mac))
 
     def _watch(self, seen: Sighting, key: FlowKey, watched: Watched) -> Verdict:
@@ -366,14 +365,22 @@ class Classifier:
         return self._verdict(seen, client, ruling, self._event(seen, key, client, ruling, reading))
 
     def _settle(
-        self, seen: Sighting, key: FlowKey, client: Client, reading: Reading, ruling: Ruling
+        self,
+        seen: Sighting,
+        key: FlowKey,
+        client: Client,
+        reading: Reading,
+        ruling: Ruling,
+        *,
+        answered: bool = True,
     ) -> Verdict:
         """Remember what a flow is and what it gets, and return that."""
         address = key.responder if _opened_outside(seen) else key.initiator
-        judged = Judged(client.mac, reading, ruling.action, address)
-        if judged == self._judged.get(key):
-            return self._verdict(seen, client, ruling)
+        before = self._judged.get(key)
+        judged = Judged(client.mac, reading, ruling.action, address, answered)
         self._judged.put(key, judged, seen.now.monotonic_s)
+        if before == replace(judged, answered=False):
+            return self._verdict(seen, client, ruling)
         if reading.kind != "http" and (reading.name or key.responder_port in WEB_PORTS):
             self.readable.note(client.group, readable=bool(reading.name))
         event = None

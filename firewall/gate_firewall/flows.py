@@ -34,6 +34,8 @@ class Judged:
     action: Action
     address: bytes = b""
     """The client's."""
+    answered: bool = True
+    """Whether the responder was heard; else the kernel hears it, and until then further packets are read."""
 
 
 class Table(Generic[V]):

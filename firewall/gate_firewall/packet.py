@@ -26,6 +26,7 @@ _DESTINATION_OPTIONS: Final = 60
 _IPV4_WITHOUT_OPTIONS: Final = 0x45
 # Such a header, and the TCP header behind it up to its flags.
 _IPV4_TCP: Final = struct.Struct("!2xH2xH4x4s4sHHIIBB")
+_unpack_usual: Final = _IPV4_TCP.unpack_from
 _TCP_HEADER: Final = struct.Struct("!HHIIBB")
 _UDP_HEADER: Final = struct.Struct("!HHH")
 
@@ -68,11 +69,40 @@ def parse_packet(octets: bytes) -> Packet:
     Raises:
         MalformedPacketError: A header is cut short or contradicts itself.
     """
+    # The usual packet first, in one step: a TCP segment in IPv4 without options.
+    if len(octets) >= 40 and octets[0] == _IPV4_WITHOUT_OPTIONS and octets[9] == TCP:
+        (
+            end,
+            offset,
+            source,
+            destination,
+            source_port,
+            destination_port,
+            sequence,
+            acknowledged,
+            words,
+            flags,
+        ) = _unpack_usual(octets)
+        start = 20 + (words >> 4) * 4
+        if not offset & 0x1FFF and 40 <= start <= end and start <= len(octets):
+            return tuple.__new__(
+                Packet,
+                (
+                    source,
+                    destination,
+                    TCP,
+                    source_port,
+                    destination_port,
+                    sequence,
+                    acknowledged,
+                    flags,
+                    octets[start:end],
+                    end <= len(octets),
+                    False,
+                ),
+            )
     try:
-        first = octets[0]
-        if first == _IPV4_WITHOUT_OPTIONS and octets[9] == TCP and (packet := _usual(octets)):
-            return packet
-        match first >> 4:
+        match octets[0] >> 4:
             case 4:
                 return _transport(octets, _ipv4(octets))
             case 6:
@@ -80,41 +110,6 @@ def parse_packet(octets: bytes) -> Packet:
     except (IndexError, struct.error) as e:
         raise _malformed(octets, "a header cut short") from e
     raise _malformed(octets, "neither IPv4 nor IPv6")
-
-
-def _usual(octets: bytes) -> Packet | None:
-    """Read a TCP segment in IPv4 without options in one step; None where that is not all there is to it."""
-    if len(octets) < _IPV4_TCP.size:
-        return None
-    (
-        end,
-        offset,
-        source,
-        destination,
-        source_port,
-        destination_port,
-        sequence,
-        acknowledged,
-        words,
-        flags,
-    ) = _IPV4_TCP.unpack_from(octets)
-    start = 20 + (words >> 4) * 4
-    if offset & 0x1FFF or not 40 <= start <= end or start > len(octets):
-        return None
-    payload, whole = octets[start:end], end <= len(octets)
-    ports = (source_port, destination_port)
-    return Packet(
-        source,
-        destination,
-        TCP,
-        *ports,
-        sequence,
-        acknowledged,
-        flags,
-        payload,
-        whole,
-        False,  # in order, which costs less
-    )
 
 
 class _Network(NamedTuple):

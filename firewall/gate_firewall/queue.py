@@ -11,7 +11,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
-from errno import EAGAIN
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -40,14 +40,16 @@ _NFQA_CFG_FLAGS: Final = 5
 _NFQA_CFG_F_FAIL_OPEN: Final = 1
 
 Judge = Callable[[bytes, int, bytes | None, bool], int | None]
-"""Takes a packet from its IP header on, its packet mark, its sender's link-layer address in 6 octets, and whether this is the
-last time; returns the packet mark that says what becomes of it, None to drop it, or before the last time ``LATER``."""
+"""Takes a packet from its IP header on, its packet mark, its sender's link-layer address in the first 6 of 8 octets, and
+whether this is the last time; returns the packet mark that says what becomes of it, None to drop it, or before the last time
+``LATER``."""
 
 Held = Packet
 """A packet that waits for its verdict."""
 
 LATER: Final = -1
 """Stands for a verdict on a packet that waits: it is judged once more."""
+_UNJUDGED: Final = -2
 MAX_HELD: Final = 1024
 """Packets that wait, of the ``MAX_LENGTH`` that the kernel holds for us; more are judged at once."""
 
@@ -89,32 +91,40 @@ class Settler:
         self._monotonic = monotonic
         self.held: list[Packet] = []
         """Packets that wait; whoever judges them takes them out."""
-
-    def take(self, raw: Packet) -> None:
-        """Settle ``raw``, or hold it; an exception that tells the process to end passes through, after the verdict."""
-        self._settle(raw, last=len(self.held) >= MAX_HELD)
+        self._may_wait = True
 
     def settle_held(self, packets: Iterable[Packet]) -> None:
         """Settle ``packets`` that waited."""
-        for raw in packets:
-            self._settle(raw, last=True)
-
-    def _settle(self, raw: Packet, *, last: bool) -> None:
-        asked = raw.get_mark()
-        mark = None if self.on_fault is OnFault.CLOSED else render_answer(asked, Answer.NONE, 0, 0)
+        self._may_wait = False
         try:
-            sender = raw.get_hw()
-            mark = self._judge(raw.get_payload(), asked, sender and sender[:6], last)
+            for raw in packets:
+                self.take(raw)
+        finally:
+            self._may_wait = True
+
+    def take(self, raw: Packet) -> None:
+        """Settle ``raw``, or hold it; an exception that tells the process to end passes through, after the verdict."""
+        mark: int | None = _UNJUDGED
+        last = not self._may_wait or len(self.held) >= MAX_HELD
+        # One function: this runs for each queued packet.
+        try:
+            mark = self._judge(raw.get_payload(), raw.get_mark(), raw.get_hw(), last)
         except MalformedPacketError as e:
             self._faults.note("malformed packet", e, self._monotonic())
         except Exception as e:  # noqa: BLE001  # our own mistake must cost one packet, not the queue
             self._faults.note(type(e).__name__, e, self._monotonic())
         finally:
-            if mark == LATER:
+            if mark == _UNJUDGED and self.on_fault is OnFault.OPEN:
+                mark = render_answer(raw.get_mark(), Answer.NONE, 0, 0)
+            if mark is None or mark == _UNJUDGED:
+                raw.drop()
+            elif mark == LATER:
                 raw.retain()
                 self.held.append(raw)
             else:
-                _settle(raw, mark)
+                # The rules behind the queue act on it.
+                raw.set_mark(mark)
+                raw.accept()
 
 
 class Queue:
@@ -127,11 +137,12 @@ class Queue:
             OSError: Another process has the queue, or the right to it is missing.
         """
         self._left = 0
+        self._settle = settler.take
         self._queue = NetfilterQueue()
-        self._queue.bind(number, settler.take, max_len=MAX_LENGTH)
-        self._socket = socket.socket(fileno=os.dup(self._queue.get_fd()))
+        self._queue.bind(number, self._take, max_len=MAX_LENGTH)
         if settler.on_fault is OnFault.OPEN:
-            self._socket.send(_fail_open(number))
+            with socket.socket(fileno=os.dup(self._queue.get_fd())) as netlink:
+                netlink.send(_fail_open(number))
 
     def __enter__(self) -> Self:
         return self
@@ -144,38 +155,27 @@ class Queue:
     ) -> None:
         """Give the queue back; the kernel drops what still waits in it."""
         self._queue.unbind()
-        self._socket.close()
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while packets wait."""
-        return self._socket.fileno()
+        return self._queue.get_fd()
 
     def serve(self) -> None:
         """Settle what waits, at most ``BATCH`` packets."""
         self._left = BATCH
-        self._queue.run_socket(self)  # type: ignore[arg-type]  # it calls recv and nothing else
+        with suppress(_BatchFullError):
+            self._queue.run(block=False)
 
-    def recv(self, size: int) -> bytes:
-        """Return one message of the kernel: the part of a socket that the binding asks for.
-
-        The binding's own loop ends only when nothing waits, so that a flood would keep a new policy out.
-
-        Raises:
-            BlockingIOError: None waits, or the batch is full.
-        """
-        if not self._left:
-            raise BlockingIOError(EAGAIN, "the batch is full")
+    def _take(self, raw: Packet) -> None:
+        self._settle(raw)
         self._left -= 1
-        return self._socket.recv(size, socket.MSG_DONTWAIT)
+        if not self._left:
+            # The binding's loop ends only when nothing waits, so that a flood would keep a new policy out.
+            raise _BatchFullError
 
 
-def _settle(raw: Packet, mark: int | None) -> None:
-    """Give the verdict: pass with ``mark``, on which the rules behind the queue act, or drop for None."""
-    if mark is None:
-        raw.drop()
-    else:
-        raw.set_mark(mark)
-        raw.accept()
+class _BatchFullError(Exception):
+    """Others are to have their turn."""
 
 
 def _fail_open(number: int) -> bytes:

@@ -533,6 +533,8 @@ def _settle() -> str:
         "settle",
         f"{verdict} 0x00000000 accept",
         f"{verdict} {_ACCEPT:#010x} {saved} accept",
+        # The server's hello may have overtaken what was asked about before it.
+        f"{verdict} {_UNANSWERED:#010x} ct mark & {marks.VERDICT:#010x} == {_ACCEPT:#010x} accept",
         f"{verdict} {_PENDING:#010x} {saved} accept",
         f"{verdict} {_UNANSWERED:#010x} {saved} accept",
         f"{verdict} {_WATCH:#010x} {saved} accept",

@@ -7,7 +7,7 @@ import math
 import select
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -179,21 +179,29 @@ class Enforcer:
     def serve(self) -> Never:
         """Settle packets, for ever."""
         ports = self._ports
+        # In this order: first what is to be known before packets are judged, so that none is by what was replaced.
+        serve: dict[int, Callable[[], None]] = {
+            ports.policies.fileno(): self._hear_policy,
+            ports.pins.fileno(): self._hear_pins,
+            ports.given.fileno(): self._hear_given,
+            **{queue.fileno(): queue.serve for queue in self._queues},
+            self._ends.fileno(): self._ends.serve,
+        }
         poll = select.poll()
-        own = (ports.policies.fileno(), ports.pins.fileno(), ports.given.fileno())
-        for descriptor in (*own, self._ends.fileno(), *(q.fileno() for q in self._queues)):
+        for descriptor in serve:
             poll.register(descriptor, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll(self._wait_s() * 1000)}
-            self._listen(ready)
-            self._settle_held()
-            for queue in self._queues:
-                if queue.fileno() in ready:
-                    queue.serve()
+            ready = poll.poll(self._wait_s() * 1000)
+            self._read_clock()
+            now_s = self._now.monotonic_s
+            if now_s >= self._due_s:
+                self._renew()
+            if self._holds:
+                self._settle_held()
+            for descriptor, _ in ready:
+                serve[descriptor]()
             self._hold()
-            if self._ends.fileno() in ready:
-                self._ends.serve()
-            if self._now.monotonic_s >= self._flush_s:
+            if now_s >= self._flush_s:
                 ports.events.flush()
                 self._flush_s = math.inf
 
@@ -203,17 +211,16 @@ class Enforcer:
             until_s = min(until_s, self._holds[0].until_s)
         return max(0.0, until_s - time.monotonic())
 
-    def _listen(self, ready: Collection[int]) -> None:
-        """Take what is to be known before packets are judged, so that none is by what was replaced before it came."""
-        ports = self._ports
-        news = ports.policies.fileno() in ready and ports.policies.refresh()
-        self._read_clock()
-        if news or self._now.monotonic_s >= self._due_s:
+    def _hear_policy(self) -> None:
+        if self._ports.policies.refresh():
             self._renew()
-        if ports.pins.fileno() in ready:
-            ports.pins.serve(self._now.monotonic_s)
-        if ports.given.fileno() in ready:
-            ports.given.serve(self._now.monotonic_s)
+
+    def _hear_pins(self) -> None:
+        self._ports.pins.serve(self._now.monotonic_s)
+
+    def _hear_given(self) -> None:
+        self._ports.given.serve(self._now.monotonic_s)
+        self._settle_held()
 
     def _read_clock(self) -> None:
         now_s, at = time.monotonic(), self._now.at
@@ -304,9 +311,13 @@ class Enforcer:
         return who_is(client), name
 
     def _judge(self, octets: bytes, mark: int, sender: bytes | None, last: bool) -> int | None:
-        mac = sender.hex(":") if sender else None
-        seen = Sighting(parse_packet(octets), parse_request(mark), mark, mac, self._now, last)
-        verdict = self._classifier.judge(seen)
+        mac = sender[:6].hex(":") if sender else None
+        verdict = self._classifier.judge(
+            # Without the function that a named tuple is made by: one for each queued packet.
+            tuple.__new__(
+                Sighting, (parse_packet(octets), parse_request(mark), mark, mac, self._now, last)
+            )
+        )
         if verdict.waits:
             return LATER
         if verdict.event:

@@ -508,6 +508,26 @@ def test_judge_forgets_what_it_let_pass_when_a_second_hello_has_another_name(cla
     assert flow.send(b"\x17\3\3\0\1a", decided=True) is Answer.BLOCK
 
 
+def test_judge_of_what_was_asked_about_before_its_flow_was_let_pass(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("maths.example"))
+    flow.acknowledge(payload=SERVER_HELLO[:20])
+    assert flow.acknowledge(payload=SERVER_HELLO[20:], sequence=20) is Answer.ACCEPT
+
+    assert flow.send(b"\x17\3\3\0\1a") is Answer.ACCEPT
+
+
+def test_judge_of_a_flow_that_was_forgotten_before_it_was_answered(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("maths.example"))
+    classifier._openings._entries.clear()
+
+    assert flow.send(hello("games.example")) is Answer.BLOCK
+    assert flow.events[-1].reason == "unknown-flow"
+
+
 @pytest.mark.parametrize(("new", "answer"), [(True, Answer.NONE), (False, Answer.BLOCK)])
 def test_judge_of_a_beginning_on_ports_of_a_flow_that_waited_for_its_answer(
     classifier, new, answer

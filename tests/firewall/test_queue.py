@@ -62,7 +62,7 @@ def test_take_drops_where_the_judgement_is_silence(faults):
 
 def test_take_gives_the_mark_that_was_judged(faults):
     def judge(octets, mark, sender, last):
-        assert (octets, mark, sender.hex(":")) == (b"octets", ASKED, "00:00:5e:00:53:10")
+        assert (octets, mark, sender) == (b"octets", ASKED, bytes.fromhex("00005e00531000ff"))
         assert not last
         return 0x0710_2ABC
 
