@@ -7,7 +7,6 @@ the same verdicts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -33,6 +32,9 @@ WEB_PORTS: Final = (80, 443)
 MAX_DATAGRAMS: Final = 3
 """Datagrams looked at for a protocol, before a flow of an open group counts as one of none."""
 
+_SYN_ACK: Final = SYN | ACK
+_WHAT: Final = 4
+"""Fields of ``Judged`` that say what a flow is and what it gets."""
 _QUIC_PORT: Final = 443
 _NTP_PORT: Final = 123
 _NTP_OCTETS: Final = range(48, 69)
@@ -140,23 +142,24 @@ class Classifier:
             )
         return self._verdict(seen, client, ruling, event)
 
-    def _tcp(self, seen: Sighting) -> Verdict:  # noqa: PLR0911  # one a case
+    def _tcp(self, seen: Sighting) -> Verdict:  # noqa: C901, PLR0911  # one a case
         packet, reply = seen.packet, seen.request.reply
         key = _key(packet, reply=reply)
+        opening = None if seen.request.decided else self._openings.get(key)
         # The rules refuse a SYN within a flow that has a verdict: this one opens a flow, or repeats what did.
-        begins = packet.flags & (SYN | ACK) == SYN and not reply and not seen.request.decided
+        begins = packet.flags & _SYN_ACK == SYN and not reply and not seen.request.decided
         if begins:
-            opening = self._opened(seen, key)
-        elif watched := self._watched.get(key):
-            return self._watch(seen, key, watched)
-        elif not seen.request.decided and (known := self._openings.get(key)):
-            opening = known
-        elif (judged := self._judged.get(key)) and not self._lost_sight(seen, judged):
-            return self._judge_again(seen, key, judged)
-        else:
+            if opening is None or (opening.marked and seen.request.new):
+                opening = self._opened(seen, key)
+        elif opening is None:
+            if watched := self._watched.get(key):
+                return self._watch(seen, key, watched)
+            if (judged := self._judged.get(key)) and not self._lost_sight(seen, judged):
+                return self._judge_again(seen, key, judged)
             return self._fault(seen, key, self._mac(seen), NAMELESS, Fault.UNKNOWN_FLOW)
         try:
-            _check_side(seen, opening.from_router)
+            if reply:
+                _check_side(seen, opening.from_router)
             reading = opening.read(packet, reply=reply)
         except OutOfTurnError:
             return _DROP
@@ -185,15 +188,13 @@ class Classifier:
         return self._refuse(seen, key, client, NAMELESS, ruling)
 
     def _opened(self, seen: Sighting, key: FlowKey) -> Opening:
-        opening = self._openings.get(key)
-        if opening is None or (opening.marked and seen.request.new):
-            # Whatever had these ports before is over.
-            self._judged.discard(key)
-            self._watched.discard(key)
-            first = (seen.packet.sequence + 1) % 2**32
-            from_router = seen.request.from_router
-            opening = Opening(first, self._mac(seen), key.responder_port, from_router=from_router)
-            self._openings.put(key, opening, seen.now.monotonic_s)
+        # Whatever had these ports before is over.
+        self._judged.discard(key)
+        self._watched.discard(key)
+        first = (seen.packet.sequence + 1) % 2**32
+        from_router = seen.request.from_router
+        opening = Opening(first, self._mac(seen), key.responder_port, from_router=from_router)
+        self._openings.put(key, opening, seen.now.monotonic_s)
         return opening
 
     def _read(  # noqa: PLR0911  # one a case
@@ -228,13 +229,13 @@ class Classifier:
                 if reading.kind != "tls" or opening.is_answered:
                     return self._open(seen, client, Answer.PENDING)
                 # It passes once the kernel has seen the responder's hello, of which nobody may hear.
-                event = self._settle(seen, key, client, reading, ruling, answered=False).event
-                return self._open(seen, client, Answer.UNANSWERED)._replace(event=event)
+                event = self._remember(seen, key, client, reading, ruling, answered=False)
+                return self._open(seen, client, Answer.UNANSWERED, event)
         self._openings.discard(key)
-        verdict = self._settle(seen, key, client, reading, ruling)
+        event = self._remember(seen, key, client, reading, ruling)
         if watched:
-            return self._open(seen, client, Answer.PENDING)._replace(event=verdict.event)
-        return verdict
+            return self._open(seen, client, Answer.PENDING, event)
+        return self._verdict(seen, client, ruling, event)
 
     def _lost_sight(self, seen: Sighting, judged: Judged) -> bool:
         """Tell whether requests of a connection that is not watched any more, or a second hello, may have gone by."""
@@ -262,7 +263,7 @@ class Classifier:
             return self._fault(seen, key, watched.mac, Reading("http", ""), Fault.UNREADABLE)
         self._watched.put(key, watched, seen.now.monotonic_s)
         answer = Answer.WATCH if watched.settled else Answer.PENDING
-        return self._open(seen, self._client(seen, watched.mac), answer)._replace(event=event)
+        return self._open(seen, self._client(seen, watched.mac), answer, event)
 
     def _udp(self, seen: Sighting) -> Verdict:
         packet, reply = seen.packet, seen.request.reply
@@ -365,6 +366,13 @@ class Classifier:
         return self._verdict(seen, client, ruling, self._event(seen, key, client, ruling, reading))
 
     def _settle(
+        self, seen: Sighting, key: FlowKey, client: Client, reading: Reading, ruling: Ruling
+    ) -> Verdict:
+        """Remember what a flow is and what it gets, and return that."""
+        event = self._remember(seen, key, client, reading, ruling)
+        return self._verdict(seen, client, ruling, event)
+
+    def _remember(
         self,
         seen: Sighting,
         key: FlowKey,
@@ -373,21 +381,20 @@ class Classifier:
         ruling: Ruling,
         *,
         answered: bool = True,
-    ) -> Verdict:
-        """Remember what a flow is and what it gets, and return that."""
+    ) -> Event | None:
+        """Remember what a flow is and what it gets; return what to record of it, if that is not known yet."""
         address = key.responder if _opened_outside(seen) else key.initiator
         before = self._judged.get(key)
         judged = Judged(client.mac, reading, ruling.action, address, answered)
         self._judged.put(key, judged, seen.now.monotonic_s)
-        if before == replace(judged, answered=False):
-            return self._verdict(seen, client, ruling)
+        if before and before[:_WHAT] == judged[:_WHAT]:
+            return None
         if reading.kind != "http" and (reading.name or key.responder_port in WEB_PORTS):
             self.readable.note(client.group, readable=bool(reading.name))
-        event = None
         # One that was decided before, but not by this process, was recorded when it began.
         if key.protocol == TCP or not seen.request.decided or ruling.action is Action.BLOCK:
-            event = self._event(seen, key, client, ruling, reading)
-        return self._verdict(seen, client, ruling, event)
+            return self._event(seen, key, client, ruling, reading)
+        return None
 
     def _judge_again(self, seen: Sighting, key: FlowKey, judged: Judged) -> Verdict:
         client = self._client(seen, judged.mac)
@@ -396,15 +403,17 @@ class Classifier:
             return _WAIT
         event = None
         if ruling.action is not judged.action:
-            self._judged.put(key, replace(judged, action=ruling.action), seen.now.monotonic_s)
+            again = judged._replace(action=ruling.action)
+            self._judged.put(key, again, seen.now.monotonic_s)
             event = self._event(seen, key, client, ruling, judged.reading)
         return self._verdict(seen, client, ruling, event)
 
     def _mac(self, seen: Sighting) -> str | None:
         """Return the link-layer address of the client."""
         if not seen.request.from_router:
-            if seen.mac:
-                self._macs.put(seen.packet.source, seen.mac, seen.now.monotonic_s)
+            address = seen.packet.source
+            if seen.mac and seen.mac != self._macs.get(address):
+                self._macs.put(address, seen.mac, seen.now.monotonic_s)
             return seen.mac
         # The sender of what comes from the router is the router.
         address = seen.packet.destination
@@ -416,10 +425,12 @@ class Classifier:
         address = packet.destination if seen.request.from_router else packet.source
         return self._rulings.client(address, mac)
 
-    def _open(self, seen: Sighting, client: Client, answer: Answer) -> Verdict:
+    def _open(
+        self, seen: Sighting, client: Client, answer: Answer, event: Event | None = None
+    ) -> Verdict:
         """Return that the packet passes, and what is asked about further ones of its flow."""
         group = self._rulings.group(client).number
-        return Verdict(answer, render_answer(seen.mark, answer, self._epoch, group))
+        return Verdict(answer, render_answer(seen.mark, answer, self._epoch, group), event)
 
     def _verdict(
         self, seen: Sighting, client: Client, ruling: Ruling, event: Event | None = None
@@ -519,14 +530,18 @@ def _check_side(seen: Sighting, from_router: bool) -> None:
 
 
 def _undecided(seen: Sighting) -> Verdict:
-    return Verdict(Answer.NONE, render_answer(seen.mark, Answer.NONE, 0, 0))
+    # Without the function that a named tuple is made by, as in ``_key``: one for nearly each queued packet.
+    mark = render_answer(seen.mark, Answer.NONE, 0, 0)
+    return tuple.__new__(Verdict, (Answer.NONE, mark, None, False))
 
 
 def _key(packet: Packet, *, reply: bool) -> FlowKey:
     source, destination, protocol, source_port, destination_port = packet[:5]
     if reply:
-        return FlowKey(protocol, destination, destination_port, source, source_port)
-    return FlowKey(protocol, source, source_port, destination, destination_port)
+        ends = (protocol, destination, destination_port, source, source_port)
+    else:
+        ends = (protocol, source, source_port, destination, destination_port)
+    return tuple.__new__(FlowKey, ends)
 
 
 def _is_time(payload: bytes) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from gate_core.policy import Action
@@ -24,8 +23,7 @@ class FlowKey(NamedTuple):
     responder_port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """A flow with a verdict: enough to judge it again under another policy without a new hello."""
 
     mac: str | None

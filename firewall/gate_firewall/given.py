@@ -111,15 +111,13 @@ class GivenTable:
             address: 4 or 16 octets.
             now: Monotonic time in seconds.
         """
-        whose = (mac or client, client, _EVERYONE)
         what = (name, address) if name else address
-        return any(
-            who in self._clients and _holds(self._clients[who].get(what), now) for who in whose
-        )
-
-
-def _holds(at: float | None, now: float) -> bool:
-    return at is not None and at >= now - HELD_S
+        for who in (mac or client, client, _EVERYONE):
+            table = self._clients.get(who)
+            at = table.get(what) if table else None
+            if at is not None and at >= now - HELD_S:
+                return True
+        return False
 
 
 class GivenSocket:

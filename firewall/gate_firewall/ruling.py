@@ -217,11 +217,11 @@ class Rulings:
 
     def _is_asked(self, client: Client, key: FlowKey, name: str, now: Moment) -> bool:
         """Tell whether the sinkhole gave a client the address that a flow goes to, or it needs none."""
-        there = key.responder
-        of_client = (client.address.packed, client.mac, name, there, now.monotonic_s)
-        return (self._learnt is not None and self._learnt.given.knows(*of_client)) or is_exempt(
-            there, key.protocol, key.responder_port
-        )
+        there, learnt = key.responder, self._learnt
+        return (
+            learnt is not None
+            and learnt.given.knows(key.initiator, client.mac, name, there, now.monotonic_s)
+        ) or is_exempt(there, key.protocol, key.responder_port)
 
     def fault(self, client: Client, fault: Fault, at: datetime | None) -> Ruling:
         """Return what a flow gets that can't be judged: blocked where the group is closed, else by the name ""."""
