@@ -47,6 +47,7 @@ PAGES: Final = {
     "cell": "/acceptable-use/ks2/video",
     "cell-locked": "/acceptable-use/ks2/grooming",
     "searching": "/searching/ks2",
+    "connecting": "/connecting/ks2",
     "row-new": "/rows/new",
     "row": "/rows/bypass",
     "exceptions": "/exceptions",

@@ -57,7 +57,7 @@ _NOTES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         ' users; "unacceptable". A row of illegal content is always "illegal", and no other row is.',
         'default: "allow" or "block", for sites on no list.',
         "pausable: whether the internet pause reaches the group.",
-        "quic: whether connections whose names can't be read are let through.",
+        "quic: whether QUIC (HTTP/3) is open; browsers use the older form of connection where it is not.",
         "named_only: whether a device reaches only addresses that it has asked the box's name service for: no program"
         " then gets out by an address that it brings along.",
         'on_fault: "closed" or "open", what everything is while nothing can be judged.',

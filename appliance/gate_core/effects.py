@@ -181,13 +181,13 @@ def _of_group(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:  
             )
         case "quic":
             return Effect(
-                f"{title}: connections whose names can't be read (QUIC) are {'open' if after else 'closed'}",
+                f"{title}: QUIC (HTTP/3) is {'open' if after else 'closed'}",
                 2 if after else 0,
                 opens=bool(after),
             )
         case "named_only":
             return Effect(
-                f"{title}: devices reach {'only addresses that they asked us for' if after else 'any address, asked for or not'}",
+                f"{title}: devices reach {'only addresses that our own name service gave' if after else 'any address'}",
                 0 if after else 2,
                 opens=not after,
             )

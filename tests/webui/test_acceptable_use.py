@@ -273,3 +273,64 @@ def test_searching_is_not_for_who_only_reads(governor):
     page = governor.get("/acceptable-use/ks2").text
     assert "safe results only" in page
     assert 'href="/searching/ks2"' not in page
+
+
+def test_table_says_which_connections_a_group_has(coordinator):
+    said = {
+        id_: re.sub(r"<[^>]+>", "", page.split('id="connecting"')[1].split("</p>")[0])
+        for id_ in ("ks2", "staff", "quarantine")
+        for page in [coordinator.get(f"/acceptable-use/{id_}").text]
+    }
+    assert "Devices reach: only addresses that our own name service gave." in said["ks2"]
+    assert "QUIC (HTTP/3): closed." in said["ks2"]
+    assert "Devices reach: any address. QUIC (HTTP/3): open." in said["staff"]
+    assert "For new and unknown devices this always stays so." in said["quarantine"]
+
+
+def test_connecting_begins_with_what_holds(coordinator):
+    page = coordinator.get("/connecting/staff").text
+    chosen = re.findall(r'name="(\w+)" type="radio" value="(\w+)" checked', page)
+    assert chosen == [("named_only", "any"), ("quic", "open")]
+
+
+def test_connecting_that_opens_waits_for_two(coordinator, desk):
+    page = coordinator.post("/connecting/ks2", {"named_only": "any", "quic": "open"})
+    assert "Key Stage 2: devices reach any address" in page.text
+    assert "Key Stage 2: QUIC (HTTP/3) is open" in page.text
+    assert "Two other people have to approve this first" in page.text
+    send_on(coordinator, page, reason="Video lessons")
+    assert (group(desk).named_only, group(desk).quic) == (True, False)
+    (made,) = desk.proposals(actor="r.example", waiting=True)
+    assert set(made.edits) == {
+        Edit.of(("groups", "ks2", "named_only"), True, False),
+        Edit.of(("groups", "ks2", "quic"), False, True),
+    }
+
+
+def test_connecting_that_closes_is_in_force_at_once(coordinator, desk):
+    page = coordinator.post("/connecting/staff", {"named_only": "named", "quic": "closed"})
+    answer = send_on(coordinator, page, reason="No VPNs")
+    assert answer.headers["Location"] == "/acceptable-use/staff"
+    assert (group(desk, "staff").named_only, group(desk, "staff").quic) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"named_only": "named", "quic": "closed"}, {"named_only": "some", "quic": "open"}, {}],
+    ids=["nothing different", "no such choice", "nothing chosen"],
+)
+def test_connecting_refuses(coordinator, fields):
+    page = coordinator.post("/connecting/ks2", fields)
+    assert page.status_code == 422
+    assert "There is a problem" in page.text
+
+
+@pytest.mark.parametrize("id_", ["quarantine", "nobody"])
+def test_connecting_is_there_for_no_other_group(coordinator, id_):
+    assert coordinator.get(f"/connecting/{id_}").status_code == 404
+    assert f'href="/connecting/{id_}"' not in coordinator.get("/acceptable-use/quarantine").text
+
+
+def test_connecting_is_not_for_who_only_reads(governor):
+    assert governor.get("/connecting/ks2").status_code == 403
+    assert 'href="/connecting/ks2"' not in governor.get("/acceptable-use/ks2").text

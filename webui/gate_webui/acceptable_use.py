@@ -5,24 +5,26 @@ A cell or a row is changed by a proposal; rows of illegal content have no way to
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 from flask import Blueprint, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from wtforms import Field
 
 from gate_core.acceptable_use import Cell
 from gate_core.categories import CATEGORIES, ILLEGAL_MASK
-from gate_core.desk import ProposalView, RowView
+from gate_core.desk import GroupView, ProposalView, RowView
 from gate_core.edits import Edit, new_id
 from gate_core.roles import Act
 from gate_core.services import SERVICES
 from gate_core.written import UNKNOWN_GROUP, RowText
 from gate_webui import access, proposals
-from gate_webui.forms import offer
-from gate_webui.policy_forms import CellForm, RowForm, SearchingForm
+from gate_webui.forms import PostForm, offer
+from gate_webui.policy_forms import CellForm, ConnectingForm, RowForm, SearchingForm
 from gate_webui.proposing import need
-from gate_webui.words import CELL_WORDS, SEARCH_WORDS, YOUTUBE_WORDS
+from gate_webui.words import ADDRESS_WORDS, CELL_WORDS, QUIC_WORDS, SEARCH_WORDS, YOUTUBE_WORDS
 
 bp = Blueprint("acceptable_use", __name__)
 
@@ -98,25 +100,83 @@ def cell(group: str, row: str) -> ResponseReturnValue:
 @bp.route("/searching/<group>", methods=["GET", "POST"])
 def searching(group: str) -> ResponseReturnValue:
     """Show how a group searches, and what another way would mean."""
+    its = _changeable(group)
+    form = SearchingForm(safe_search="safe" if its.safe_search else "all", youtube=its.youtube)
+    return _settings(
+        its,
+        form,
+        "searching",
+        "Searching and YouTube",
+        {
+            form.safe_search: ("Search engines", SEARCH_WORDS),
+            form.youtube: ("YouTube, where the table opens it", YOUTUBE_WORDS),
+        },
+        lambda: {"safe_search": form.safe_search.data == "safe", "youtube": form.youtube.data},
+    )
+
+
+@bp.route("/connecting/<group>", methods=["GET", "POST"])
+def connecting(group: str) -> ResponseReturnValue:
+    """Show where the connections of a group may go, and what another way would mean."""
+    its = _changeable(group)
+    form = ConnectingForm(
+        named_only="named" if its.named_only else "any", quic="open" if its.quic else "closed"
+    )
+    return _settings(
+        its,
+        form,
+        "connecting",
+        "Connections",
+        {
+            form.named_only: ("Addresses", ADDRESS_WORDS),
+            form.quic: ("QUIC (HTTP/3)", QUIC_WORDS),
+        },
+        lambda: {"named_only": form.named_only.data == "named", "quic": form.quic.data == "open"},
+    )
+
+
+def _changeable(group: str) -> GroupView:
+    """Return a group whose settings can be changed: those of unknown devices always stay the strictest."""
     need(Act.PROPOSE)
     its = next((g for g in access.kept().services.desk.groups() if g.id == group), None)
     if its is None or group == UNKNOWN_GROUP:
         abort(404)
-    form = SearchingForm(safe_search="safe" if its.safe_search else "all", youtube=its.youtube)
-    offer(form.safe_search, [(id_, heading) for id_, (heading, _) in SEARCH_WORDS.items()])
-    offer(form.youtube, [(id_, heading) for id_, (heading, _) in YOUTUBE_WORDS.items()])
+    return its
+
+
+def _settings(
+    its: GroupView,
+    form: PostForm,
+    anchor: str,
+    heading: str,
+    fields: Mapping[Field, tuple[str, Mapping[str, tuple[str, str]]]],
+    wanted: Callable[[], Mapping[str, Any]],
+) -> ResponseReturnValue:
+    """Show the settings of a group, or what others would mean.
+
+    Args:
+        its: The group.
+        form: What holds now, or was sent.
+        anchor: Where they stand on the page of the group.
+        heading: What they are called.
+        fields: Field to its legend, and to the heading and meaning of each choice.
+        wanted: Returns the values that were sent, by their key in the written policy.
+    """
+    for field, (_, choices) in fields.items():
+        offer(field, [(id_, words) for id_, (words, _) in choices.items()])
+    back = url_for("acceptable_use.table", group=its.id, _anchor=anchor)
     if form.validate_on_submit():
-        wanted = {"safe_search": form.safe_search.data == "safe", "youtube": form.youtube.data}
         edits = tuple(
-            Edit.of(("groups", group, key), getattr(its, key), value)
-            for key, value in wanted.items()
+            Edit.of(("groups", its.id, key), getattr(its, key), value)
+            for key, value in wanted().items()
             if getattr(its, key) != value
         )
         if edits:
-            back = url_for("acceptable_use.table", group=group, _anchor="searching")
             return proposals.review(edits, back=back)
         form.form_errors.append("This is what it says already. Choose something else, or go back.")
-    page = render_template("searching.html", group=its, form=form)
+    page = render_template(
+        "group_settings.html", group=its, form=form, heading=heading, fields=fields, back=back
+    )
     return page, 422 if form.errors else 200
 
 

@@ -171,6 +171,8 @@ def _set_up_templates(app: Flask, services: Services) -> None:
         faults=faults,
         cell_words=words.CELL_WORDS,
         short_words=words.SHORT_WORDS,
+        address_words=words.ADDRESS_WORDS,
+        quic_words=words.QUIC_WORDS,
         search_words=words.SEARCH_WORDS,
         youtube_words=words.YOUTUBE_WORDS,
         state_words=words.STATE_WORDS,

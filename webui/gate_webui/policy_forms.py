@@ -30,7 +30,7 @@ from wtforms import (
 from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
 
 from gate_core.edits import Edit
-from gate_webui.fields import strip, text
+from gate_webui.fields import radios, strip, text
 from gate_webui.forms import TIME, PostForm, reason_field, time_field
 
 
@@ -136,6 +136,13 @@ class SearchingForm(PostForm):
         validators=[InputRequired("Choose how much of YouTube it gets.")],
         widget=GovRadioInput(),
     )
+
+
+class ConnectingForm(PostForm):
+    """Where the connections of a group may go."""
+
+    named_only = radios("Addresses", "Choose which addresses its devices reach.")
+    quic = radios("QUIC (HTTP/3)", "Choose whether QUIC is open.")
 
 
 class RowForm(PostForm):

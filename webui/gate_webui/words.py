@@ -64,6 +64,33 @@ YOUTUBE_WORDS: Final = {
 }
 """How much of YouTube a group gets, and what that means."""
 
+ADDRESS_WORDS: Final = {
+    "named": (
+        "Only addresses that our own name service gave",
+        "A program that brings an address along gets nowhere: VPNs, proxies, hidden resolvers, peer-to-peer.",
+    ),
+    "any": (
+        "Any address",
+        "Connections are judged by their names and by what they are. What shows neither is decided like a site on no"
+        " list. For cameras, door entry and the like, which know their servers by address.",
+    ),
+}
+"""Which addresses the devices of a group reach, and what that means."""
+
+QUIC_WORDS: Final = {
+    "closed": (
+        "Closed",
+        "Browsers use the older form of connection by themselves; sites open as before. In it, each connection shows"
+        " its name.",
+    ),
+    "open": (
+        "Open",
+        "Newer and a little faster. The box reads the name that a connection begins with, and not what is begun"
+        " within it later.",
+    ),
+}
+"""Whether QUIC is open to a group, and what that means."""
+
 PART_WORDS: Final = {
     "dns": "Site names (DNS)",
     "firewall": "Connections (packet filter)",
