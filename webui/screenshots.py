@@ -54,6 +54,8 @@ PAGES: Final = {
     "exception": "/exceptions/exception-1",
     "exception-ended": "/exceptions/exception-2",
     "exception-new": "/exceptions/new?action=block&service=snapchat",
+    "direct": "/direct",
+    "direct-add": "/direct/add",
     "times": "/times",
     "lists": "/lists",
     "list-choose": "/lists/choose/ut1-games",

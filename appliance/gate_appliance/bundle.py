@@ -99,6 +99,11 @@ _NOTES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         " since, until: such as 2027-01-11T09:00, in the school's time, at most 366 days. why: the reason, mandatory.",
         'names: "example.org" is the site with everything below it, "=example.org" that name alone.',
     ),
+    ("direct",): (
+        "Services whose addresses devices reach without having asked the box for a name, in groups with named_only.",
+        'networks: such as 203.0.113.0/24, of at least /8 (IPv6: /24). protocol: "tcp" or "udp". ports: one, or a range'
+        ' such as 8801-8810. group: for whom, "" for every group. why: the reason, mandatory.',
+    ),
     ("names",): (
         "The school's own additions to the lists that come with the appliance.",
         "essential: stays during the internet pause. protected: is never blocked.",

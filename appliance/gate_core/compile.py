@@ -12,6 +12,7 @@ from typing import Literal
 from gate_core.acceptable_use import Cell, Row
 from gate_core.categories import CategoryIndex, mask_of
 from gate_core.clients import DefaultAction, Device, Group, Membership, OnFault
+from gate_core.direct import PROTOCOLS, Direct, parse_ports
 from gate_core.names import NameSet
 from gate_core.policy import Action, DatedException, Lesson, Pause, Policy, Scope
 from gate_core.safesearch import YouTube
@@ -20,6 +21,7 @@ from gate_core.timetable import Span
 from gate_core.written import (
     UNKNOWN_GROUP,
     DeviceText,
+    DirectText,
     ExceptionText,
     GroupText,
     PlaceText,
@@ -141,6 +143,7 @@ def compile_policy(
             if _not_over((e := _exception(id_, text, zone)).span, at)
         ),
         lessons=tuple(x for x in acts.lessons if _not_over(x.span, at)),
+        direct=tuple(map(_direct, written.direct.values())),
         edges=_edges(written, acts, zone),
     )
 
@@ -151,6 +154,16 @@ def _not_over(span: Span, at: datetime | None) -> bool:
 
 def _with(shipped: NameSet, own: tuple[str, ...]) -> NameSet:
     return NameSet(shipped.rules | NameSet.of(own).rules)
+
+
+@lru_cache(512)
+def _direct(its: DirectText) -> Direct:
+    return Direct(
+        tuple(map(ip_network, its.networks)),
+        PROTOCOLS[its.protocol],
+        parse_ports(its.ports),
+        its.group,
+    )
 
 
 def _membership(place: PlaceText) -> Membership:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from gate_core.acceptable_use import STRICTNESS, Cell
 from gate_core.categories import ILLEGAL_MASK, CategoryIndex, effective, mask_of
+from gate_core.direct import parse_ports
 from gate_core.edits import Edit
 from gate_core.names import parse_rule, suffixes
 from gate_core.safesearch import YOUTUBE_STRICTNESS
@@ -23,6 +24,7 @@ from gate_core.services import mask_of as services_mask
 from gate_core.written import (
     UNKNOWN_GROUP,
     DeviceText,
+    DirectText,
     ExceptionText,
     WrittenPolicy,
     aware,
@@ -337,6 +339,10 @@ def _within(draft: Draft, inner: str, outer: str) -> bool:
         or (new.default == "allow" and old.default == "block")
         or (new.quic and not old.quic)
         or (old.named_only and not new.named_only)
+        or (
+            old.named_only
+            and not _reached_by(draft.after, inner) <= _reached_by(draft.before, outer)
+        )
         or YOUTUBE_STRICTNESS[new.youtube] < YOUTUBE_STRICTNESS[old.youtube]
         or (new.safe_search != old.safe_search and (old.safe_search or old.default == "block"))
         or (new.on_fault == "open" and old.on_fault == "closed")
@@ -508,6 +514,39 @@ def _groups_of(written: WrittenPolicy, scope: str, subject: str) -> list[str]:
     return list(written.groups)
 
 
+def _direct(draft: Draft, _: Edit, rest: list[str], __: str) -> Effect:
+    old, new = draft.before.direct.get(rest[0]), draft.after.direct.get(rest[0])
+    shown = new or old
+    if shown is None:
+        raise AssertionError("an edit of what there is neither before nor after")
+    what = f"{_listed([*shown.networks])}, {shown.protocol} {shown.ports}"
+    whom = _group(draft, shown.group) if shown.group else "every group"
+    if new is None:
+        words = f"“{shown.title}” ({what}) is no longer reached without a name, for {whom}"
+    else:
+        words = f"“{shown.title}” is reached without a name: {what}, for {whom}"
+    opens = new is not None and not (old and _is_part(new, old))
+    return Effect(words, (1 if shown.group else 2) if opens else 0, opens)
+
+
+def _is_part(inner: DirectText, outer: DirectText) -> bool:
+    """Tell whether all that ``inner`` opens, ``outer`` opens too."""
+    ports = parse_ports(inner.ports)
+    return (
+        set(inner.networks) <= set(outer.networks)
+        and inner.protocol == outer.protocol
+        and {ports[0], ports[-1]} <= set(parse_ports(outer.ports))
+        and outer.group in ("", inner.group)
+    )
+
+
+def _reached_by(written: WrittenPolicy, group: str) -> set[tuple[object, ...]]:
+    """Return what the devices of a group reach without a name."""
+    return {
+        (d.networks, d.protocol, d.ports) for d in written.direct.values() if d.group in ("", group)
+    }
+
+
 def _own_names(draft: Draft, edit: Edit, rest: list[str], __: str) -> Effect:
     added, lost = _gained(*edit.values())
     _refuse_illegal(draft, edit.place, added)
@@ -529,6 +568,7 @@ _KINDS: Final = {
     "devices": _device,
     "nominees": _nominee,
     "exceptions": _exception,
+    "direct": _direct,
     "names": _own_names,
 }
 

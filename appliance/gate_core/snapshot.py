@@ -1,6 +1,6 @@
 """The snapshot: a policy as one immutable text that the data plane maps.
 
-Form: a line ``schoolgate-snapshot 4 VERSION OCTETS SHA256``, then a JSON object of that many octets. The compiled
+Form: a line ``schoolgate-snapshot 5 VERSION OCTETS SHA256``, then a JSON object of that many octets. The compiled
 lists lie in a file beside it, named by their own SHA-256 in the key ``lists``.
 """
 
@@ -17,12 +17,13 @@ from typing import Any, Final
 from gate_core.acceptable_use import ILLEGAL_ROWS, ROWS, Cell, Row
 from gate_core.categories import ILLEGAL_MASK, CategoryIndex
 from gate_core.clients import DefaultAction, Device, Group, Membership, OnFault
+from gate_core.direct import Direct
 from gate_core.names import NameSet
 from gate_core.policy import Action, DatedException, Lesson, LessonMode, Pause, Policy, Scope
 from gate_core.safesearch import YouTube
 from gate_core.timetable import OneOffDay, Span, Term, Timetable, WeeklySpan
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 _MAGIC: Final = b"schoolgate-snapshot"
 
 
@@ -126,6 +127,10 @@ def render_snapshot(policy: Policy, lists: str) -> bytes:
                     x.by,
                 ]
                 for x in policy.lessons
+            ],
+            "direct": [
+                [[str(n) for n in d.networks], d.protocol, d.ports.start, d.ports.stop, d.group]
+                for d in policy.direct
             ],
             "edges": [e.isoformat() for e in policy.edges],
         },
@@ -245,6 +250,10 @@ def _policy(version: int, f: Mapping[str, Any], index: CategoryIndex) -> Policy:
         lessons=tuple(
             Lesson(i, group, LessonMode(mode), NameSet(frozenset(names)), _span(span), *rest)
             for i, group, mode, names, span, *rest in f["lessons"]
+        ),
+        direct=tuple(
+            Direct(tuple(map(ip_network, networks)), protocol, range(start, stop), group)
+            for networks, protocol, start, stop, group in f["direct"]
         ),
         edges=tuple(datetime.fromisoformat(e) for e in f["edges"]),
     )

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, get_args
 from gate_core.acceptable_use import ILLEGAL_ROWS, ROWS, SHIPPED_CELLS, SHIPPED_TIMETABLE
 from gate_core.categories import ILLEGAL_MASK, in_mask, mask_of
 from gate_core.clients import parse_mac
+from gate_core.direct import parse_network, parse_ports
 from gate_core.names import parse_rule
 from gate_core.services import BY_ID as SERVICES_BY_ID
 from gate_core.suffixes import too_wide
@@ -264,6 +265,20 @@ class ExceptionText:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectText:
+    """A service whose addresses devices reach without having asked for a name: see ``gate_core.direct``."""
+
+    title: str = key(check=text(60))
+    networks: tuple[str, ...] = key(check=raises(parse_network))
+    protocol: Literal["tcp", "udp"] = key()
+    ports: str = key(check=raises(parse_ports))
+    """One, or a range such as 8801-8810."""
+    why: str = key(check=text(500))
+    group: str = key("", _or_empty(_id))
+    """"" for every group."""
+
+
+@dataclass(frozen=True, slots=True)
 class NamesText:
     """The school's own additions to the lists that come with the appliance."""
 
@@ -289,6 +304,7 @@ class WrittenPolicy:
     nominees: Mapping[str, tuple[str, ...]] = key({}, _id)
     """Row to those nominated for it, as ``person:ID`` or ``device:MAC``."""
     exceptions: Mapping[str, ExceptionText] = key({}, _id)
+    direct: Mapping[str, DirectText] = key({}, _id)
     names: NamesText = key(NamesText())
 
 
@@ -567,12 +583,20 @@ def _exceptions(w: WrittenPolicy, zone: tzinfo) -> Iterator[str]:
             yield from _refers(f"{place}.subject", e.subject, known[e.scope], e.scope)
 
 
+def _direct(w: WrittenPolicy, _zone: tzinfo) -> Iterator[str]:
+    for id_, its in w.direct.items():
+        if not its.networks:
+            yield f"direct.{id_}.networks: is empty; name at least one network"
+        yield from _refers(f"direct.{id_}.group", its.group, w.groups, "group")
+
+
 _TOGETHER: Final = (
     (("rows",), _rows),
     (("rows", "groups"), _groups),
     (("timetable",), _timetable),
     (tuple(f.name for f in fields(WrittenPolicy)), _references),
     (("people", "devices", "groups", "exceptions"), _exceptions),
+    (("groups", "direct"), _direct),
 )
 """Faults that no single value shows: the tables that a check looks at, and the check."""
 

@@ -10,10 +10,13 @@ gave before.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
+from itertools import chain
 from typing import Final
 
+from gate_core.direct import SHIPPED, Direct
 from gate_core.given import (
     LEARNT_S,
     MAX_DATAGRAM_OCTETS,
@@ -25,7 +28,6 @@ from gate_core.given import (
     render_request,
 )
 from gate_firewall.flows import Table
-from gate_firewall.packet import TCP, UDP
 
 HELD_S: Final = 12 * 3600.0
 """How long an address stays good after it was given last: connections last for a school day, and are judged again."""
@@ -42,22 +44,6 @@ _INSIDE: Final = tuple(
     map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"))
 )
 """RFC 1918, RFC 4193 and RFC 4291: networks of the school's own."""
-_EXEMPT: Final = tuple(
-    (ip_network(network), protocol, ports)
-    for network, protocol, ports in (
-        # Apple's push service, whose addresses its devices know (support.apple.com/102266).
-        ("17.0.0.0/8", TCP, range(5223, 5224)),
-        # Media of calls in Teams and Meet: their addresses come by messages of the service, whose names are decided on.
-        ("52.112.0.0/14", UDP, range(3478, 3482)),
-        ("52.122.0.0/15", UDP, range(3478, 3482)),
-        ("2603:1063::/38", UDP, range(3478, 3482)),
-        ("74.125.250.0/24", UDP, range(3478, 3479)),
-        ("142.250.82.0/24", UDP, range(3478, 3479)),
-        ("2001:4860:4864:5::/64", UDP, range(3478, 3479)),
-        ("2001:4860:4864:6::/64", UDP, range(3478, 3479)),
-    )
-)
-"""Where programs go without asking for a name, and nobody gets round the filter."""
 
 
 def is_inside(address: bytes) -> bool:
@@ -66,11 +52,18 @@ def is_inside(address: bytes) -> bool:
     return any(there in network for network in _INSIDE)
 
 
-def is_exempt(address: bytes, protocol: int, port: int) -> bool:
-    """Tell whether a flow to ``address`` (4 or 16 octets) may go on though nobody asked for it."""
+def is_exempt(address: bytes, protocol: int, port: int, direct: Iterable[Direct]) -> bool:
+    """Tell whether a flow may go on though nobody asked for its address.
+
+    Args:
+        address: Where it goes; 4 or 16 octets.
+        protocol: Its IP protocol.
+        port: The responder's.
+        direct: What the policy has for its client, besides what comes with the appliance.
+    """
     there = ip_address(address)
     return is_inside(address) or any(
-        kind == protocol and port in ports and there in network for network, kind, ports in _EXEMPT
+        its.covers(there, protocol, port) for its in chain(SHIPPED.values(), direct)
     )
 
 

@@ -84,6 +84,9 @@ class Rulings:
     def __init__(self, policy: Policy, learnt: Learnt | None = None) -> None:
         self.policy = policy
         self._learnt = learnt
+        self._direct = {
+            id_: tuple(d for d in policy.direct if d.group in ("", id_)) for id_ in policy.groups
+        }
         self._clients: dict[tuple[bytes, str | None], Client] = {}
         self._by_name: dict[tuple[str, str], Ruling] = {}
         self._by_protocol: dict[tuple[str, str, str], Ruling] = {}
@@ -221,7 +224,7 @@ class Rulings:
         return (
             learnt is not None
             and learnt.given.knows(key.initiator, client.mac, name, there, now.monotonic_s)
-        ) or is_exempt(there, key.protocol, key.responder_port)
+        ) or is_exempt(there, key.protocol, key.responder_port, self._direct[self.group(client).id])
 
     def fault(self, client: Client, fault: Fault, at: datetime | None) -> Ruling:
         """Return what a flow gets that can't be judged: blocked where the group is closed, else by the name ""."""

@@ -62,4 +62,14 @@ def document():
             ("e6", "allow", "person", "t1", ["shop.example"], []),
         )
     }
+    made["direct"] = {
+        "zoom": {
+            "title": "Zoom calls",
+            "networks": ["203.0.113.0/24", "2001:db8::/32"],
+            "protocol": "udp",
+            "ports": "8801-8810",
+            "why": "Lessons with our partner school",
+            "group": "ks2",
+        }
+    }
     return made

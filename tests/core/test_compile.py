@@ -1,6 +1,6 @@
 from copy import deepcopy
 from datetime import datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,6 +9,7 @@ from gate_core.acceptable_use import Cell
 from gate_core.categories import mask_of
 from gate_core.clients import DefaultAction, OnFault
 from gate_core.compile import Acts, Isolation, Loan, Surroundings, Suspension, compile_policy
+from gate_core.direct import Direct
 from gate_core.names import NameSet
 from gate_core.policy import Action, Lesson, LessonMode, Pause, Reason, Scope, decide
 from gate_core.safesearch import YouTube
@@ -92,6 +93,14 @@ def test_compile_carries_over_what_is_written(document):
         datetime(2026, 11, 1, tzinfo=LONDON), datetime(2026, 12, 31, tzinfo=LONDON)
     )
     assert policy.exceptions[3].services == services_mask(["youtube"])
+    assert policy.direct == (
+        Direct(
+            (ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")),
+            17,
+            range(8801, 8811),
+            "ks2",
+        ),
+    )
     render_snapshot(policy, "")
 
 

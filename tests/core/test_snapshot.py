@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS, Cell, Row
 from gate_core.categories import ILLEGAL_MASK
 from gate_core.clients import Device, Group, Membership, OnFault
+from gate_core.direct import Direct
 from gate_core.names import NameSet
 from gate_core.policy import (
     Action,
@@ -86,6 +87,10 @@ POLICY = Policy(
         Lesson("l", "ks2", LessonMode.ONLY, NameSet.of(["b.example"]), SPAN),
         Lesson("m", "", LessonMode.ALSO, NameSet(), SPAN, room="room-3", services=2, by="teacher"),
     ),
+    direct=(
+        Direct((ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")), 17, range(8801, 8811)),
+        Direct((ip_network("198.51.100.7/32"),), 6, range(443, 444), "staff"),
+    ),
     edges=(NOW, NOW + timedelta(hours=2)),
 )
 LISTS = "ab" * 32
@@ -122,8 +127,8 @@ def test_parse_snapshot_damaged_says_so():
 
 
 def test_parse_snapshot_of_another_format_says_which_it_reads():
-    with pytest.raises(MalformedSnapshotError, match=r"this program reads 4"):
-        parse_snapshot(render_snapshot(POLICY, LISTS).replace(b"snapshot 4 ", b"snapshot 9 "))
+    with pytest.raises(MalformedSnapshotError, match=r"this program reads 5"):
+        parse_snapshot(render_snapshot(POLICY, LISTS).replace(b"snapshot 5 ", b"snapshot 9 "))
 
 
 @given(st.binary(max_size=200), st.integers(0, 400))

@@ -83,6 +83,13 @@ EXCEPTION = {
     "why": "a visit",
     "names": ["museum.example"],
 }
+DIRECT = {
+    "title": "Zoom",
+    "networks": ["203.0.113.0/24"],
+    "protocol": "udp",
+    "ports": "8801",
+    "why": "calls",
+}
 DEVICE = {"name": "Laptop", "group": "ks2"}
 
 
@@ -94,7 +101,7 @@ DEVICE = {"name": "Laptop", "group": "ks2"}
             ("schol",),
             "x",
             "schol: unknown key; allowed are school, rows, groups, timetable, rooms, networks,"
-            " vlans, people, devices, nominees, exceptions, names",
+            " vlans, people, devices, nominees, exceptions, direct, names",
             id="unknown table",
         ),
         pytest.param(
@@ -193,6 +200,36 @@ DEVICE = {"name": "Laptop", "group": "ks2"}
             "names.protected: ['help.*.example'] is refused: 'help.*.example': '*' is not allowed;"
             " example.org means itself and every name below it, =example.org itself alone",
             id="wildcard in the middle",
+        ),
+        pytest.param(
+            ("direct", "zoom"),
+            DIRECT | {"networks": ["0.0.0.0/0"]},
+            "direct.zoom.networks: ['0.0.0.0/0'] is refused: it is wider than /8; name the networks",
+            id="direct to everywhere",
+        ),
+        pytest.param(
+            ("direct", "zoom"),
+            DIRECT | {"networks": []},
+            "direct.zoom.networks: is empty; name at least one network",
+            id="direct to nowhere",
+        ),
+        pytest.param(
+            ("direct", "zoom"),
+            DIRECT | {"ports": "0-9"},
+            "direct.zoom.ports: '0-9' is refused: '0-9' is neither a port from 1 to 65535 nor a range",
+            id="direct without a port",
+        ),
+        pytest.param(
+            ("direct", "zoom"),
+            DIRECT | {"protocol": "sctp"},
+            "is none of tcp, udp",
+            id="direct protocol",
+        ),
+        pytest.param(
+            ("direct", "zoom"),
+            DIRECT | {"group": "x"},
+            "direct.zoom.group: 'x' is no group",
+            id="direct group",
         ),
         pytest.param(("names", "essential"), ["192.0.2.1"], "an address, not a name", id="address"),
         pytest.param(

@@ -2,13 +2,14 @@ import hashlib
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
 from gate_core.categories import BY_ID
 from gate_core.clients import DefaultAction, Device, Group, OnFault
+from gate_core.direct import Direct
 from gate_core.given import Given
 from gate_core.names import NameSet
 from gate_core.pins import Pin, render_pins
@@ -33,7 +34,7 @@ GROUPS = {
 }
 
 
-def build_policy(version=1, *, paused=(), blocked="games.example", groups=None):
+def build_policy(version=1, *, paused=(), blocked="games.example", groups=None, direct=()):
     return Policy(
         version=version,
         groups=GROUPS | (groups or {}),
@@ -52,6 +53,7 @@ def build_policy(version=1, *, paused=(), blocked="games.example", groups=None):
             ),
         ),
         pauses=tuple(Pause("p", frozenset((group,)), DAY, "button") for group in paused),
+        direct=direct,
     )
 
 
@@ -735,9 +737,9 @@ class Sinkhole:
     def give(self, name, *, client=ADDRESSES[PUPIL], mac=PUPIL, address=SERVER, everyone=False):
         self.table.take(Given(client, mac, everyone, name, (address,)), 5.0)
 
-    def classifier(self, *, safe=False):
+    def classifier(self, *, safe=False, **changes):
         ks2 = replace(GROUPS["ks2"], named_only=True, quic=True, safe_search=safe)
-        policy = build_policy(groups={"ks2": ks2})
+        policy = build_policy(groups={"ks2": ks2}, **changes)
         learnt = Learnt(self.table, self.pins, lambda _: self.learning)
         return Classifier({}.get, policy, epoch=7, learnt=learnt)
 
@@ -840,6 +842,34 @@ def test_judge_of_what_needs_no_name(sinkhole, address, port, protocol, *, rule_
     flow = Flow(sinkhole.classifier(), port=port, protocol=protocol)
     flow._ends = flow._ends[0], (ip_address(address).packed, port)
     flow.packet(b"octets")
+
+    assert [event.rule_id for event in flow.events] == [rule_id]
+
+
+ZOOM = Direct((ip_network(ip_address(SERVER)),), UDP, range(8801, 8811), "ks2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "port", "octets", "rule_id"),
+    [
+        pytest.param({"direct": (ZOOM,)}, 8801, b"octets", "default:ks2", id="listed"),
+        pytest.param({"direct": (ZOOM,)}, 8811, b"octets", "unasked:ks2", id="another port"),
+        pytest.param(
+            {"direct": (replace(ZOOM, group="staff"),)},
+            8801,
+            b"octets",
+            "unasked:ks2",
+            id="for another group",
+        ),
+        pytest.param(
+            {"direct": (ZOOM,), "paused": ("ks2",)}, 8801, b"octets", "pause:p", id="in a pause"
+        ),
+        pytest.param({"direct": (ZOOM,)}, 8801, WIREGUARD, "matrix:bypass:ks2", id="by a protocol"),
+    ],
+)
+def test_judge_of_a_direct_connection(sinkhole, changes, port, octets, rule_id):
+    flow = Flow(sinkhole.classifier(**changes), port=port, protocol=UDP)
+    flow.packet(octets)
 
     assert [event.rule_id for event in flow.events] == [rule_id]
 

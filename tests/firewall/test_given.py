@@ -1,10 +1,12 @@
 import socket
 import stat
 from contextlib import closing
+from ipaddress import ip_network
 
 import pytest
 
 from gate_appliance.private_socket import open_private
+from gate_core.direct import Direct
 from gate_core.given import LEARNT_S, Given, News, Request, parse_request, render_news
 from gate_firewall.given import ALIVE_S, HELD_S, MAX_WORKERS, GivenSocket, GivenTable, is_exempt
 from gate_firewall.packet import TCP, UDP
@@ -63,7 +65,13 @@ def test_knows_for_everyone_what_a_server_of_the_school_was_given(table):
 )
 def test_is_exempt(address, protocol, port, *, exempt):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    assert is_exempt(socket.inet_pton(family, address), protocol, port) is exempt
+    assert is_exempt(socket.inet_pton(family, address), protocol, port, ()) is exempt
+
+
+@pytest.mark.parametrize(("port", "exempt"), [(8801, True), (8811, False)])
+def test_is_exempt_by_the_policy(port, *, exempt):
+    direct = (Direct((ip_network("203.0.113.0/24"),), UDP, range(8801, 8811)),)
+    assert is_exempt(THERE, UDP, port, direct) is exempt
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ _SECTIONS: Final = (
         (
             Page("Acceptable use", "acceptable_use.index", Act.SEE_POLICY),
             Page("Services and exceptions", "exceptions.index", Act.SEE_POLICY),
+            Page("Direct connections", "direct.index", Act.SEE_POLICY),
             Page("Times", "times.index", Act.SEE_POLICY),
             Page("Lists", "lists.index", Act.SEE_POLICY),
             Page("Policy text", "policy_text.index", Act.PROPOSE, whole=True),

@@ -30,8 +30,8 @@ from wtforms import (
 from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
 
 from gate_core.edits import Edit
-from gate_webui.fields import radios, strip, text
-from gate_webui.forms import TIME, PostForm, reason_field, time_field
+from gate_webui.fields import lines, radios, select, strip, text
+from gate_webui.forms import TIME, ChangeForm, PostForm, reason_field, time_field
 
 
 class _EditsField(HiddenField):  # type: ignore[misc]  # WTForms has no types
@@ -136,6 +136,23 @@ class SearchingForm(PostForm):
         validators=[InputRequired("Choose how much of YouTube it gets.")],
         widget=GovRadioInput(),
     )
+
+
+class DirectForm(ChangeForm):
+    """A service whose addresses are reached without a name."""
+
+    title = text("Service", "Write which service it is.", 60, "Such as “Zoom calls”.", 20)
+    networks = lines(
+        "Networks",
+        "Name at least one network.",
+        "One a line, such as 203.0.113.0/24; a single address such as 203.0.113.5 will do.",
+    )
+    protocol = radios(
+        "Protocol", "Choose the protocol.", (("tcp", "TCP"), ("udp", "UDP, as most calls use"))
+    )
+    ports = text("Port", "Enter a port.", 15, "One, such as 443, or a range such as 8801-8810.", 10)
+    group = select("For whom")
+    reason = reason_field("Why it is needed")
 
 
 class ConnectingForm(PostForm):
