@@ -54,24 +54,34 @@ _HOUR_MS: Final = 3_600_000
 _DAY: Final = 1_000_000_000
 _MAX_SHARED: Final = 50_000
 
-_FORM: Final = 1
+_FORM: Final = 2
 """Of the file, in its ``user_version``; ``_CREATE`` sets it."""
 
-_CREATE: Final = """
+_VIEW: Final = """
+create view decision as
+    select entry.id, at_ms, source, address, mac, device, grp, name, kind, action, reason, rule_id, categories, version,
+        count, person, took_us, upstream, coalesce(remote, '') as remote
+    -- In this order whatever is asked for: the newest entries are to be looked at first.
+    from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who;
+pragma user_version = 2;
+commit;
+"""
+
+_CREATE: Final = f"""
 begin;
 create table who (id integer primary key, address text, mac text, device text, grp text, person text);
 create table outcome (id integer primary key, source text, kind text, action text, reason text, rule_id text,
     categories integer, version integer, upstream text);
 create table entry (id integer primary key, at_ms integer, who integer, outcome integer, name text, count integer,
-    took_us integer);
-create view decision as
-    select entry.id, at_ms, source, address, mac, device, grp, name, kind, action, reason, rule_id, categories, version,
-        count, person, took_us, upstream
-    -- In this order whatever is asked for: the newest entries are to be looked at first.
-    from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who;
-pragma user_version = 1;
-commit;
-"""
+    took_us integer, remote text);
+{_VIEW}"""
+
+_FROM_FORM_1: Final = f"""
+begin;
+alter table entry add column remote text;
+drop view decision;
+{_VIEW}"""
+"""Files of form 1 that are not written to any more stay as they are; whoever reads them does without ``remote``."""
 
 _CREATE_SUMS: Final = """
 create table if not exists traffic (hour_ms integer, who integer, name text, down integer, up integer, flows integer,
@@ -88,11 +98,19 @@ _ADD_READABLE: Final = """
 insert into readable values (?, ?, ?) on conflict do update set
     readable = readable + excluded.readable, flows = flows + excluded.flows"""
 
-_INSERT: Final = (
-    "insert into entry (at_ms, who, outcome, name, count, took_us) values (?, ?, ?, ?, ?, ?)"
-)
+_COLUMNS: Final = ("at_ms", "who", "outcome", "name", "count", "took_us", "remote")
 _ROWS: Final = 125
-_INSERT_MANY: Final = _INSERT + ", (?, ?, ?, ?, ?, ?)" * (_ROWS - 1)
+
+
+def _insert(columns: int, rows: int) -> str:
+    """Return the statement that writes ``rows`` entries with the first of the ``_COLUMNS``."""
+    row = f"({', '.join('?' * columns)})"
+    names = ", ".join(_COLUMNS[:columns])
+    return f"insert into entry ({names}) values {', '.join([row] * rows)}"  # noqa: S608  # constants
+
+
+_STATEMENTS: Final = {columns: (_insert(columns, 1), _insert(columns, _ROWS)) for columns in (6, 7)}
+"""For one entry and for many, without and with ``remote``: queries, of which there are most, have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +198,15 @@ class ActivityLog:
     def search(self, wanted: ActivityFilter) -> Iterator[Record]:
         """Yield at most ``wanted.limit`` records that fit, newest first."""
         left = min(max(wanted.limit, 1), 500)
+        has_remote = "select 1 from pragma_table_info('entry') where name = 'remote'"
         for day in sorted(self.days(), reverse=True):
             base = day.toordinal() * _DAY
             if wanted.before and base >= wanted.before:
                 continue
-            where, values = _where(wanted, base)
+            searched = "name"
+            if wanted.text and self._read(day, has_remote, []):
+                searched = "name || ' ' || remote"
+            where, values = _where(wanted, base, searched)
             query = f"select * from decision {where} order by id desc limit ?"  # noqa: S608  # built from constants
             for row in self._read(day, query, [*values, left]):
                 yield Record(base + row["id"], _event(row))
@@ -349,6 +371,8 @@ class _Day:
         (form,) = self._connection.execute("pragma user_version").fetchone()
         if form == 0 and not self._connection.execute("select 1 from sqlite_schema").fetchone():
             self._connection.executescript(_CREATE)
+        elif form == 1:
+            self._connection.executescript(_FROM_FORM_1)
         elif form != _FORM:
             raise sqlite3.DatabaseError(f"a log of form {form}; this is form {_FORM}")
 
@@ -368,19 +392,21 @@ class _Day:
                 outcomes = self._ids(
                     "outcome", self._outcomes, [(source, *o) for o in batch.outcomes]
                 )
-                rows = zip(
+                columns: list[Iterable[Any]] = [
                     batch.at_ms,
                     map(whos.__getitem__, batch.who),
                     map(outcomes.__getitem__, batch.outcome),
                     batch.names,
                     batch.counts,
                     batch.took_us,
-                    strict=True,
-                )
+                    *([batch.remotes] if batch.remotes else []),
+                ]
+                for_one, for_many = _STATEMENTS[len(columns)]
+                rows = zip(*columns, strict=True)
                 # One statement for many is faster than one for each.
                 while len(some := tuple(islice(rows, _ROWS))) == _ROWS:
-                    connection.execute(_INSERT_MANY, tuple(chain.from_iterable(some)))
-                connection.executemany(_INSERT, some)
+                    connection.execute(for_many, tuple(chain.from_iterable(some)))
+                connection.executemany(for_one, some)
 
     def add(self, them: Iterable[Traffic | ReadableFlows]) -> None:
         """Add all of ``them`` to the sums that are there, or nothing."""
@@ -462,7 +488,7 @@ class _Day:
         return found
 
 
-def _where(wanted: ActivityFilter, base: int) -> tuple[str, list[Any]]:
+def _where(wanted: ActivityFilter, base: int, searched: str) -> tuple[str, list[Any]]:
     tests: list[str] = []
     values: list[Any] = []
     for column, value in (
@@ -476,7 +502,7 @@ def _where(wanted: ActivityFilter, base: int) -> tuple[str, list[Any]]:
             tests.append(f"{column} = ?")
             values.append(value)
     if wanted.text:
-        tests.append("(instr(name, ?) or instr(lower(device), ?))")
+        tests.append(f"(instr({searched}, ?) or instr(lower(device), ?))")
         values += [wanted.text.lower()] * 2
     if wanted.before:
         tests.append("id < ?")

@@ -132,6 +132,7 @@ def _where(batch: Batch, weights: list[int], weight: int) -> Batch:
         [batch.names[place] for place in places],
         [batch.counts[place] for place in places],
         [batch.took_us[place] for place in places],
+        [batch.remotes[place] for place in places] if batch.remotes else (),
     )
 
 

@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:  # one statement an argument
     log = add_command(
         commands, "log", _log_command, "print the newest decisions, the oldest of them first"
     )
-    log.add_argument("text", nargs="?", default="", help="part of a name or of a device's name")
+    log.add_argument(
+        "text", nargs="?", default="", help="part of a name, of a device's name or of an address"
+    )
     log.add_argument("--blocked", action="store_true", help="blocked ones only")
     log.add_argument("--limit", type=limit, default=50, help="1 to 500 (default: 50)")
     usage = add_command(commands, "usage", _usage, "print who used the internet most today")
@@ -174,7 +176,7 @@ def _log_command(arguments: argparse.Namespace) -> int:
     for r in reversed(found):
         answered = f"{r.took_us / 1000:.1f} ms" if r.took_us else "-"
         fields = (r.at, r.action, r.device, r.group, r.name or "-", r.kind or "-", r.rule_id)
-        more = f"x{r.count}", f"policy {r.version}", r.upstream or "-", answered
+        more = f"x{r.count}", f"policy {r.version}", r.upstream or r.remote or "-", answered
         say("  ".join((*fields, *more)))
     return 0
 

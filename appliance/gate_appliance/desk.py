@@ -160,6 +160,7 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
                 "" if masked else record.event.person,
                 record.event.took_us,
                 record.event.upstream,
+                record.event.remote,
             )
             for record in self._steward.activity.search(filter)
         )

@@ -217,7 +217,7 @@ class ActivityFilter:
     """Which decisions to show; empty fields do not narrow."""
 
     text: str = ""
-    """Part of a name or device name."""
+    """Part of a name, of a device name, or of where a connection went."""
     group: str = ""
     device: str = ""
     """MAC address."""
@@ -260,6 +260,8 @@ class ActivityRecord:
     """Microseconds from a query to its response; the longest where there are several, 0 where it was kept."""
     upstream: str = ""
     """Who answered a query; "" where the appliance did itself."""
+    remote: str = ""
+    """Where a connection went, such as ``203.0.113.5 443/tcp``; "" of a query."""
 
 
 UsageSpan = Literal["day", "week"]

@@ -70,6 +70,9 @@ class Event:
     """Microseconds from a query to its response; the longest where there are several, 0 where it was kept."""
     upstream: str = ""
     """Short name of the upstream that a response came from; "" where none was asked."""
+    remote: str = ""
+    """The end of a flow that is not the client: its address, and where there are ports, its own and the protocol, such as
+    ``203.0.113.5 443/tcp``; "" of a query."""
 
 
 class Who(NamedTuple):
@@ -116,25 +119,28 @@ class Batch:
     names: Sequence[str]
     counts: Sequence[int]
     took_us: Sequence[int]
+    remotes: Sequence[str] = ()
+    """None at all where no event has one, as of queries."""
 
     def __len__(self) -> int:
         return len(self.names)
 
     def events(self) -> Iterator[Event]:
         """Yield the events, each by itself."""
-        for at_ms, who, outcome, name, count, took_us in zip(*self._columns(), strict=True):
+        remotes = self.remotes or [""] * len(self)
+        for *columns, remote in zip(*self._columns(), remotes, strict=True):
+            at_ms, who, outcome, name, count, took_us = columns
             by, says = self.whos[who], self.outcomes[outcome]
             yield Event(
                 at_ms, self.source, by.address, by.mac, by.device, by.group, name, says.kind,
                 says.action, says.reason, says.rule_id, says.categories, says.version, count,
-                by.person, took_us, says.upstream,
+                by.person, took_us, says.upstream, remote,
             )  # fmt: skip
 
     def part(self, begin: int, end: int) -> Batch:
         """Return the events from place ``begin`` to before ``end``."""
-        return Batch(
-            self.source, self.whos, self.outcomes, *(c[begin:end] for c in self._columns())
-        )
+        columns = (*self._columns(), self.remotes)
+        return Batch(self.source, self.whos, self.outcomes, *(c[begin:end] for c in columns))
 
     def by_outcome(self) -> Iterator[tuple[Outcome, int]]:
         """Yield each outcome with how many decisions the events stand for."""
@@ -251,6 +257,7 @@ def _batch(events: list[Event]) -> Batch:
         [e.name for e in events],
         [e.count for e in events],
         [e.took_us for e in events],
+        [e.remote for e in events] if any(e.remote for e in events) else (),
     )
 
 
@@ -278,7 +285,7 @@ def parse_datagram(datagram: bytes) -> Message:
 
 
 def _read_batch(source: object, whos: object, outcomes: object, *columns: object) -> Batch:
-    at_ms, who, outcome, names, counts, took_us = columns
+    at_ms, who, outcome, names, counts, took_us, remotes = columns
     batch = Batch(
         Source(source),
         _whos(whos),
@@ -289,8 +296,9 @@ def _read_batch(source: object, whos: object, outcomes: object, *columns: object
         _texts(names),
         _numbers(counts),
         _numbers(took_us),
+        _texts(remotes),
     )
-    _demand_rows(*batch._columns())
+    _demand_rows(*batch._columns(), *([batch.remotes] if batch.remotes else []))
     if max(batch.at_ms) >= _LATEST_MS:
         raise ValueError("a time that will not come")
     if max(batch.who) >= len(batch.whos) or max(batch.outcome) >= len(batch.outcomes):

@@ -35,6 +35,7 @@ MAX_DATAGRAMS: Final = 3
 _SYN_ACK: Final = SYN | ACK
 _WHAT: Final = 4
 """Fields of ``Judged`` that say what a flow is and what it gets."""
+_TRANSPORTS: Final = {TCP: "tcp", UDP: "udp"}
 _QUIC_PORT: Final = 443
 _NTP_PORT: Final = 123
 _NTP_OCTETS: Final = range(48, 69)
@@ -462,6 +463,7 @@ class Classifier:
             categories=ruling.categories,
             version=self._rulings.policy.version,
             person=client.person or "",
+            remote=_remote(key, outside=_opened_outside(seen)),
         )
 
 
@@ -527,6 +529,16 @@ def _check_side(seen: Sighting, from_router: bool) -> None:
     if seen.request.reply and seen.request.from_router is from_router:
         # Initiator and responder are on two sides of the bridge: the client speaks for the server.
         raise UnreadableError("an answer from the side of who asked")
+
+
+def _remote(key: FlowKey, *, outside: bool) -> str:
+    """Return the end of a flow that is not in the school, as events have it."""
+    address, port = (
+        (key.initiator, key.initiator_port) if outside else (key.responder, key.responder_port)
+    )
+    there = str(ip_address(address))
+    transport = _TRANSPORTS.get(key.protocol)
+    return f"{there} {port}/{transport}" if transport and port else there
 
 
 def _undecided(seen: Sighting) -> Verdict:

@@ -145,3 +145,11 @@ def test_backlog_keeps_sources_apart():
     assert {s: sum(e.count for e in left if e.source is s) for s in Source} == dict.fromkeys(
         Source, 4
     )
+
+
+def test_backlog_keeps_where_a_blocked_flow_went():
+    backlog = Backlog(8)
+    put(backlog, *(event(f"a{n}.example") for n in range(4)))
+    flows = [event("", "block", source=Source.FIREWALL, remote=f"203.0.113.{n}") for n in range(4)]
+    put(backlog, event("b.example", source=Source.FIREWALL), *flows)
+    assert [e.remote for e in taken(backlog) if e.remote] == [e.remote for e in flows]

@@ -159,9 +159,46 @@ def test_log_keeps_every_field(log):
     events = [
         event("a.example", count=4, person="2b-07", took_us=1234, upstream="192.0.2.1"),
         event("b.example", "block", source=Source.FIREWALL, kind="tls", categories=1 << 61),
+        event("", source=Source.FIREWALL, kind="wireguard", remote="203.0.113.5 51820/udp"),
     ]
     log.append(events)
     assert [r.event for r in log.search(ActivityFilter())] == events[::-1]
+
+
+def test_search_finds_where_a_connection_went(log):
+    log.append([event("a.example"), event("b.example", remote="203.0.113.5 443/tcp")])
+    assert found(log, text="203.0.113.5") == ["b.example"]
+    assert found(log, text="443/tcp") == ["b.example"]
+
+
+FORM_1 = """
+create table who (id integer primary key, address text, mac text, device text, grp text, person text);
+create table outcome (id integer primary key, source text, kind text, action text, reason text, rule_id text,
+    categories integer, version integer, upstream text);
+create table entry (id integer primary key, at_ms integer, who integer, outcome integer, name text, count integer,
+    took_us integer);
+create view decision as
+    select entry.id, at_ms, source, address, mac, device, grp, name, kind, action, reason, rule_id, categories, version,
+        count, person, took_us, upstream
+    from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who;
+insert into who values (1, '192.0.2.10', '00:00:5e:00:53:10', 'Laptop', 'ks2', '');
+insert into outcome values (1, 'dns', 'A', 'allow', 'default', 'default:ks2', 0, 1, '');
+insert into entry values (1, {at_ms}, 1, 1, 'old.example', 1, 0);
+pragma user_version = 1;
+"""
+
+
+def test_log_of_form_1_is_read_and_goes_on(log, short_path):
+    path = short_path / "activity" / "activity-2026-11-22.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FORM_1.format(at_ms=AT_MS))
+    old = event("old.example")
+    assert [r.event for r in log.search(ActivityFilter())] == [old]
+    assert found(log, text="old") == ["old.example"]
+    new = event("", source=Source.FIREWALL, remote="203.0.113.5 443/tcp")
+    log.append([new])
+    assert [r.event for r in log.search(ActivityFilter())] == [new, old]
+    assert not path.with_suffix(".damaged").exists()
 
 
 def test_append_goes_on_where_somebody_deleted_the_file(log, short_path):

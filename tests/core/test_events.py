@@ -93,6 +93,12 @@ def test_a_batch_holds_once_what_events_share():
     assert batch.outcomes == (Outcome("A", "allow", "default", "default:ks2", 0, 1, ""),)
 
 
+def test_a_batch_without_remotes_holds_none():
+    (queries,) = batches([event(), event()])
+    (flows,) = batches([event(), event(remote="203.0.113.5 443/tcp")])
+    assert (queries.remotes, flows.remotes) == ((), ["", "203.0.113.5 443/tcp"])
+
+
 def test_batches_are_of_one_source():
     mixed = [event(), event(source=Source.FIREWALL), event()]
     assert [b.source for b in batches(mixed)] == [Source.DNS, Source.FIREWALL, Source.DNS]
@@ -111,7 +117,7 @@ def batch_row(**columns):
         "source": "dns",
         "whos": [["192.0.2.10", "", "d", "ks2", ""]],
         "outcomes": [["A", "allow", "default", "r", 0, 1, ""]],
-        "at_ms": [1], "who": [0], "outcome": [0], "names": ["x.example"], "counts": [1], "took_us": [0],
+        "at_ms": [1], "who": [0], "outcome": [0], "names": ["x.example"], "counts": [1], "took_us": [0], "remotes": [],
     } | columns  # fmt: skip
     return json.dumps(["b", *row.values()]).encode()
 
@@ -124,6 +130,8 @@ def test_parse_datagram_takes_the_row_that_the_next_test_breaks():
     "columns",
     [
         {"source": "web"},
+        {"remotes": ["203.0.113.5 443/tcp", ""]},
+        {"remotes": [1]},
         {"whos": [["192.0.2.10", "", "d", "ks2"]]},
         {"whos": [["192.0.2.10", "", "d", "ks2", 1]]},
         {"outcomes": [["A", "allow", "default", "r", "0", 1, ""]]},

@@ -646,6 +646,7 @@ def test_judge_of_a_tunnel_by_its_first_datagram(classifier, mac, answer, rule_i
     assert flow.packet(WIREGUARD) is answer
     (event,) = flow.events
     assert (event.kind, event.rule_id) == ("wireguard", rule_id)
+    assert event.remote == "203.0.113.5 51820/udp"
 
 
 def test_judge_looks_at_some_datagrams_of_an_open_group(classifier):
@@ -960,3 +961,25 @@ def test_judge_forgets_nobody_s_addresses_for_another_s(sinkhole):
     flow = Flow(sinkhole.classifier())
 
     assert flow.open() is Answer.NONE
+
+
+@pytest.mark.parametrize(
+    ("protocol", "inbound", "remote"),
+    [
+        pytest.param(TCP, False, "203.0.113.5 443/tcp", id="opened inside"),
+        pytest.param(TCP, True, "203.0.113.5 50000/tcp", id="opened outside"),
+    ],
+)
+def test_judge_tells_the_other_end(classifier, protocol, *, inbound, remote):
+    flow = Flow(classifier, STAFF, protocol=protocol, inbound=inbound)
+    flow.open()
+    flow.send_all(hello("maths.example"))
+
+    assert [event.remote for event in flow.events] == [remote]
+
+
+def test_judge_tells_the_other_end_of_what_has_no_ports(classifier):
+    flow = Flow(classifier, port=0, source_port=0, protocol=47)
+    flow.packet(b"octets")
+
+    assert [event.remote for event in flow.events] == ["203.0.113.5"]

@@ -164,3 +164,30 @@ def test_page_tells_who_answered_and_how_long_it_took(looking, full_desk, known)
     assert "/why" not in rows["Many names"]
     assert "/why" not in rows["No name seen"]
     assert "Left unanswered: the device asked for more names at once" in rows["No name seen"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown", "small"),
+    [
+        pytest.param({}, "203.0.113.5 port 9000/udp", "", id="without a name"),
+        pytest.param(
+            {"kind": "wireguard"}, "WireGuard: 203.0.113.5 port 9000/udp", "", id="by a protocol"
+        ),
+        pytest.param(
+            {"name": "a.example"}, "a.example", "203.0.113.5 port 9000/udp", id="blocked by name"
+        ),
+        pytest.param({"name": "b.example", "action": "allow"}, "b.example", "", id="allowed"),
+    ],
+)
+def test_page_tells_where_a_connection_went(looking, full_desk, known, fields, shown, small):
+    made = {
+        "at_ms": int(known.now.timestamp() * 1000), "source": Source.FIREWALL, "address": "192.0.2.10",
+        "mac": "", "device": "Laptop 7", "group": "ks2", "name": "", "kind": "udp/9000", "action": "block",
+        "reason": "unasked", "rule_id": "unasked:ks2", "categories": 0, "version": 1,
+        "remote": "203.0.113.5 9000/udp",
+    }  # fmt: skip
+    full_desk.steward.activity.append([Event(**made | fields)])
+    page = looking.get("/activity?text=9000/udp").text
+    cell = page.split('class="sg-name">')[1].split("</td>")[0]
+    assert cell.split("<")[0] == shown
+    assert (f'<span class="sg-small">{small}</span>' in cell) is bool(small)

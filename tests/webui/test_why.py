@@ -128,12 +128,54 @@ def test_page_from_an_entry_begins_with_what_was_recorded(
     coordinator.look()
     event = replace(TUNNEL, reason=reason, rule_id=rule_id)
     page = coordinator.get(link_of(coordinator, full_desk, event)).text
-    recorded, _, today = page.partition("What the policy says of the name now")
+    recorded, _, today = page.partition("What the policy says of it now")
     assert "x.hidden.example was blocked " in recorded
     assert " for Laptop 7</h2>" in recorded
     assert words in recorded
     assert f"Rule in the record: {rule_id}" in recorded
     assert "x.hidden.example is allowed for Laptop 7" in today
+
+
+def test_page_tells_it_of_a_protocol(coordinator, full_desk):
+    page = coordinator.get("/why?client=ks2&name=&protocol=wireguard").text
+    assert "WireGuard is blocked for any device of Key Stage 2" in page
+    assert '<option value="wireguard" selected>WireGuard</option>' in page
+    named = coordinator.get("/why?client=ks2&name=dns.example&protocol=doh").text
+    assert "DNS over HTTPS: dns.example is blocked for any device of Key Stage 2" in named
+
+
+@pytest.mark.parametrize(
+    ("changes", "recorded", "today"),
+    [
+        pytest.param(
+            {"kind": "wireguard", "reason": "matrix", "rule_id": "matrix:bypass:ks2"},
+            "WireGuard: 203.0.113.5 port 51820/udp was blocked ",
+            "WireGuard is blocked for Laptop 7",
+            id="by its protocol",
+        ),
+        pytest.param(
+            {"kind": "udp/51820", "reason": "unasked", "rule_id": "unasked:ks2"},
+            "203.0.113.5 port 51820/udp was blocked ",
+            "",
+            id="by its address",
+        ),
+    ],
+)
+def test_page_from_an_entry_of_a_connection_without_a_name(
+    coordinator, full_desk, changes, recorded, today
+):
+    coordinator.look()
+    remote = "203.0.113.5 51820/udp"
+    event = replace(TUNNEL, source=Source.FIREWALL, name="", remote=remote, **changes)
+    full_desk.steward.activity.append([event])
+    rows = coordinator.get("/activity?text=203.0.113.5").text
+    link = re.search(r'href="(/why\?[^"]+)"', rows)[1].replace("&amp;", "&")
+    page = coordinator.get(link)
+    assert page.status_code == 200
+    assert recorded in page.text
+    # Where it went is nothing that the policy decides by itself.
+    assert today in page.text
+    assert ("How this was decided" in page.text) is bool(today)
 
 
 def test_page_from_an_entry_asks_first_why_somebody_looks(coordinator, browse, full_desk):

@@ -202,6 +202,9 @@ def _set_up_templates(app: Flask, services: Services) -> None:
         reason_words=words.reason_words,
         banner_words=words.banner_words,
         amount=words.amount,
+        asked_for=words.asked_for,
+        explained=words.explained,
+        place_words=words.place_words,
         megabytes=words.megabytes,
     )
 

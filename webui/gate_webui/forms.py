@@ -41,7 +41,7 @@ from wtforms.validators import (
 )
 
 from gate_core.desk import USERNAME, RefusedError
-from gate_webui.fields import new_password, password_again, strip, text
+from gate_webui.fields import new_password, password_again, select, strip, text
 from gate_webui.passwords import MAX_CHARACTERS, fault_of
 from gate_webui.words import sentence
 
@@ -229,7 +229,7 @@ class ActivityForm(AskForm):
     """Which decisions to show."""
 
     text = StringField(
-        "Site or device",
+        "Site, device or address",
         filters=[strip],
         default="",
         validators=[Length(max=253, message="Use at most 253 characters.")],
@@ -273,16 +273,17 @@ class PurposeForm(PostForm):
 
 
 class WhyForm(AskForm):
-    """Who, and which site."""
+    """Who, and which site, or what connection."""
 
-    name = text(
-        "Site",
-        "Enter the name of a site.",
-        500,
-        "You may paste a whole web address.",
-    )
+    name = text("Site", "", 500, "You may paste a whole web address.")
+    protocol = select("Kind of connection")
     client = SelectField("Who", validators=[InputRequired("Choose who.")], widget=GovSelect())
     at = time_field("When", "Leave it empty for now.")
+
+    def validate_name(self, field: Field) -> None:
+        """Want something to check."""
+        if not (field.data or self.protocol.data):
+            raise ValidationError("Enter the name of a site.")
 
 
 class PressForm(PostForm):

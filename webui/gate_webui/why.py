@@ -7,10 +7,12 @@ from flask.typing import ResponseReturnValue
 
 from gate_core.desk import ActivityFilter, ActivityRecord, Explanation, RefusedError
 from gate_core.names import MalformedNameError, parse_name
+from gate_core.protocols import BY_ID as PROTOCOLS
 from gate_core.roles import Act
 from gate_webui import access
 from gate_webui.activity import ask_why, purpose
 from gate_webui.forms import WhyForm, no_site, number, offer, refuse, text_of_page
+from gate_webui.words import what_words
 
 bp = Blueprint("why", __name__)
 
@@ -39,16 +41,25 @@ def page() -> ResponseReturnValue:
     if client := request.args.get("client", ""):
         choices.setdefault(client, client[:60])
     offer(form.client, choices.items())
+    offer(form.protocol, [("", "Any, by its name"), *((p.id, p.title) for p in PROTOCOLS.values())])
     explanation: Explanation | None = None
     if asked and form.validate():
         try:
-            name = parse_name(text_of_page(form.name.data))
-            explanation = desk.explain(client=form.client.data, name=name, at=form.at.data)
+            name = parse_name(text_of_page(form.name.data)) if form.name.data else ""
+            explanation = desk.explain(
+                client=form.client.data, name=name, at=form.at.data, protocol=form.protocol.data
+            )
         except MalformedNameError:
             refuse(form, RefusedError(no_site(form.name.data), "name"))
         except RefusedError as refusal:
             refuse(form, refusal)
-    page = render_template("why.html", form=form, explanation=explanation, recorded=recorded)
+    page = render_template(
+        "why.html",
+        form=form,
+        explanation=explanation,
+        what=what_words(explanation.name, form.protocol.data) if explanation else "",
+        recorded=recorded,
+    )
     return page, 422 if form.errors else 200
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 from gate_core.acceptable_use import Cell
 from gate_core.desk import ActivityRecord, Component, Lamp, Status, without_errno
+from gate_core.events import MANY
+from gate_core.protocols import BY_ID as PROTOCOLS
 from gate_core.record import Entry
 from gate_core.roles import TITLES, Role
 from gate_core.sources import Progress
@@ -267,6 +269,38 @@ def visits(records: Iterable[ActivityRecord]) -> list[Visit]:
             place[key] = len(found)
             found.append(Visit(r, lookups, connections, r.upstream, r.took_us))
     return found
+
+
+def place_words(remote: str) -> str:
+    """Return where a connection went, such as ``203.0.113.5 port 443/tcp``."""
+    return remote.replace(" ", " port ", 1)
+
+
+def protocol_of(record: ActivityRecord) -> str:
+    """Return the protocol that the packets of a connection showed; "" where it decided nothing."""
+    return record.kind if record.kind in PROTOCOLS else ""
+
+
+def asked_for(record: ActivityRecord) -> str:
+    """Return what a decision was about, in words: a site, else where a connection went, with the protocol it showed."""
+    what = "Many names" if record.name == MANY else record.name
+    return what_words(what or place_words(record.remote) or "No name seen", protocol_of(record))
+
+
+def what_words(what: str, protocol: str) -> str:
+    """Return a site or place with the title of the ``protocol`` before it, where one of the two may be ""."""
+    return ": ".join(filter(None, (PROTOCOLS[protocol].title if protocol else "", what)))
+
+
+def explained(record: ActivityRecord) -> dict[str, str]:
+    """Return what the page "Check a site" is asked to explain a decision; the record alone where the policy had no say."""
+    asked = {"record": str(record.id)}
+    protocol = protocol_of(record)
+    if protocol:
+        asked = {"protocol": protocol} | asked
+    if record.name or protocol:
+        asked = {"client": record.mac or record.address, "name": record.name} | asked
+    return asked
 
 
 def _is_safe(record: ActivityRecord) -> bool:
