@@ -1,4 +1,7 @@
-"""How the firewall does, beyond being there: packets that it had no time for, and names that it can't read any more."""
+"""How the firewall does, beyond being there.
+
+What it has found wrong with the kernel, packets that it had no time for, and names that it can't read any more.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ _Shares = Mapping[str, float]
 
 
 class Packets:
-    """Looks at what the firewall has counted; used by one thread at a time."""
+    """Looks at what the firewall has found and counted; used by one thread at a time."""
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class Packets:
         """Know nothing yet.
 
         Args:
-            recorder: Where the firewall's counters arrive.
+            recorder: Where the firewall's findings and counters arrive.
             activity: Where it is written how many flows of each day showed a name.
             clock: For what is today.
             now: Monotonic time in seconds.
@@ -71,7 +74,8 @@ class Packets:
         self._count_drops(now)
         if now - self._looked_at >= _LOOK_EVERY_S:
             self._fallen, self._looked_at = self._find_fallen(), now
-        sentences = [*self._drop_words(), *self._fall_words(groups)]
+        found = self._recorder.findings(Source.FIREWALL)
+        sentences = [*found, *self._drop_words(), *self._fall_words(groups)]
         return (
             Component(Source.FIREWALL.value, "degraded", " ".join(sentences)) if sentences else None
         )

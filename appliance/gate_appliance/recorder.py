@@ -19,6 +19,7 @@ from gate_core.events import (
     BLOCK,
     Batch,
     Counters,
+    Findings,
     InForce,
     MalformedDatagramError,
     Message,
@@ -77,6 +78,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._heard: dict[tuple[Source, int], tuple[InForce, float]] = {}
         self._counters: dict[tuple[Source, int], Counters] = {}
+        self._findings: dict[Source, tuple[str, ...]] = {}
         self._decisions: Counter[tuple[Source, str, str]] = Counter()
         self.malformed = 0
         """Datagrams that held no message."""
@@ -127,6 +129,11 @@ class Recorder:
         with self._lock:
             return list(self._counters.values())
 
+    def findings(self, source: Source) -> tuple[str, ...]:
+        """Return what ``source`` said last is wrong with the machine, a sentence each."""
+        with self._lock:
+            return self._findings.get(source, ())
+
     def close(self) -> None:
         """Write what is held and stop; may be called again."""
         if self._closing.is_set():
@@ -169,6 +176,9 @@ class Recorder:
             case Counters():
                 with self._lock:
                     self._counters[message.source, message.worker] = message
+            case Findings():
+                with self._lock:
+                    self._findings[message.source] = tuple(message.sentences)
             case Tagged():
                 self._on_tagged(message.mac, message.vlan)
             case Traffic() | ReadableFlows():

@@ -223,7 +223,16 @@ class ReadableFlows:
     flows: Sequence[int]
 
 
-Message = Batch | InForce | Counters | Tagged | Traffic | ReadableFlows
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a data-plane process has found wrong with the machine that it runs on."""
+
+    source: Source
+    sentences: Sequence[str]
+    """All that holds at this moment, each with what to do; none where all is well."""
+
+
+Message = Batch | InForce | Counters | Tagged | Traffic | ReadableFlows | Findings
 
 
 def batches(events: Iterable[Event]) -> Iterator[Batch]:
@@ -343,8 +352,12 @@ def _read_readable(at_ms: object, groups: object, *counts: object) -> ReadableFl
     return ReadableFlows(_time(at_ms), ids, readable, flows)
 
 
+def _read_findings(source: object, sentences: object) -> Findings:
+    return Findings(Source(source), _texts(sentences))
+
+
 _TAGS: Final = {
-    Batch: "b", InForce: "v", Counters: "c", Tagged: "t", Traffic: "u", ReadableFlows: "r"
+    Batch: "b", InForce: "v", Counters: "c", Tagged: "t", Traffic: "u", ReadableFlows: "r", Findings: "f"
 }  # fmt: skip
 _READERS: Final[Mapping[str, Any]] = {
     "b": _read_batch,
@@ -353,6 +366,7 @@ _READERS: Final[Mapping[str, Any]] = {
     "t": _read_tagged,
     "u": _read_traffic,
     "r": _read_readable,
+    "f": _read_findings,
 }
 
 

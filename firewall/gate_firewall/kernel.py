@@ -1,19 +1,26 @@
 """Tells what of the running kernel would harm the filter.
 
-The settings are made at start (``apply.enforce_sysctls``, ``bridge.join_ports``); here is looked whether they hold, as
-other programs of the machine may change them, and what can't be set: the kernel's version and the size of its tables.
+The settings are made at start (``apply.enforce_sysctls``, ``bridge.join_ports``); here is looked, again and again, whether
+they hold, as other programs of the machine may change them, and what can't be set: the kernel's version and the size of
+its tables.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from types import TracebackType
+from typing import Final, NamedTuple, Self
 
 from gate_core.config import BridgeConfig
 from gate_firewall import apply, bridge
+
+_LOG: Final = logging.getLogger(__name__)
+LOOK_EVERY_S: Final = 60.0
 
 _RELEASE: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 _TABLE: Final = Path("/proc/sys/net/netfilter/nf_conntrack_max")
@@ -40,6 +47,49 @@ _LOSES_DATAGRAMS: Final = (
 )
 """CVE-2026-45859: the first version with the fault, and the one that mends it. Merged datagrams of a flow that conntrack
 has not confirmed are dropped on their way to a queue that did not ask for merged packets."""
+
+
+class Watch:
+    """Looks what is wrong again and again, in a thread: to ask the ports takes longer than a packet should wait."""
+
+    def __init__(self, look: Callable[[], list[str]]) -> None:
+        """Begin.
+
+        Args:
+            look: Returns all that is wrong; raises OSError where it can't tell.
+        """
+        self.found: tuple[str, ...] = ()
+        """What was wrong when it was looked last."""
+        self._look = look
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="kernel")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                found = tuple(self._look())
+            except OSError as e:
+                found = (f"Nobody can tell whether the kernel is set as the filter needs it: {e}.",)
+            for finding in found:
+                if finding not in self.found:
+                    _LOG.warning("action=check found=%s", finding)
+            self.found = found
+            if self._closing.wait(LOOK_EVERY_S):
+                return
 
 
 def check(config: BridgeConfig, devices: int) -> list[str]:

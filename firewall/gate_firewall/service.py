@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Never, Self
 
 from gate_core.clients import Address, OnFault
 from gate_core.config import BridgeConfig, FirewallConfig
-from gate_core.events import Counters, Event, InForce, Message, Source, Who, who_is
+from gate_core.events import Counters, Event, Findings, InForce, Message, Source, Who, who_is
 from gate_core.policy import Policy
 from gate_core.ports import Clock, EventSink, NeighbourTable, PolicySource
 from gate_firewall import apply, bridge, kernel
@@ -85,12 +85,14 @@ def run(settings: FirewallSettings, ports: FirewallPorts) -> None:
     bridge.raise_bridge(settings.bridge)
     apply.load(config, epoch)
     apply.enforce_sysctls(settings.bridge.name)
-    with Enforcer(config, ports, policy, epoch) as enforcer:
+    machine = kernel.Watch(
+        lambda: kernel.check(settings.bridge, len(ports.policies.current().devices))
+    )
+    with Enforcer(config, ports, policy, epoch, machine) as enforcer:
         bridge.join_ports(settings.bridge)
         _share_line(settings)
-        for finding in kernel.check(settings.bridge, len(policy.devices)):
-            _LOG.warning("action=check found=%s", finding)
-        enforcer.serve()
+        with machine:
+            enforcer.serve()
 
 
 def _share_line(settings: FirewallSettings) -> None:
@@ -125,7 +127,12 @@ class Enforcer:
     """Serves the queues, and brings each new policy into force."""
 
     def __init__(
-        self, config: RulesetConfig, ports: FirewallPorts, policy: Policy, epoch: Epoch
+        self,
+        config: RulesetConfig,
+        ports: FirewallPorts,
+        policy: Policy,
+        epoch: Epoch,
+        machine: kernel.Watch,
     ) -> None:
         """Begin to take packets.
 
@@ -134,6 +141,7 @@ class Enforcer:
         """
         self._ports = ports
         self._epoch = epoch
+        self._machine = machine
         self._named_only = _named_only(policy)
         learnt = Learnt(ports.given.table, ports.pins.pins, ports.given.is_learning)
         self._classifier = Classifier(self._mac_of, policy, epoch.number, learnt)
@@ -269,6 +277,7 @@ class Enforcer:
         wait_s = (edge - at).total_seconds() if edge and at else _HEARTBEAT_S
         self._due_s = self._now.monotonic_s + min(wait_s, _HEARTBEAT_S)
         self._put(InForce(Source.FIREWALL, 0, policy.version))
+        self._put(Findings(Source.FIREWALL, self._machine.found))
         for news in self._vlans.take():
             self._put(news)
         self._count()

@@ -11,7 +11,7 @@ from gate_appliance.activity import ActivityLog
 from gate_appliance.outbox import Outbox
 from gate_appliance.packets import DROPS_TOLD_FOR_S, MIN_DAYS, MIN_FLOWS, Packets
 from gate_appliance.recorder import Recorder
-from gate_core.events import Counters, ReadableFlows, Source
+from gate_core.events import Counters, Findings, ReadableFlows, Source
 
 TEN = datetime(2026, 11, 23, 10, 0, tzinfo=ZoneInfo("Europe/London"))
 GROUPS = {"ks2": SimpleNamespace(title="Key Stage 2")}
@@ -37,6 +37,14 @@ class Box:
         self.outbox.flush()
         deadline = time.monotonic() + 10
         while message not in self.recorder.counters():
+            assert time.monotonic() < deadline, "the recorder did not hear it"
+            time.sleep(0.005)
+
+    def hear_findings(self, *sentences, source=Source.FIREWALL):
+        self.outbox.put(Findings(source, sentences))
+        self.outbox.flush()
+        deadline = time.monotonic() + 10
+        while self.recorder.findings(source) != sentences:
             assert time.monotonic() < deadline, "the recorder did not hear it"
             time.sleep(0.005)
 
@@ -154,3 +162,15 @@ def test_both_are_told_together(box):
     told = box.said()
     assert told.startswith("3 packets were dropped")
     assert "Key Stage 2: of 100 connections" in told
+
+
+def test_findings_are_told_until_they_are_mended(box):
+    table = "The kernel remembers at most 1,000 connections at once."
+    box.hear_findings("of another part", source=Source.DNS)
+    assert box.said() == ""
+    box.hear_findings(table, "Port wan0 joins datagrams.")
+    fault = box.packets.fault(GROUPS)
+    assert (fault.name, fault.state) == ("firewall", "degraded")
+    assert fault.detail == f"{table} Port wan0 joins datagrams."
+    box.hear_findings()
+    assert box.said() == ""

@@ -8,6 +8,7 @@ from gate_core.events import (
     Batch,
     Counters,
     Event,
+    Findings,
     InForce,
     MalformedDatagramError,
     Outcome,
@@ -48,6 +49,7 @@ def lists(*kinds):
 NEWS = (
     st.builds(InForce, st.sampled_from(Source), INTS, INTS, INTS, INTS)
     | st.builds(Tagged, TEXT, INTS)
+    | st.builds(Findings, st.sampled_from(Source), st.lists(TEXT, max_size=3))
     | st.builds(
         lambda at_ms, columns: Traffic(at_ms, [Who("192.0.2.10", "", "d", "ks2", "")], *columns),
         TIMES,
@@ -169,7 +171,8 @@ def test_parse_datagram_refuses_a_batch(columns):
      b'["u",1,[["a","","d","g",""]],[0],["n","m"],[1],[1],[1]]', b'["u",1,[["a","","d","g",""]],[0],["n"],[1],[1],[-1]]',
      b'["u",8796093022208,[["a","","d","g",""]],[0],["n"],[1],[1],[1]]', b'["u",1,[["a","","d","g",""]],[0],["n"],[1],[1]]',
      b'["u",1,[["a"]],[0],["n"],[1],[1],[1]]', b'["r",1,[],[],[]]', b'["r",1,["g"],[1],[1,2]]', b'["r",-1,["g"],[1],[1]]',
-     b'["r",1,[1],[1],[1]]', b'["r",1,["g"],[1]]'],
+     b'["r",1,[1],[1],[1]]', b'["r",1,["g"],[1]]',
+     b'["f","web",[]]', b'["f","firewall",[1]]', b'["f","firewall","text"]', b'["f","firewall"]'],
 )  # fmt: skip
 def test_parse_datagram_refuses(datagram):
     with pytest.raises(MalformedDatagramError):

@@ -1,10 +1,12 @@
 """What is wrong with a kernel; the last tests look at a real one."""
 
 import sys
+import threading
 
 import pytest
 
-from gate_firewall.kernel import Version, parse_release, release_findings, table_findings
+from gate_firewall import kernel
+from gate_firewall.kernel import Version, Watch, parse_release, release_findings, table_findings
 
 CHECK = """
 from gate_core.config import BridgeConfig
@@ -117,3 +119,47 @@ def test_check_finds_a_conntrack_that_trusts_anything(host):
     [finding] = findings(host, change)
 
     assert "nf_conntrack_tcp_be_liberal is 1, and the filter needs 0. Another program" in finding
+
+
+class Machine:
+    """Something to look at, look by look."""
+
+    def __init__(self, *looks):
+        self._looks = iter(looks)
+        self.over = threading.Event()
+
+    def look(self):
+        found = next(self._looks, None)
+        if found is None:
+            self.over.set()
+            return ["the last"]
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+
+def test_watch_looks_again_and_logs_what_is_new(monkeypatch, caplog):
+    monkeypatch.setattr(kernel, "LOOK_EVERY_S", 0.0)
+    machine = Machine(["a"], ["a", "b"], [], ["a"])
+    watch = Watch(machine.look)
+    assert watch.found == ()
+    with watch:
+        assert machine.over.wait(10)
+    assert watch.found == ("the last",)
+    told = [r.getMessage().rpartition("=")[2] for r in caplog.records]
+    assert told[:4] == ["a", "b", "a", "the last"]
+
+
+def test_watch_says_that_it_cannot_look(monkeypatch):
+    monkeypatch.setattr(kernel, "LOOK_EVERY_S", 3600.0)
+    said = threading.Event()
+
+    def look():
+        said.set()
+        raise OSError(19, "No such device", "wan0")
+
+    with Watch(look) as watch:
+        assert said.wait(10)
+    (found,) = watch.found
+    assert "Nobody can tell whether the kernel is set as the filter needs it" in found
+    assert "wan0" in found

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from gate_appliance.private_socket import open_private
 from gate_core.config import BridgeConfig, FirewallConfig
-from gate_core.events import Counters, InForce, ReadableFlows, Tagged, Traffic
+from gate_core.events import Counters, Findings, InForce, ReadableFlows, Tagged, Traffic
 from gate_core.snapshot import parse_snapshot
 from gate_firewall import vlans
 from gate_firewall.given import GivenSocket
@@ -58,7 +58,7 @@ class PrintedEvents:
     def put(self, event):
         if isinstance(event, InForce):
             line = ["in force", event.version]
-        elif isinstance(event, (Counters, ReadableFlows, Traffic)):
+        elif isinstance(event, (Counters, Findings, ReadableFlows, Traffic)):
             return
         elif isinstance(event, Tagged):
             line = ["tagged", event.mac, event.vlan]
