@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # CMD as typed, as one word of the shell: neither make nor the recipe's shell reads what is in it. Without it, a shell.
 WORD = '$(subst ','\'',$(or $(value CMD),bash))'
 
-.PHONY: help setup check static fix docs abi test lab test-trixie demo pupil tablet staff guest \
+.PHONY: help setup check static fix docs abi test lab test-trixie demo pupil tablet staff guest box \
 	bench-dns bench-firewall bench-policy fuzz-dns fuzz-firewall screenshots lock image image-test clean
 
 help: ## show this list
@@ -66,7 +66,8 @@ pupil: ## run CMD='...' on the demo's pupil laptop
 tablet: ## run CMD='...' on the demo's pupil tablet
 staff: ## run CMD='...' on the demo's staff computer
 guest: ## run CMD='...' on the demo's guest device
-pupil tablet staff guest:
+box: ## run CMD='...' on the demo's appliance, such as CMD='gate status'
+pupil tablet staff guest box:
 	@$(BIN)/python tests/lab/demo.py exec $(@:pupil=laptop) -- $(WORD)
 
 bench-dns: setup ## CPU time of a DNS query, beside five other servers (as root, 20 minutes; BENCH=--help for less)

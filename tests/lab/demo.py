@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from appliance import Appliance
-from laboratory import HERE, Laboratory, LaboratoryError, running
-from plan import CLIENTS
+from appliance import CONFIG_FILE, Appliance
+from laboratory import HERE, INSIDE, Laboratory, LaboratoryError, running
+from plan import BOX, CLIENTS
 from relay import relay
 
 NAME = os.environ.get("SCHOOLGATE_DEMO", "demo")
@@ -36,6 +36,7 @@ TEXT = """\
     make pupil CMD='curl -sI http://www.bbc.co.uk'      passes
     make pupil CMD='curl -s http://www.bet365.com'      is stopped: this is what the pupil reads instead
     make staff CMD='curl -sI https://www.youtube.com'   passes for staff
+    make box   CMD='gate status'                        the appliance itself
 
   Ctrl-C ends it; nothing stays behind."""
 
@@ -69,6 +70,17 @@ HABITS = {
 """What each client visits, over and over."""
 
 
+TOOLS = INSIDE / "bin"
+GATE = f"""\
+#!{sys.executable}
+import sys
+from gate_appliance import cli, console
+console.DEFAULT_CONFIG = "{CONFIG_FILE}"
+sys.exit(cli.main())
+"""
+"""``gate`` as on an appliance, where nobody names the configuration."""
+
+
 def show() -> int:
     """Run the demo until a signal ends it."""
     with Laboratory(NAME) as lab:
@@ -77,6 +89,10 @@ def show() -> int:
             print("starting a school's network and the appliance ...", flush=True)
             with appliance:
                 appliance.place_devices()
+                gate = lab.path(TOOLS / "gate")
+                gate.parent.mkdir()
+                gate.write_text(GATE)
+                gate.chmod(0o755)
                 port = relay(lab, "box", WEB_PORT, outer_port=WEB_PORT)
                 for client in CLIENTS:
                     argv = [sys.executable, str(HERE / "traffic.py"), "0.25", str(TRAFFIC_S)]
@@ -104,11 +120,13 @@ def execute(host: str, command: Sequence[str]) -> int:
         return 1
     # One word may be a whole shell line, as in CMD="'curl a | head'".
     argv = ["sh", "-c", *command] if len(command) == 1 else command
+    if host == BOX.name:
+        argv = ["sh", "-c", f'PATH={TOOLS}:$PATH exec "$@"', "sh", *argv]
     return Laboratory.join(keeper).interact(host, argv)
 
 
 def main() -> int:
-    hosts = [client.name for client in CLIENTS]
+    hosts = [*(client.name for client in CLIENTS), BOX.name]
     match sys.argv[1:]:
         case []:
 

@@ -93,6 +93,9 @@ def test_demo_works_and_leaves_nothing(
         blocked = run("exec", "laptop", "--", "curl", "-s", f"http://{BLOCKED}", prefix=prefix)
         assert BLOCKED in blocked
         assert f"This is {BLOCKED}" not in blocked
+        assert "filtering (inline, policy" in run(
+            "exec", "box", "--", "gate", "status", prefix=prefix
+        )
         pids = members(keeper_of(prefix))
         process.send_signal(number)
         process.wait(30)

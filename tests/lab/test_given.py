@@ -8,9 +8,22 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from appliance import blocked
 from clients import dig
 from laboratory import HERE, Laboratory
-from plan import BOX, LAPTOP, STAFF, TABLET, UNRESOLVED, UNRESOLVED_V6, address6_of, address_of
+from plan import (
+    BOX,
+    GUEST,
+    LAPTOP,
+    STAFF,
+    TABLET,
+    UNRESOLVED,
+    UNRESOLVED_V6,
+    address6_of,
+    address_of,
+)
+
+from gate_core.edits import Edit
 
 PORT = 7000
 CONNECTS = 5_000
@@ -65,6 +78,38 @@ def test_what_one_device_was_given_is_no_other_s(lab: Laboratory) -> None:
     assert lab.run(TABLET.name, argv).stdout.strip() == "ConnectionResetError"
     assert dig(lab, TABLET.name, name, "AAAA").data
     assert lab.run(TABLET.name, argv).stdout.strip() == "echoed"
+
+
+@pytest.mark.usefixtures("echo")
+def test_a_direct_connection_is_open_to_its_group_without_a_name(school) -> None:
+    lab = school.lab
+    argv = [sys.executable, str(HERE / "connects.py"), "once", UNRESOLVED, str(PORT)]
+    its = {
+        "title": "Door entry",
+        "networks": [f"{UNRESOLVED}/32"],
+        "protocol": "tcp",
+        "ports": str(PORT),
+        "why": "a test",
+        "group": LAPTOP.group,
+    }
+    school.adopt(Edit.of(("direct", "door"), None, its))
+    try:
+        school.wait_until_filtering()
+        assert lab.run(LAPTOP.name, argv).stdout.strip() == "echoed"
+        assert lab.run(GUEST.name, argv).stdout.strip() == "ConnectionResetError"
+    finally:
+        school.adopt(Edit.of(("direct", "door"), its, None))
+    school.wait_until_filtering()
+    assert lab.run(LAPTOP.name, argv).stdout.strip() == "ConnectionResetError"
+    where = f"{UNRESOLVED} {PORT}/tcp"
+    lab.wait_for(
+        lambda: (
+            (where, f"unasked:{GUEST.group}")
+            in {(r.remote, r.rule_id) for r in blocked(school, GUEST, since=0.0)}
+        ),
+        "the record",
+        deadline_s=10,
+    )
 
 
 @pytest.mark.usefixtures("echo")
