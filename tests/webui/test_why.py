@@ -176,6 +176,7 @@ def test_page_from_an_entry_of_a_connection_without_a_name(
     # Where it went is nothing that the policy decides by itself.
     assert today in page.text
     assert ("How this was decided" in page.text) is bool(today)
+    assert ("Does a service need this" in page.text) is (event.reason == "unasked")
 
 
 def test_page_from_an_entry_asks_first_why_somebody_looks(coordinator, browse, full_desk):
