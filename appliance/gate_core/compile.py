@@ -12,7 +12,7 @@ from typing import Literal
 from gate_core.acceptable_use import Cell, Row
 from gate_core.categories import CategoryIndex, mask_of
 from gate_core.clients import DefaultAction, Device, Group, Membership, OnFault
-from gate_core.direct import PROTOCOLS, Direct, parse_ports
+from gate_core.direct import TRANSPORTS, DirectService, parse_ports
 from gate_core.names import NameSet
 from gate_core.policy import Action, DatedException, Lesson, Pause, Policy, Scope
 from gate_core.safesearch import YouTube
@@ -157,10 +157,10 @@ def _with(shipped: NameSet, own: tuple[str, ...]) -> NameSet:
 
 
 @lru_cache(512)
-def _direct(its: DirectText) -> Direct:
-    return Direct(
+def _direct(its: DirectText) -> DirectService:
+    return DirectService(
         tuple(map(ip_network, its.networks)),
-        PROTOCOLS[its.protocol],
+        TRANSPORTS[its.protocol],
         parse_ports(its.ports),
         its.group,
     )

@@ -15,7 +15,7 @@ from typing import Final
 
 from gate_core.clients import Address, Network
 
-PROTOCOLS: Final[Mapping[str, int]] = MappingProxyType({"tcp": 6, "udp": 17})
+TRANSPORTS: Final[Mapping[str, int]] = MappingProxyType({"tcp": 6, "udp": 17})
 """Name to number, as IANA has it."""
 
 WIDEST: Final[Mapping[int, int]] = MappingProxyType({4: 8, 6: 24})
@@ -25,12 +25,12 @@ _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Direct:
+class DirectService:
     """Networks and ports of one service."""
 
     networks: tuple[Network, ...]
     protocol: int
-    """One of ``PROTOCOLS``."""
+    """One of ``TRANSPORTS``."""
     ports: range
     group: str = ""
     """For whom; "" for every group."""
@@ -79,11 +79,11 @@ def parse_ports(text: str) -> range:
     return range(first, last + 1)
 
 
-def _shipped(protocol: str, ports: str, *networks: str) -> Direct:
-    return Direct(tuple(map(ip_network, networks)), PROTOCOLS[protocol], parse_ports(ports))
+def _shipped(protocol: str, ports: str, *networks: str) -> DirectService:
+    return DirectService(tuple(map(ip_network, networks)), TRANSPORTS[protocol], parse_ports(ports))
 
 
-SHIPPED: Final[Mapping[str, Direct]] = MappingProxyType(
+SHIPPED: Final[Mapping[str, DirectService]] = MappingProxyType(
     {
         # Its devices know the addresses (support.apple.com/102266).
         "Apple push service": _shipped("tcp", "5223", "17.0.0.0/8"),

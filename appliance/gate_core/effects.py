@@ -514,11 +514,11 @@ def _groups_of(written: WrittenPolicy, scope: str, subject: str) -> list[str]:
     return list(written.groups)
 
 
-def _direct(draft: Draft, _: Edit, rest: list[str], __: str) -> Effect:
+def _direct(draft: Draft, _: Edit, rest: list[str], verb: str) -> Effect:
     old, new = draft.before.direct.get(rest[0]), draft.after.direct.get(rest[0])
     shown = new or old
     if shown is None:
-        raise AssertionError("an edit of what there is neither before nor after")
+        return Effect(f"Direct connection {rest[0]} {verb}", 2, opens=True)
     what = f"{_listed([*shown.networks])}, {shown.protocol} {shown.ports}"
     whom = _group(draft, shown.group) if shown.group else "every group"
     if new is None:

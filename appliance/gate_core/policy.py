@@ -35,7 +35,7 @@ from gate_core.clients import (
     Network,
     identify,
 )
-from gate_core.direct import Direct
+from gate_core.direct import DirectService
 from gate_core.names import NameSet, canonical, suffixes
 from gate_core.protocols import BY_ID as PROTOCOLS_BY_ID
 from gate_core.safesearch import SafeName, safe_names
@@ -196,7 +196,7 @@ class Policy:
     protected: NameSet = NameSet()
     exceptions: tuple[DatedException, ...] = ()
     lessons: tuple[Lesson, ...] = ()
-    direct: tuple[Direct, ...] = ()
+    direct: tuple[DirectService, ...] = ()
     """Besides those that come with the appliance."""
     edges: tuple[datetime, ...] = ()
     """Times at which it has to be compiled anew: a loan or a membership begins or ends."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from gate_core.acceptable_use import ILLEGAL_ROWS, ROWS, Cell, Row
 from gate_core.categories import ILLEGAL_MASK, CategoryIndex
 from gate_core.clients import DefaultAction, Device, Group, Membership, OnFault
-from gate_core.direct import Direct
+from gate_core.direct import DirectService
 from gate_core.names import NameSet
 from gate_core.policy import Action, DatedException, Lesson, LessonMode, Pause, Policy, Scope
 from gate_core.safesearch import YouTube
@@ -252,7 +252,7 @@ def _policy(version: int, f: Mapping[str, Any], index: CategoryIndex) -> Policy:
             for i, group, mode, names, span, *rest in f["lessons"]
         ),
         direct=tuple(
-            Direct(tuple(map(ip_network, networks)), protocol, range(start, stop), group)
+            DirectService(tuple(map(ip_network, networks)), protocol, range(start, stop), group)
             for networks, protocol, start, stop, group in f["direct"]
         ),
         edges=tuple(datetime.fromisoformat(e) for e in f["edges"]),

@@ -16,7 +16,7 @@ from ipaddress import ip_address, ip_network
 from itertools import chain
 from typing import Final
 
-from gate_core.direct import SHIPPED, Direct
+from gate_core.direct import SHIPPED, DirectService
 from gate_core.given import (
     LEARNT_S,
     MAX_DATAGRAM_OCTETS,
@@ -52,7 +52,7 @@ def is_inside(address: bytes) -> bool:
     return any(there in network for network in _INSIDE)
 
 
-def is_exempt(address: bytes, protocol: int, port: int, direct: Iterable[Direct]) -> bool:
+def is_exempt(address: bytes, protocol: int, port: int, direct: Iterable[DirectService]) -> bool:
     """Tell whether a flow may go on though nobody asked for its address.
 
     Args:

@@ -50,7 +50,7 @@ has not confirmed are dropped on their way to a queue that did not ask for merge
 
 
 class Watch:
-    """Looks what is wrong again and again, in a thread: to ask the ports takes longer than a packet should wait."""
+    """Looks for what is wrong again and again, in a thread: to ask the ports takes longer than a packet should wait."""
 
     def __init__(self, look: Callable[[], list[str]]) -> None:
         """Begin.

@@ -9,7 +9,7 @@ from gate_core.acceptable_use import Cell
 from gate_core.categories import mask_of
 from gate_core.clients import DefaultAction, OnFault
 from gate_core.compile import Acts, Isolation, Loan, Surroundings, Suspension, compile_policy
-from gate_core.direct import Direct
+from gate_core.direct import DirectService
 from gate_core.names import NameSet
 from gate_core.policy import Action, Lesson, LessonMode, Pause, Reason, Scope, decide
 from gate_core.safesearch import YouTube
@@ -94,7 +94,7 @@ def test_compile_carries_over_what_is_written(document):
     )
     assert policy.exceptions[3].services == services_mask(["youtube"])
     assert policy.direct == (
-        Direct(
+        DirectService(
             (ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")),
             17,
             range(8801, 8811),

@@ -2,9 +2,11 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from gate_core.direct import PROTOCOLS, SHIPPED, WIDEST, Direct, parse_network, parse_ports
+from gate_core.direct import SHIPPED, TRANSPORTS, WIDEST, DirectService, parse_network, parse_ports
 
-ZOOM = Direct((ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")), 17, range(8801, 8811))
+ZOOM = DirectService(
+    (ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")), 17, range(8801, 8811)
+)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,7 @@ ZOOM = Direct((ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")), 17, r
     ],
 )
 def test_covers(address, protocol, port, *, covered):
-    assert ZOOM.covers(ip_address(address), PROTOCOLS[protocol], port) is covered
+    assert ZOOM.covers(ip_address(address), TRANSPORTS[protocol], port) is covered
 
 
 @pytest.mark.parametrize(

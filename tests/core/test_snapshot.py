@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS, Cell, Row
 from gate_core.categories import ILLEGAL_MASK
 from gate_core.clients import Device, Group, Membership, OnFault
-from gate_core.direct import Direct
+from gate_core.direct import DirectService
 from gate_core.names import NameSet
 from gate_core.policy import (
     Action,
@@ -88,8 +88,10 @@ POLICY = Policy(
         Lesson("m", "", LessonMode.ALSO, NameSet(), SPAN, room="room-3", services=2, by="teacher"),
     ),
     direct=(
-        Direct((ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")), 17, range(8801, 8811)),
-        Direct((ip_network("198.51.100.7/32"),), 6, range(443, 444), "staff"),
+        DirectService(
+            (ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")), 17, range(8801, 8811)
+        ),
+        DirectService((ip_network("198.51.100.7/32"),), 6, range(443, 444), "staff"),
     ),
     edges=(NOW, NOW + timedelta(hours=2)),
 )

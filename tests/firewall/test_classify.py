@@ -9,7 +9,7 @@ import pytest
 from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
 from gate_core.categories import BY_ID
 from gate_core.clients import DefaultAction, Device, Group, OnFault
-from gate_core.direct import Direct
+from gate_core.direct import DirectService
 from gate_core.given import Given
 from gate_core.names import NameSet
 from gate_core.pins import Pin, render_pins
@@ -847,7 +847,7 @@ def test_judge_of_what_needs_no_name(sinkhole, address, port, protocol, *, rule_
     assert [event.rule_id for event in flow.events] == [rule_id]
 
 
-ZOOM = Direct((ip_network(ip_address(SERVER)),), UDP, range(8801, 8811), "ks2")
+ZOOM = DirectService((ip_network(ip_address(SERVER)),), UDP, range(8801, 8811), "ks2")
 
 
 @pytest.mark.parametrize(

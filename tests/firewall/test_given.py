@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 
 from gate_appliance.private_socket import open_private
-from gate_core.direct import Direct
+from gate_core.direct import DirectService
 from gate_core.given import LEARNT_S, Given, News, Request, parse_request, render_news
 from gate_firewall.given import ALIVE_S, HELD_S, MAX_WORKERS, GivenSocket, GivenTable, is_exempt
 from gate_firewall.packet import TCP, UDP
@@ -70,7 +70,7 @@ def test_is_exempt(address, protocol, port, *, exempt):
 
 @pytest.mark.parametrize(("port", "exempt"), [(8801, True), (8811, False)])
 def test_is_exempt_by_the_policy(port, *, exempt):
-    direct = (Direct((ip_network("203.0.113.0/24"),), UDP, range(8801, 8811)),)
+    direct = (DirectService((ip_network("203.0.113.0/24"),), UDP, range(8801, 8811)),)
     assert is_exempt(THERE, UDP, port, direct) is exempt
 
 

@@ -10,7 +10,7 @@ from flask import Blueprint, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from gate_core.desk import RefusedError
-from gate_core.direct import PROTOCOLS, SHIPPED
+from gate_core.direct import SHIPPED, TRANSPORTS
 from gate_core.roles import Act
 from gate_core.written import DirectText
 from gate_webui import access, entries
@@ -20,7 +20,7 @@ from gate_webui.proposing import entry, fully, need
 
 bp = Blueprint("direct", __name__, url_prefix="/direct")
 
-_NAMES = {number: name for name, number in PROTOCOLS.items()}
+_NAMES = {number: name for name, number in TRANSPORTS.items()}
 
 
 def _offer(form: Any) -> None:
