@@ -260,9 +260,14 @@ class Pages(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(len(piece) * pieces))
         self.end_headers()
-        for _ in range(pieces):
-            self.wfile.write(piece)
-            time.sleep(PAUSE_S)
+        where = ends(self.connection)  # which nobody can tell behind a reset
+        try:
+            for _ in range(pieces):
+                self.wfile.write(piece)
+                time.sleep(PAUSE_S)
+        except OSError:
+            self.server.internet.log.put("cut", where, self.headers.get("Host", ""), "/slow")
+            raise
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
         """Print nothing: ``Log`` has it."""

@@ -45,8 +45,8 @@ class Served:
 
     at: float
     kind: str
-    """``accepted`` (TCP), ``hello`` (server name arrived), ``tls`` (handshake complete), ``request`` (HTTP), ``dns``, ``dot``,
-    ``doh`` or ``udp``."""
+    """``accepted`` (TCP), ``hello`` (server name arrived), ``tls`` (handshake complete), ``request`` (HTTP), ``cut`` (a download
+    that the client's side has ended), ``dns``, ``dot``, ``doh`` or ``udp``."""
     client: str
     address: str
     """Address of the server."""
