@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from appliance import blocked
-from clients import dig
+from appliance import CONFIG_FILE, GATE, Appliance, blocked
+from clients import dig, openssl
 from laboratory import HERE, Laboratory
 from plan import (
     BOX,
@@ -19,15 +20,22 @@ from plan import (
     TABLET,
     UNRESOLVED,
     UNRESOLVED_V6,
+    Host,
     address6_of,
     address_of,
 )
+from sites import ALLOWED
 
 from gate_core.edits import Edit
+from gate_core.given import LEARNT_S
 
 PORT = 7000
 CONNECTS = 5_000
 """Of each of two devices."""
+SEARCH, SAFE_SEARCH = "www.google.com", "forcesafesearch.google.com"
+OTHER = "files.example"
+
+families = pytest.mark.parametrize("family", [4, 6])
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +132,70 @@ def test_the_record_survives_a_firewall_that_begins_anew(school) -> None:
     lab.wait_for(
         lambda: lab.run(LAPTOP.name, argv).stdout.strip() == "echoed", "the record", deadline_s=10
     )
+
+
+def served_over_tls(lab: Laboratory, host: Host, name: str, at: str, family: int) -> bool:
+    """Ask for ``name`` with openssl at the address of ``at``; tell whether it was served, of which both ends agree."""
+    address = str(address_of(at) if family == 4 else address6_of(at))
+    before = lab.mark()
+    served = f"This is {name}" in openssl(lab, host.name, address, name)
+    assert served is bool([s for s in lab.served(before) if s.name == name and s.kind != "dns"])
+    return served
+
+
+@families
+@pytest.mark.parametrize("host", [LAPTOP, STAFF], ids=lambda h: h.name)
+def test_search_engine_is_served_by_its_safe_version_alone(
+    lab: Laboratory, host: Host, family: int
+) -> None:
+    for name in (SEARCH, OTHER):
+        assert dig(lab, host.name, name, "A" if family == 4 else "AAAA").data
+
+    # The address of the engine itself, which the device knows from elsewhere, and one that it was given for another name.
+    assert not served_over_tls(lab, host, SEARCH, SEARCH, family)
+    assert not served_over_tls(lab, host, SEARCH, OTHER, family)
+    assert served_over_tls(lab, host, SEARCH, SAFE_SEARCH, family)
+
+
+@pytest.fixture
+def learnt(school: Appliance) -> Iterator[None]:
+    """Run a firewall whose clock is ahead, so that the addresses in use are known to it: else that takes ten minutes."""
+    lab = school.lab
+
+    def ask(address: str) -> str:
+        return openssl(lab, LAPTOP.name, address, OTHER)
+
+    firewall = school.pid("firewall")
+    # Nobody is to start another one meanwhile.
+    supervisor = lab.path(Path(f"/proc/{firewall}/stat")).read_text().rpartition(")")[2].split()[1]
+    run = ["run", "firewall", "--config", str(CONFIG_FILE)]
+    ahead = ["unshare", "--time", "--monotonic", str(int(LEARNT_S)), "--fork", "--kill-child"]
+    lab.run(BOX.name, ["kill", "-STOP", supervisor], check=True)
+    try:
+        school.kill("firewall")
+        process = lab.popen(BOX.name, [*ahead, GATE, *run], log="gate-ahead")
+        try:
+            school.wait_until_filtering()
+            dig(lab, LAPTOP.name, OTHER)
+            lab.wait_for(lambda: "This is" in ask(str(address_of(OTHER))), "the firewall", 20)
+            lab.wait_for(lambda: "This is" not in ask(UNRESOLVED), "the workers' record", 10)
+            yield
+        finally:
+            process.kill()
+            process.wait(10)
+    finally:
+        lab.run(BOX.name, ["kill", "-CONT", supervisor], check=True)
+    lab.wait_for(lambda: school.living_pid("firewall") not in {None, firewall}, "another", 10)
+    school.wait_until_filtering()
+
+
+@pytest.mark.usefixtures("learnt")
+def test_allowed_name_is_served_at_its_own_address_alone(lab: Laboratory) -> None:
+    for family, kind in ((4, "A"), (6, "AAAA")):
+        for host in (LAPTOP, STAFF):
+            for name in (ALLOWED, OTHER):
+                assert dig(lab, host.name, name, kind).data
+
+        assert not served_over_tls(lab, LAPTOP, ALLOWED, OTHER, family)
+        assert served_over_tls(lab, LAPTOP, ALLOWED, ALLOWED, family)
+        assert served_over_tls(lab, STAFF, ALLOWED, OTHER, family)
