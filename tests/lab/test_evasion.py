@@ -62,7 +62,8 @@ with socket.create_connection((address, port), 5) as connection:
 
 RAW = """
 import os, random, select, ssl, subprocess, sys, time
-from scapy.all import IP, IPv6, TCP, Ether, IPv6ExtHdrDestOpt, HBHOptUnknown, Raw, conf
+from scapy.all import IP, IPv6, TCP, Dot1Q, Ether, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, HBHOptUnknown, Raw, conf
+from scapy.all import fragment, fragment6
 attack, source, mac, router, address, web, false, true = sys.argv[1:]
 web = int(web)
 six = ":" in address
@@ -71,6 +72,9 @@ delete table inet evasion
 table inet evasion { chain out { type filter hook output priority 0; tcp flags rst drop; }; }\"\"\", text=True, check=True)
 port = random.randint(20000, 30000)
 conf.verb = 0
+# A tag of VLAN 0 is one that every host takes.
+FRAME = {"tag": Ether() / Dot1Q(vlan=0), "two tags": Ether() / Dot1Q(vlan=0) / Dot1Q(vlan=0)}.get(attack, Ether())
+FRAME.src, FRAME.dst = mac, router
 link = conf.L2socket(iface="eth0")
 state = {"seq": random.randint(2**20, 2**30), "ack": 0, "ts": 2**20, "echo": 0}
 text = b""
@@ -91,7 +95,18 @@ def send(flags, data=b"", *, back=0, late=0, options=(), between=None, **fields)
     stamp = [("Timestamp", (state["ts"] - late, state["echo"]))]
     tcp = TCP(sport=port, dport=web, flags=flags, seq=(state["seq"] - back) % 2**32, window=64000,
               ack=state["ack"] if "A" in flags else 0, options=[*options, *stamp], **fields)
-    link.send(Ether(src=mac, dst=router) / ip / tcp / Raw(data))
+    whole = ip / tcp / Raw(data)
+    for part in cut(whole) if data and "fragments" in attack else [whole]:
+        link.send(FRAME / part)
+
+def cut(whole):
+    # The TCP header and the first octets of the payload, then the rest.
+    if six:
+        identified = IPv6ExtHdrFragment(id=state["seq"], nh=6)
+        parts = fragment6(IPv6(src=source, dst=address) / identified / whole[TCP], 40 + 8 + 64)
+    else:
+        parts = fragment(whole, fragsize=64)
+    return parts[::-1] if "backwards" in attack else parts
 
 def receive(seconds):
     global text
@@ -185,7 +200,7 @@ match attack:
             sport=web, dport=port, flags="RA", seq=state["ack"], ack=state["seq"], window=0)
         send("RA")
         time.sleep(0.2)
-        link.send(Ether(src=mac, dst=router) / backwards)
+        link.send(FRAME / backwards)
         time.sleep(0.2)
         state["seq"] += 100_000
         connect()
@@ -194,6 +209,9 @@ push(request(true, "/true"))
 receive(1.5)
 print(len(text))
 """
+
+FRAMINGS = [("fragments", 4), ("fragments backwards", 6), ("tag", 4)]
+"""Ways to send a packet that every host takes, by IP version."""
 
 
 def saw(lab: Laboratory, since: int, name: str) -> bool:
@@ -231,12 +249,30 @@ def test_raw_frames_reach_the_server_with_an_allowed_name(lab: Laboratory, famil
 
 
 @pytest.mark.usefixtures("resets_pass")
-@pytest.mark.parametrize("family", [4, 6])
-def test_raw_frames_reach_a_tls_server_with_an_allowed_name(lab: Laboratory, family: int) -> None:
+@pytest.mark.parametrize(("how", "family"), [("none", 4), ("none", 6), *FRAMINGS])
+def test_raw_frames_reach_a_tls_server_with_an_allowed_name(
+    lab: Laboratory, how: str, family: int
+) -> None:
     dig(lab, "laptop", ALLOWED)
     before = lab.mark()
-    assert lab.run("laptop", raw("none", family, ALLOWED, ALLOWED, 443)).returncode == 0
+    assert lab.run("laptop", raw(how, family, ALLOWED, ALLOWED, 443)).returncode == 0
     assert saw(lab, before, ALLOWED)
+
+
+@pytest.mark.usefixtures("resets_pass")
+@pytest.mark.parametrize(("how", "family"), FRAMINGS)
+def test_no_framing_carries_a_hello_past(lab: Laboratory, how: str, family: int) -> None:
+    before = lab.mark()
+    assert lab.run("laptop", raw(how, family, BLOCKED, BLOCKED, 443)).returncode == 0
+    assert not saw(lab, before, BLOCKED)
+
+
+@pytest.mark.usefixtures("resets_pass")
+def test_two_tags_reach_no_server(lab: Laboratory) -> None:
+    dig(lab, "laptop", ALLOWED)
+    before = lab.mark()
+    assert lab.run("laptop", raw("two tags", 4, ALLOWED, ALLOWED, 443)).returncode == 0
+    assert not [s for s in lab.served(before) if s.client == LAPTOP.v4]
 
 
 @pytest.mark.usefixtures("resets_pass")
