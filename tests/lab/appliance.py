@@ -235,6 +235,21 @@ class Appliance:
         self._process.wait(10)
         self._process = None
 
+    @contextmanager
+    def without(self, part: str) -> Iterator[None]:
+        """Kill a part and keep it from being started again until the end of the block; then wait for another."""
+        pid = self.pid(part)
+        stat = self.lab.path(Path(f"/proc/{pid}/stat")).read_text()
+        supervisor = stat.rpartition(")")[2].split()[1]  # proc(5)
+        self.lab.run(BOX.name, ["kill", "-STOP", supervisor], check=True)
+        try:
+            self.kill(part)
+            yield
+        finally:
+            self.lab.run(BOX.name, ["kill", "-CONT", supervisor], check=True)
+        self.lab.wait_for(lambda: self.living_pid(part) not in {None, pid}, f"another {part}", 10)
+        self.wait_until_filtering()
+
     @property
     def first_run_code(self) -> str:
         return self.lab.path(STATE / "first-run-code").read_text().strip()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
-from appliance import PARTS, Appliance
+from appliance import CONFIG_FILE, GATE, PARTS, Appliance
 from clients import curl
 from laboratory import Laboratory
+from plan import BOX, LAPTOP, STAFF, Host, address_of
 from pupils import leaks, pupils_trying, wait_until_served
 from sites import ALLOWED, SHOP
+
+KNOWN = ("--connect-to", f"::{address_of(ALLOWED)}:")
+RESTARTS = 20
+FILL = """
+import socket, sys
+for number in range(6000):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.sendto(b"fill", (sys.argv[1], 9000))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +29,79 @@ def school(namespaces: None) -> Iterator[Appliance]:
     with Laboratory("failure") as lab, Appliance(lab) as appliance:
         appliance.seed()
         yield appliance
+
+
+def opens(lab: Laboratory, host: Host) -> bool:
+    """Tell whether a new flow passes, to an address that the device asked for before."""
+    return curl(lab, host.name, f"https://{ALLOWED}/", *KNOWN, deadline_s=3).status == 200
+
+
+def test_dead_firewall_holds_new_flows_of_pupils_and_lets_staff_s_pass(school: Appliance) -> None:
+    lab = school.lab
+    wait_until_served(school)
+    assert opens(lab, STAFF)
+    before = lab.mark()
+    with school.without("firewall"):
+        assert not opens(lab, LAPTOP)
+        assert opens(lab, STAFF)
+        assert leaks(lab, before) == []
+    wait_until_served(school)
+
+
+def test_stopped_firewall_holds_new_flows_of_pupils_and_lets_staff_s_pass(
+    school: Appliance,
+) -> None:
+    """Those of staff once the queue is full, as the kernel can't know that nobody looks into it."""
+    lab = school.lab
+    wait_until_served(school)
+    before = lab.mark()
+    pid = str(school.pid("firewall"))
+    lab.run(BOX.name, ["kill", "-STOP", pid], check=True)
+    try:
+        fill = [sys.executable, "-c", FILL, str(address_of(ALLOWED))]
+        lab.run(STAFF.name, fill, check=True)
+        assert not opens(lab, LAPTOP)
+        assert opens(lab, STAFF)
+        assert leaks(lab, before) == []
+    finally:
+        lab.run(BOX.name, ["kill", "-CONT", pid], check=True)
+    wait_until_served(school)
+    assert leaks(lab, before) == []
+
+
+def test_firewall_without_memory_leaks_nothing_and_comes_back(school: Appliance) -> None:
+    lab = school.lab
+    before = lab.mark()
+    firewall = school.pid("firewall")
+    with pupils_trying(lab):
+        # Less than it has: it gets no more, and what it starts gets none.
+        limit = ["prlimit", "--pid", str(firewall), "--as=1000000"]
+        lab.run(BOX.name, limit, check=True)
+        school.gate("pause", "start", "--minutes", "5")
+        lab.wait_for(
+            lambda: school.living_pid("firewall") not in {None, firewall}, "another firewall", 15
+        )
+        school.wait_until_filtering()
+        assert not opens(lab, LAPTOP)
+        assert opens(lab, STAFF)
+        school.gate("pause", "end")
+        wait_until_served(school)
+    assert leaks(lab, before) == []
+
+
+def test_firewall_that_begins_anew_again_and_again_leaks_nothing(school: Appliance) -> None:
+    lab = school.lab
+    before = lab.mark()
+    run = [GATE, "run", "firewall", "--config", str(CONFIG_FILE)]
+    with pupils_trying(lab, rate=30), school.without("firewall"):
+        for number in range(RESTARTS):
+            log = f"firewall-{number}"
+            process = lab.popen(BOX.name, run, log=log)
+            lab.wait_for(lambda log=log: "action=share" in lab.log(log), "the firewall", 10)
+            process.kill()
+            process.wait(10)
+    wait_until_served(school)
+    assert leaks(lab, before) == []
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from appliance import CONFIG_FILE, GATE, Appliance, blocked
@@ -165,14 +164,9 @@ def learnt(school: Appliance) -> Iterator[None]:
     def ask(address: str) -> str:
         return openssl(lab, LAPTOP.name, address, OTHER)
 
-    firewall = school.pid("firewall")
-    # Nobody is to start another one meanwhile.
-    supervisor = lab.path(Path(f"/proc/{firewall}/stat")).read_text().rpartition(")")[2].split()[1]
     run = ["run", "firewall", "--config", str(CONFIG_FILE)]
     ahead = ["unshare", "--time", "--monotonic", str(int(LEARNT_S)), "--fork", "--kill-child"]
-    lab.run(BOX.name, ["kill", "-STOP", supervisor], check=True)
-    try:
-        school.kill("firewall")
+    with school.without("firewall"):
         process = lab.popen(BOX.name, [*ahead, GATE, *run], log="gate-ahead")
         try:
             school.wait_until_filtering()
@@ -183,10 +177,6 @@ def learnt(school: Appliance) -> Iterator[None]:
         finally:
             process.kill()
             process.wait(10)
-    finally:
-        lab.run(BOX.name, ["kill", "-CONT", supervisor], check=True)
-    lab.wait_for(lambda: school.living_pid("firewall") not in {None, firewall}, "another", 10)
-    school.wait_until_filtering()
 
 
 @pytest.mark.usefixtures("learnt")
