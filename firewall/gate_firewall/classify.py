@@ -14,7 +14,7 @@ from gate_core.clients import Address, Client, OnFault
 from gate_core.events import Event, Source
 from gate_core.policy import Action, Policy
 from gate_firewall import quic, signatures
-from gate_firewall.flows import FlowKey, Judged, Table
+from gate_firewall.flows import FlowKey, Judged, Table, render_address
 from gate_firewall.given import is_inside
 from gate_firewall.marks import Answer, Request, render_answer
 from gate_firewall.opening import NAMELESS, Opening, OutOfTurnError, Reading, UnreadableError
@@ -451,7 +451,7 @@ class Classifier:
         return Event(
             at_ms=int(at.timestamp() * 1000) if at else 0,
             source=Source.FIREWALL,
-            address=str(client.address),
+            address=render_address(client.address.packed),
             mac=client.mac or "",
             device=client.name,
             group=client.group,
@@ -536,7 +536,7 @@ def _remote(key: FlowKey, *, outside: bool) -> str:
     address, port = (
         (key.initiator, key.initiator_port) if outside else (key.responder, key.responder_port)
     )
-    there = str(ip_address(address))
+    there = render_address(address)
     transport = _TRANSPORTS.get(key.protocol)
     return f"{there} {port}/{transport}" if transport and port else there
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, NamedTuple, TypeVar
@@ -10,6 +11,11 @@ from gate_core.policy import Action
 from gate_firewall.opening import Reading
 
 V = TypeVar("V")
+
+
+def render_address(address: bytes) -> str:
+    """Return the text of an ``address`` of 4 or 16 octets (RFC 5952)."""
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 class FlowKey(NamedTuple):

@@ -90,6 +90,7 @@ class Rulings:
         self._clients: dict[tuple[bytes, str | None], Client] = {}
         self._by_name: dict[tuple[str, str], Ruling] = {}
         self._by_protocol: dict[tuple[str, str, str], Ruling] = {}
+        self._listed: dict[bytes, bool] = {}
         self._by_address: dict[tuple[str, bytes], Ruling] = {}
 
     def client(self, address: bytes, mac: str | None) -> Client:
@@ -138,10 +139,8 @@ class Rulings:
             at: The time.
             outside: Whether it was opened from the router's side.
         """
-        index = self.policy.index
         address = key.initiator if outside else key.responder
-        # Most are on no list, which takes less to find out than to remember.
-        if not index.lists_addresses or not index.address_mask(address):
+        if not self._is_listed(address):
             return None
         view = (self.policy.view(client), address)
         ruling = self._by_address.get(view)
@@ -153,6 +152,16 @@ class Rulings:
                 ruling = ruling._replace(reason=LISTED_ADDRESS)
             self._by_address[view] = ruling
         return ruling if ruling.action is Action.BLOCK else None
+
+    def _is_listed(self, address: bytes) -> bool:
+        index = self.policy.index
+        if not index.lists_addresses:
+            return False
+        listed = self._listed.get(address)
+        if listed is None:
+            _bound(self._listed)
+            listed = self._listed[address] = index.address_mask(address) != 0
+        return listed
 
     def flow(  # noqa: C901, PLR0911  # one a rule
         self,

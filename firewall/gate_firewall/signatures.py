@@ -116,6 +116,9 @@ def of_datagram(payload: bytes, port: int) -> str:
     )
 
 
+_OF_THE_WEB: Final = frozenset((b"http/1.1", b"h2", b"h3"))
+
+
 def of_hello(hello: Hello, port: int) -> str:
     """Return what a ClientHello shows, of TLS or QUIC, besides its name.
 
@@ -126,10 +129,13 @@ def of_hello(hello: Hello, port: int) -> str:
     Returns:
         Id of one of ``gate_core.protocols``; "" where it shows none.
     """
-    # RFC 9250, and its drafts with a number.
-    if any(alpn.startswith(b"doq") for alpn in hello.alpn):
-        return "doq"
-    if port == _DOT_PORT or b"dot" in hello.alpn:
+    if not _OF_THE_WEB.issuperset(hello.alpn):
+        # RFC 9250, and its drafts with a number.
+        if any(alpn.startswith(b"doq") for alpn in hello.alpn):
+            return "doq"
+        if b"dot" in hello.alpn:
+            return "dot"
+    if port == _DOT_PORT:
         return "dot"
     # One that is GREASE stands beside the name of the server itself.
     if hello.ech and hello.name in _ECH_PUBLIC_NAMES:

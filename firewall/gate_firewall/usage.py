@@ -5,7 +5,6 @@ Bounded: names beyond the limit are summed by client, and clients beyond it by g
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -13,6 +12,7 @@ from typing import Final
 
 from gate_core.events import MANY, Traffic, Who
 from gate_firewall.conntrack import End
+from gate_firewall.flows import render_address
 
 EVERY_S: Final = 60.0
 
@@ -25,7 +25,6 @@ ROWS: Final = 32
 MESSAGES: Final = 16
 """Given away at a time: rendering them all would keep packets waiting."""
 
-_FAMILIES: Final = {4: socket.AF_INET, 16: socket.AF_INET6}
 
 Named = Callable[[End], tuple[Who, str] | None]
 """Tells whose flow has ended, and by what name it was judged; None where it is nobody's, such as our own."""
@@ -53,7 +52,7 @@ class Usage:
         self._flows["named"] += 1
         who, name = found
         down, up = end.received.octets, end.sent.octets
-        if socket.inet_ntop(_FAMILIES[len(end.initiator)], end.initiator) != who.address:
+        if render_address(end.initiator) != who.address:
             # Opened from outside.
             down, up = up, down
         sums = self._sums_of(who, name)

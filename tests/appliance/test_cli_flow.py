@@ -195,5 +195,5 @@ def test_explain_reads_a_hello_in_three_segments(explain):
     code, out, err = explain(HELLO, "--group", "ks2")
     assert (code, err) == (0, "")
     assert "a TLS hello, not complete after 496 octets" in out
-    assert "a TLS hello for www.google.com; the other side goes by it" in out
+    assert "the server's own hello: from here on the kernel carries the flow" in out
     assert "62 packets" in out
