@@ -49,7 +49,7 @@ def run_part(name: str, config: Config) -> None:
         case "zone":
             _zone(config, places)
         case "firewall":
-            _firewall(config, places)
+            _firewall(config, places, name, int(number or "1"))
         case "webui":
             _webui(config, places)
         case "panel":
@@ -131,13 +131,13 @@ def _dns(config: Config, places: Places, name: str, worker: int) -> None:
 
     with (
         _data_plane(config, places, name) as (policies, neighbours, clock, events),
-        closing(PinPost(places.pins)) as pins,
+        closing(PinPost([places.pins(n) for n in _firewalls(config)])) as pins,
         ExitStack() as stack,
     ):
-        given = None
-        if config.appliance.mode == "inline":
-            given = GivenPost(places.given_of(worker), places.given)
-            stack.enter_context(closing(given))
+        given = tuple(
+            stack.enter_context(closing(GivenPost(places.given_of(worker, n), places.given(n))))
+            for n in _firewalls(config)
+        )
         ports = DnsPorts(policies, neighbours, clock, events, pins, given)
         settings = DnsSettings.of(config.dns, own_addresses(config), unlimited(config))
         collect_when_idle()
@@ -159,16 +159,23 @@ def _zone(config: Config, places: Places) -> None:
         raise SystemExit(f"the zone can't be served: {e}") from e
 
 
-def _firewall(config: Config, places: Places) -> None:
+def _firewalls(config: Config) -> range:
+    """Return the processes of the firewall, the first one leading; none where the appliance carries no traffic."""
+    return range(1, config.firewall.workers + 1 if config.appliance.mode == "inline" else 1)
+
+
+def _firewall(config: Config, places: Places, name: str, worker: int) -> None:
     from gate_appliance.private_socket import open_private
     from gate_firewall.given import GivenSocket
     from gate_firewall.pins import PinSocket
-    from gate_firewall.service import FirewallPorts, FirewallSettings, run
+    from gate_firewall.service import FirewallPorts, FirewallSettings, follow, run
 
+    leader, *others = map(places.epochs, _firewalls(config))
     with (
-        _data_plane(config, places, "firewall") as (policies, neighbours, clock, events),
-        closing(open_private(places.pins)) as pins,
-        closing(open_private(places.given)) as given,
+        _data_plane(config, places, name) as (policies, neighbours, clock, events),
+        closing(open_private(places.pins(worker))) as pins,
+        closing(open_private(places.given(worker))) as given,
+        closing(open_private(places.epochs(worker))) as agreement,
     ):
         settings = FirewallSettings(
             config.bridge,
@@ -179,7 +186,11 @@ def _firewall(config: Config, places: Places) -> None:
             tuple(map(str, unlimited(config))),
         )
         learnt = PinSocket(pins), GivenSocket(given)
-        run(settings, FirewallPorts(clock, policies, neighbours, events, *learnt))
+        ports = FirewallPorts(clock, policies, neighbours, events, *learnt, agreement, others)
+        if worker == 1:
+            run(settings, ports)
+        else:
+            follow(settings, ports, worker, leader)
 
 
 def _webui(config: Config, places: Places) -> None:

@@ -14,13 +14,13 @@ from gate_core.pins import Pin, render_pins
 class PinPost:
     """Tells the firewall what one worker learns (``gate_core.ports.PinSink``); used by one thread."""
 
-    def __init__(self, firewall: Path) -> None:
+    def __init__(self, firewalls: Iterable[Path]) -> None:
         """Begin with nothing learnt.
 
         Args:
-            firewall: Its socket, which may come and go.
+            firewalls: The sockets of its processes, which may come and go.
         """
-        self._firewall = str(firewall)
+        self._firewalls = tuple(map(str, firewalls))
         self._held: dict[str, tuple[tuple[bytes, ...], float]] = {}
         """Safe version to its addresses, and until when they hold."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -43,5 +43,7 @@ class PinPost:
         self._socket.close()
 
     def _send(self, pins: Iterable[Pin]) -> None:
-        with suppress(OSError):
-            self._socket.sendto(render_pins(pins), self._firewall)
+        datagram = render_pins(pins)
+        for firewall in self._firewalls:
+            with suppress(OSError):
+                self._socket.sendto(datagram, firewall)

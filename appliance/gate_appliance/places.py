@@ -101,19 +101,21 @@ class Places:
         """The recorder's socket."""
         return self.run / "events.sock"
 
-    @property
-    def pins(self) -> Path:
-        """The firewall's socket for the addresses of safe versions."""
-        return self.run / "pins.sock"
+    def pins(self, firewall: int) -> Path:
+        """Return the socket of a process of the firewall for the addresses of safe versions."""
+        return self.run / f"pins-{firewall}.sock"
 
-    @property
-    def given(self) -> Path:
-        """The firewall's socket for what the sinkhole gave to whom."""
-        return self.run / "given.sock"
+    def given(self, firewall: int) -> Path:
+        """Return the socket of a process of the firewall for what the sinkhole gave to whom."""
+        return self.run / f"given-{firewall}.sock"
 
-    def given_of(self, worker: int) -> Path:
-        """Return the socket at which a worker of the sinkhole is asked for it."""
-        return self.run / f"given-{worker}.sock"
+    def given_of(self, worker: int, firewall: int) -> Path:
+        """Return the socket at which a worker of the sinkhole is asked for it by a process of the firewall."""
+        return self.run / f"given-{firewall}-{worker}.sock"
+
+    def epochs(self, firewall: int) -> Path:
+        """Return the socket by which a process of the firewall agrees with the others on epochs."""
+        return self.run / f"epochs-{firewall}.sock"
 
     def pid(self, part: str) -> Path:
         """The file with the process id of a part that ``gate up`` started."""

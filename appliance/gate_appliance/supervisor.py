@@ -49,7 +49,9 @@ class _Part:
 def part_names(config: Config) -> list[str]:
     """Return the parts that ``config`` calls for, in the order of their start."""
     # The firewall first: enforcing before the bridge forwards its first frame.
-    first = ["firewall"] if config.appliance.mode == "inline" else []
+    first = []
+    if config.appliance.mode == "inline":
+        first = ["firewall", *(f"firewall-{n}" for n in range(2, config.firewall.workers + 1))]
     dns = ["dns", *(f"dns-{n}" for n in range(2, config.dns.workers + 1))]
     # Before those who forward to it.
     validator = ["unbound"] if config.dns.dnssec == "validate" else []

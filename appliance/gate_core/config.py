@@ -190,8 +190,9 @@ class DnsConfig:
 class FirewallConfig:
     """The packet classifier, in inline mode."""
 
-    workers: int = key(1, whole(1, 16, "number of queues"))
-    """Queues of each kind; one process serves them all."""
+    workers: int = key(1, whole(1, 16, "number of processes"))
+    """Processes that share the packets, each with a queue of each kind; packets between two addresses stay with one. As many as
+    the machine has cores."""
     queue: int = key(10, whole(0, 65000, "queue number"))
     """First queue number."""
     handoff: Literal["auto", "nft", "iptables"] = key("auto")

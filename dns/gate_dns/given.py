@@ -81,8 +81,8 @@ class GivenRecord:
                     entry.addresses = frozenset(_addresses(entry))
                 self.put(asker, entry.qname, entry.addresses, now)
 
-    def flush(self, now: float) -> None:
-        """Send what is to be sent; what is not taken stays while there is somebody to take it."""
+    def flush(self, now: float) -> bool:
+        """Send what is to be sent, and tell whether all of it went; the rest stays while there is somebody to take it."""
         if now > self._alive_until:
             self.unsent.clear()
             self._answers = 0
@@ -91,9 +91,10 @@ class GivenRecord:
             last = len(rows) == len(self.unsent)
             answered = self._answers if last else 0
             if not self._link.send(News(self._worker, self._since, answered, rows)):
-                return
+                return False
             del self.unsent[: len(rows)]
             self._answers = 0 if last else self._answers
+        return True
 
     @property
     def waiting(self) -> bool:

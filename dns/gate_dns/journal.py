@@ -48,7 +48,7 @@ class Journal:
     """What a worker has counted, and its way to the recorder."""
 
     def __init__(
-        self, events: EventSink, worker: int, now: float, given: GivenRecord | None = None
+        self, events: EventSink, worker: int, now: float, given: Sequence[GivenRecord] = ()
     ) -> None:
         self._events = events
         self._given = given
@@ -175,8 +175,8 @@ class Journal:
     def add_up(self, now: float) -> None:
         """Count the queries answered by what was kept."""
         for asker, entries in self.hits.items():
-            if self._given is not None:
-                self._given.put_kept(asker, entries, now)
+            for given in self._given:
+                given.put_kept(asker, entries, now)
             self._counted[asker].update(entries)
         self.hits.clear()
 

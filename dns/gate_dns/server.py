@@ -98,9 +98,9 @@ class _Worker:
         self._pins = ports.pins
         self._poll = stack.enter_context(closing(Poll()))
         now = time.monotonic()
-        self._given = GivenRecord(ports.given, worker, now) if ports.given else None
-        if ports.given:
-            self._poll.watch(ports.given.fileno(), self._tell_given)
+        self._given = tuple(GivenRecord(link, worker, now) for link in ports.given)
+        for link, given in zip(ports.given, self._given, strict=True):
+            self._poll.watch(link.fileno(), partial(self._tell, given))
         self._journal = Journal(ports.events, worker, now, self._given)
         stack.callback(lambda: self._journal.put_all(time.monotonic()))
         self._forwarder = Forwarder.of(
@@ -153,9 +153,8 @@ class _Worker:
                 due = now + self._keep_house(now)
             if self._sinkhole.meet(now):
                 due = min(due, now + HURRIED_WAIT_S)
-            if self._given and self._given.waiting:
-                self._given.flush(now)
-                if self._given.waiting:
+            for given in self._given:
+                if given.waiting and not given.flush(now):
                     due = min(due, now + HURRIED_WAIT_S)
             self._forwarder.flush()
             for batch in self._batches:
@@ -179,8 +178,8 @@ class _Worker:
             # Said again and again: it is also how the steward sees that this worker lives.
             self._journal.in_force(self._sinkhole.policy.version, self._counts())
             self._pins.renew()
-            if self._given:
-                self._given.renew(now)
+            for given in self._given:
+                given.renew(now)
         if self._report.due(now):
             self._log_faults()
         self._forwarder.expire()
@@ -200,9 +199,9 @@ class _Worker:
             if len(sources) < BATCH:
                 break
 
-    def _tell_given(self, _events: int) -> None:
+    def _tell(self, given: GivenRecord, _events: int) -> None:
         now = time.monotonic()
-        if self._given and self._given.hear(now):
+        if given.hear(now):
             self._journal.add_up(now)
 
     def _take_policy(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -123,5 +123,5 @@ class DnsPorts:
     clock: Clock
     events: EventSink
     pins: PinSink
-    given: GivenLink | None = None
+    given: Sequence[GivenLink] = ()
     """None where no classifier is to be told."""

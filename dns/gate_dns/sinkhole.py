@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -149,7 +149,7 @@ class Sinkhole:
         forwarder: Forwarder,
         journal: Journal,
         tap: Tap | None = None,
-        given: GivenRecord | None = None,
+        given: Sequence[GivenRecord] = (),
     ) -> None:
         """Begin with the policy in force; ``tap`` gets a copy of each query and its response, ``given`` what devices got."""
         self.policy = ports.policies.current()
@@ -409,10 +409,10 @@ class Sinkhole:
             decision = replace(decision, rule_id=asked.safe.rule_id)
             answer = rewritten(query, asked.safe.target, answer)
         most_s = MAX_TTL_S
-        if self._given is not None:
+        for given in self._given:
             # For all: a group may be held to names from one moment to the next.
             most_s = int(LEARNT_S)
-            self._given.put(asked.asker, query.qname, kept.answer.addresses, now)
+            given.put(asked.asker, query.qname, kept.answer.addresses, now)
         age = now - kept.stored
         # Not ``kept.ends - now``, which rounding makes less than the whole TTL of a moment ago.
         lasts_s = min(self._lasts_s(decision), kept.answer.ttl_s - age, most_s)

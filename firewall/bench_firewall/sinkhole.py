@@ -32,7 +32,7 @@ def main() -> None:
     rows = tuple(Given(client, "", False, name, (server,)) for name in names.read_text().split())
     # From before anything was given that is in use.
     since_s = time.monotonic() - LEARNT_S
-    with closing(GivenPost(places.given_of(_WORKER), places.given)) as post:
+    with closing(GivenPost(places.given_of(_WORKER, 1), places.given(1))) as post:
 
         def tell(answered: int = 0, rows: tuple[Given, ...] = ()) -> bool:
             return post.send(News(_WORKER, since_s, answered, rows))

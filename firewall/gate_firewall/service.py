@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import select
+import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from datetime import datetime
+from pathlib import Path
 from typing import Final, NamedTuple, Never, Self
 
 from gate_core.clients import Address, OnFault
@@ -21,14 +22,15 @@ from gate_core.ports import Clock, EventSink, NeighbourTable, PolicySource
 from gate_firewall import apply, bridge, kernel
 from gate_firewall.classify import Classifier, Sighting
 from gate_firewall.conntrack import End, EndSocket
+from gate_firewall.epochs import Epochs, Follower, Leader
 from gate_firewall.flows import FlowKey
 from gate_firewall.given import GivenSocket
-from gate_firewall.marks import next_epoch, parse_request
+from gate_firewall.marks import parse_request
 from gate_firewall.packet import parse_packet
 from gate_firewall.pins import PinSocket
 from gate_firewall.queue import LATER, Faults, Held, Queue, Settler
 from gate_firewall.queues import MalformedQueuesError, QueueWatch
-from gate_firewall.ruleset import Epoch, Rates, RulesetConfig
+from gate_firewall.ruleset import Rates, RulesetConfig
 from gate_firewall.ruling import Learnt, Moment
 from gate_firewall.usage import Usage
 from gate_firewall.vlans import Watch
@@ -39,8 +41,6 @@ _FLUSH_S: Final = 0.05
 """How long events are gathered: to send them costs as much as to judge a packet."""
 _CLOCK_READ_S: Final = 0.01
 """How long a reading of the wall clock serves: reading it in the school's zone costs as much as a decision."""
-_GUESTS: Final = "guest"
-"""Id of the group whose devices have a share of the line of their own."""
 HOLD_S: Final = 0.25
 """How long a packet waits at most for what the sinkhole has to tell: much more than it needs under a flood."""
 
@@ -71,6 +71,10 @@ class FirewallPorts:
     events: EventSink
     pins: PinSocket
     given: GivenSocket
+    agreement: socket.socket
+    """Unix datagram socket that never waits, by which its processes agree on epochs."""
+    followers: Sequence[Path] = ()
+    """Those of the others, where there are several."""
 
 
 def run(settings: FirewallSettings, ports: FirewallPorts) -> None:
@@ -80,19 +84,44 @@ def run(settings: FirewallSettings, ports: FirewallPorts) -> None:
         OSError: Bridge, rules or queues could not be set up, or the kernel refused a new epoch.
     """
     config = _ruleset_config(settings)
-    policy, at = ports.policies.current(), ports.clock.now()
-    epoch = _first_epoch(policy, at)
+    policy = ports.policies.current()
+    epochs = Leader(policy, ports.clock.now(), ports.agreement, ports.followers)
     bridge.raise_bridge(settings.bridge)
-    apply.load(config, epoch)
+    apply.load(config, epochs.epoch)
     apply.enforce_sysctls(settings.bridge.name)
     machine = kernel.Watch(
         lambda: kernel.check(settings.bridge, len(ports.policies.current().devices))
     )
-    with Enforcer(config, ports, policy, epoch, machine) as enforcer:
-        bridge.join_ports(settings.bridge)
-        _share_line(settings)
-        with machine:
-            enforcer.serve()
+    with Watch(apply.read_vlans) as vlans:
+
+        def told() -> Iterator[Message]:
+            yield Findings(Source.FIREWALL, machine.found)
+            yield from vlans.take()
+
+        with Enforcer(config, ports, policy, epochs, told) as enforcer:
+            bridge.join_ports(settings.bridge)
+            _share_line(settings)
+            with machine:
+                enforcer.serve()
+
+
+def follow(settings: FirewallSettings, ports: FirewallPorts, worker: int, leader: Path) -> None:
+    """Judge packets of another queue beside ``run``, until the process is told to end.
+
+    Args:
+        settings: As for ``run``.
+        ports: As for ``run``; nobody follows.
+        worker: Which process this is, from 2 on.
+        leader: Where the first one hears those who follow.
+
+    Raises:
+        OSError: The queues could not be set up.
+    """
+    epochs = Follower(ports.agreement, leader)
+    policy = ports.policies.current()
+    config = _ruleset_config(settings)
+    with Enforcer(config, ports, policy, epochs, tuple, worker) as enforcer:
+        enforcer.serve()
 
 
 def _share_line(settings: FirewallSettings) -> None:
@@ -124,27 +153,38 @@ class _Hold(NamedTuple):
 
 
 class Enforcer:
-    """Serves the queues, and brings each new policy into force."""
+    """Serves the two queues of one process, and sees to it that each new policy comes into force."""
 
     def __init__(
         self,
         config: RulesetConfig,
         ports: FirewallPorts,
         policy: Policy,
-        epoch: Epoch,
-        machine: kernel.Watch,
+        epochs: Epochs,
+        told: Callable[[], Iterable[Message]],
+        worker: int = 1,
     ) -> None:
         """Begin to take packets.
+
+        Args:
+            config: Of the rules.
+            ports: What it works with.
+            policy: In force.
+            epochs: Says when another one is.
+            told: Returns what else there is to tell; called about once a second.
+            worker: Which of the processes that share the queues, from 1 on.
 
         Raises:
             OSError: A queue is taken, or the right to it is missing.
         """
         self._ports = ports
-        self._epoch = epoch
-        self._machine = machine
+        self._epochs = epochs
+        self._told = told
+        self._worker = worker
+        self._version = policy.version
         self._named_only = _named_only(policy)
         learnt = Learnt(ports.given.table, ports.pins.pins, ports.given.is_learning)
-        self._classifier = Classifier(self._mac_of, policy, epoch.number, learnt)
+        self._classifier = Classifier(self._mac_of, policy, epochs.number, learnt)
         self._usage = Usage(self._named)
         self._now = Moment(None, -math.inf)
         self._read_s = -math.inf
@@ -153,21 +193,18 @@ class Enforcer:
         self._holds: deque[_Hold] = deque()
         self._listing_told = False
         faults = Faults()
-        kinds = ((OnFault.CLOSED, config.closed_queues), (OnFault.OPEN, config.open_queues))
+        self._settlers = [
+            Settler(self._judge, on_fault, faults, time.monotonic)
+            for on_fault in (OnFault.CLOSED, OnFault.OPEN)
+        ]
+        numbers = [q[worker - 1] for q in (config.closed_queues, config.open_queues)]
+        self._queue_watch = QueueWatch(numbers)
         with ExitStack() as stack:
-            self._settlers = [
-                Settler(self._judge, on_fault, faults, time.monotonic)
-                for on_fault, numbers in kinds
-                for _ in numbers
-            ]
-            numbers = [number for _, several in kinds for number in several]
             self._queues = [
                 stack.enter_context(Queue(number, settler))
                 for number, settler in zip(numbers, self._settlers, strict=True)
             ]
-            self._queue_watch = QueueWatch(numbers)
             self._ends = stack.enter_context(closing(EndSocket(self._usage.note)))
-            self._vlans = stack.enter_context(Watch(apply.read_vlans))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -190,6 +227,7 @@ class Enforcer:
         # In this order: first what is to be known before packets are judged, so that none is by what was replaced.
         serve: dict[int, Callable[[], None]] = {
             ports.policies.fileno(): self._hear_policy,
+            self._epochs.fileno(): self._hear_epoch,
             ports.pins.fileno(): self._hear_pins,
             ports.given.fileno(): self._hear_given,
             **{queue.fileno(): queue.serve for queue in self._queues},
@@ -222,6 +260,13 @@ class Enforcer:
     def _hear_policy(self) -> None:
         if self._ports.policies.refresh():
             self._renew()
+
+    def _hear_epoch(self) -> None:
+        self._epochs.hear(self._newest, self._take)
+
+    def _newest(self) -> Policy:
+        self._ports.policies.refresh()
+        return self._ports.policies.current()
 
     def _hear_pins(self) -> None:
         self._ports.pins.serve(self._now.monotonic_s)
@@ -262,25 +307,25 @@ class Enforcer:
                 settler.settle_held(packets)
 
     def _renew(self) -> None:
-        """Bring the policy into force if it or the school's time has changed, and say which one is."""
+        """See to it that the policy is in force, and say which one is."""
         policy, at = self._ports.policies.current(), self._now.at
-        label = _label(policy, at)
-        if label != self._epoch.label:
-            self._epoch = _epoch(next_epoch(self._epoch.number), policy, at)
-            if not _named_only(policy) <= self._named_only:
-                self._ports.given.begin(self._now.monotonic_s)
-            self._named_only = _named_only(policy)
-            # Before the kernel asks again about flows of the old epoch; the other order would judge some by the old policy.
-            self._classifier.take(policy, self._epoch.number)
-            apply.load_epoch(self._epoch)
+        self._epochs.renew(policy, at, self._take)
         edge = policy.next_edge(at)
         wait_s = (edge - at).total_seconds() if edge and at else _HEARTBEAT_S
         self._due_s = self._now.monotonic_s + min(wait_s, _HEARTBEAT_S)
-        self._put(InForce(Source.FIREWALL, 0, policy.version))
-        self._put(Findings(Source.FIREWALL, self._machine.found))
-        for news in self._vlans.take():
+        self._put(InForce(Source.FIREWALL, self._worker, self._version))
+        for news in self._told():
             self._put(news)
         self._count()
+
+    def _take(self, policy: Policy, number: int) -> None:
+        """Judge by ``policy`` in the epoch ``number`` from here on."""
+        named_only = _named_only(policy)
+        if not named_only <= self._named_only:
+            self._ports.given.begin(self._now.monotonic_s)
+        self._named_only = named_only
+        self._classifier.take(policy, number)
+        self._version = policy.version
 
     def _count(self) -> None:
         """Say what was counted, and what flows have carried."""
@@ -299,7 +344,7 @@ class Enforcer:
             readable.counts(),
         )
         merged = {what: kinds for each in counts for what, kinds in each.items()}
-        self._put(Counters(Source.FIREWALL, 0, merged))
+        self._put(Counters(Source.FIREWALL, self._worker, merged))
 
     def _queue_counts(self) -> Mapping[str, Mapping[str, int]]:
         try:
@@ -354,45 +399,6 @@ def _ruleset_config(settings: FirewallSettings) -> RulesetConfig:
     )
 
 
-def _first_epoch(policy: Policy, at: datetime | None) -> Epoch:
-    label = _label(policy, at)
-    before = apply.read_epoch()
-    if before is None:
-        number = next_epoch(0)
-    elif before.label == label:
-        # Nothing has changed since the process before this one: the flows it let pass go on.
-        number = before.number
-    else:
-        number = next_epoch(before.number)
-    return _epoch(number, policy, at)
-
-
-def _epoch(number: int, policy: Policy, at: datetime | None) -> Epoch:
-    isolated = frozenset(device.mac for device in policy.devices.values() if device.isolated)
-    guests = frozenset(g.number for g in policy.groups.values() if g.id == _GUESTS)
-    return Epoch(number, _label(policy, at), _open_macs(policy, at), isolated, guests)
-
-
 def _named_only(policy: Policy) -> frozenset[str]:
     """Return the groups whose devices reach only what they were given."""
     return frozenset(group.id for group in policy.groups.values() if group.named_only)
-
-
-def _label(policy: Policy, at: datetime | None) -> str:
-    """Return what one epoch stands for: a policy until the next edge of its timetable."""
-    edge = policy.next_edge(at)
-    return f"policy {policy.version} until {edge.isoformat() if edge else 'changed'}"
-
-
-def _open_macs(policy: Policy, at: datetime | None) -> frozenset[str]:
-    """Return the devices that pass while nothing can be judged; never those which are cut off or paused."""
-    pauses = [pause for pause in policy.pauses if at is None or pause.span.covers(at)]
-    groups = {g.id for g in policy.groups.values() if g.on_fault is OnFault.OPEN}
-    return frozenset(
-        device.mac
-        for device in policy.devices.values()
-        if device.group in groups
-        and not device.isolated
-        and device.suspended is None
-        and not any(device.group in p.groups or device.room in p.rooms for p in pauses)
-    )

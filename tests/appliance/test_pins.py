@@ -24,7 +24,7 @@ def firewall(path):
 
 @pytest.fixture
 def post(path):
-    post = PinPost(path)
+    post = PinPost([path])
     yield post
     post.close()
 

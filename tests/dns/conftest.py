@@ -526,7 +526,12 @@ def start_worker(school, settings):
                 used, policies, FakeNeighbours(), FakeClock(), FakeEvents(), FakePins(), stop
             )
             ports = DnsPorts(
-                policies, served.neighbours, served.clock, served.events, served.pins, given
+                policies,
+                served.neighbours,
+                served.clock,
+                served.events,
+                served.pins,
+                (given,) if given else (),
             )
 
             def run() -> None:

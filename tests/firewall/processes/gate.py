@@ -83,6 +83,7 @@ with (
     TemporaryDirectory() as directory,
     closing(open_private(Path(directory) / "pins.sock")) as pins,
     closing(open_private(Path(directory) / "given.sock")) as given,
+    closing(open_private(Path(directory) / "epochs.sock")) as agreement,
 ):
     run(
         settings,
@@ -93,5 +94,6 @@ with (
             PrintedEvents(),
             PinSocket(pins),
             GivenSocket(given),
+            agreement,
         ),
     )
