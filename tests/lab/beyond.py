@@ -25,13 +25,15 @@ from internet import (
 
 ECHO_PORTS = (123, 3478, 5060, 6881, 6969)
 """UDP: NTP, STUN and what follows it, SIP, DHT, tracker. Nobody answers in the protocol; the octets come back."""
-STREAM_PORTS = (554, 1723, 3389)
-"""TCP: RTSP, PPTP, RDP; the same."""
+STREAM_PORTS = (554, 1723, 3389, 7000)
+"""TCP: RTSP, PPTP, RDP, AirPlay; the same."""
 NAME_PORT = 5300
 """DNS on a port that is not its own, UDP and TCP."""
 DOT_PORT = 8853
 PUSH_PORT = 5223
 """TLS, as Apple's notifications use it."""
+CAST_PORT = 8009
+"""TLS, as a Chromecast is spoken to."""
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -66,6 +68,7 @@ def main() -> None:
         Server(internet, NAME_PORT, Resolver).serve_forever,
         Server(internet, DOT_PORT, Resolver, tls=True).serve_forever,
         Server(internet, PUSH_PORT, Pages, tls=True).serve_forever,
+        Server(internet, CAST_PORT, Pages, tls=True).serve_forever,
     ]
     for service in services:
         threading.Thread(target=service).start()

@@ -12,15 +12,17 @@ from contextlib import ExitStack
 
 import pytest
 from appliance import STATE, Appliance, blocked
-from beyond import PUSH_PORT
+from beyond import CAST_PORT, PUSH_PORT
 from clients import curl, dig, openssl
 from laboratory import Laboratory
-from plan import LAPTOP, ROUTER, STAFF, UNRESOLVED, Host, address_of
+from plan import GUEST, LAPTOP, ROUTER, STAFF, TABLET, UNRESOLVED, Host, address_of
 from programs import (
     NAMELESS,
     PROGRAMS,
     PUBLIC_RESOLVER,
     REMOTE,
+    SAID,
+    SAY,
     Program,
     client,
     services,
@@ -29,6 +31,12 @@ from programs import (
 from sites import ALLOWED, BLOCKED
 
 EVERYBODY = (LAPTOP, STAFF)
+EQUIPMENT = TABLET
+"""What is a pupil's elsewhere is a camera, a door or a screen here (``equipment``)."""
+OTHERS = (STAFF, GUEST, EQUIPMENT)
+EVERYDAY = ("fe2.update.microsoft.com", "download.windowsupdate.com", "classroom.google.com")
+PUSH = "1-courier.push.apple.com"
+AIRPLAY = b"GET /info RTSP/1.0\r\nCSeq: 0\r\n\r\n"
 UNASKED = "unasked"
 
 every_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.id)
@@ -49,6 +57,20 @@ def servers(school: Appliance) -> Iterator[None]:
     finally:
         resolver[1] = "del"
         lab.run(ROUTER.name, ["ip", *resolver], check=True)
+
+
+@pytest.fixture(scope="module")
+def equipment(school: Appliance) -> Iterator[None]:
+    """Have one device in the group of what nobody sits at."""
+
+    def place(group: str) -> None:
+        words = (EQUIPMENT.mac, "--name", EQUIPMENT.name, "--group", group)
+        school.gate("device", "set", *words)
+        school.wait_until_filtering()
+
+    place("infrastructure")
+    yield
+    place(EQUIPMENT.group)
 
 
 @pytest.fixture(scope="class")
@@ -186,30 +208,115 @@ def quiet(school: Appliance, host: Host, since: float) -> bool:
     return names_blocked(school, host, since) == {BLOCKED}
 
 
+@pytest.mark.usefixtures("equipment")
 @pytest.mark.parametrize(
     ("host", "port", "messages"),
     [
         pytest.param(STAFF, 3478, (STUN, DTLS, RTP), id="call"),
         pytest.param(LAPTOP, 123, (NTP,), id="time for a pupil"),
         pytest.param(STAFF, 123, (NTP,), id="time for staff"),
-        pytest.param(STAFF, 5060, (SIP,), id="door entry"),
+        pytest.param(STAFF, 5060, (SIP,), id="door entry for staff"),
+        pytest.param(EQUIPMENT, 5060, (SIP,), id="door entry"),
+        pytest.param(EQUIPMENT, 123, (NTP,), id="time for equipment"),
+        pytest.param(GUEST, 123, (NTP,), id="time for a guest"),
     ],
 )
 def test_datagrams_of_everyday_life_pass(
     school: Appliance, host: Host, port: int, messages: tuple[str, ...]
 ) -> None:
     since = time.time()
+    dig(school.lab, host.name, REMOTE)
     argv = [sys.executable, "-c", DATAGRAMS, str(address_of(REMOTE)), str(port), *messages]
     done = school.lab.run(host.name, argv)
     assert done.stdout.strip() == "answered", done.stderr
     assert quiet(school, host, since)
 
 
-def test_camera_passes(school: Appliance) -> None:
+@pytest.mark.usefixtures("equipment")
+@pytest.mark.parametrize("host", [STAFF, EQUIPMENT], ids=lambda h: h.name)
+def test_camera_passes(school: Appliance, host: Host) -> None:
     since = time.time()
+    dig(school.lab, host.name, REMOTE)
     argv = [sys.executable, "-c", RTSP, str(address_of(REMOTE))]
-    assert school.lab.run(STAFF.name, argv).stdout.strip() == "answered"
-    assert quiet(school, STAFF, since)
+    assert school.lab.run(host.name, argv).stdout.strip() == "answered"
+    assert quiet(school, host, since)
+
+
+@pytest.mark.usefixtures("equipment")
+@pytest.mark.parametrize("host", OTHERS, ids=lambda h: h.name)
+def test_updates_classroom_and_notifications_pass(school: Appliance, host: Host) -> None:
+    lab = school.lab
+    since = time.time()
+    for name in EVERYDAY:
+        assert curl(lab, host.name, f"https://{name}/").status == 200
+    dig(lab, host.name, PUSH)
+    assert f"This is {PUSH}" in openssl(lab, host.name, str(address_of(PUSH)), PUSH, port=PUSH_PORT)
+    assert quiet(school, host, since)
+
+
+HEAR = """
+import socket, struct, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    group, port, own = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton(own))
+    s.bind((group, port))
+    s.settimeout(5)
+    print("ready", flush=True)
+    octets, sender = s.recvfrom(2048)
+    s.sendto(b"here", sender)
+"""
+CALL = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[3]))
+    s.settimeout(3)
+    s.sendto(bytes.fromhex(sys.argv[4]), (sys.argv[1], int(sys.argv[2])))
+    assert s.recv(100) == b"here"
+print("answered")
+"""
+MDNS = "000000000001000000000000" + b"\x0b_googlecast\x04_tcp\x05local\0".hex() + "000c8001"
+"""RFC 6762, section 5.4: a query for the answer by unicast."""
+SSDP = b'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nST: ssdp:all\r\n\r\n'
+"""UPnP Device Architecture 2.0, section 1.3.2."""
+
+
+@pytest.mark.usefixtures("equipment")
+@pytest.mark.parametrize("host", OTHERS, ids=lambda h: h.name)
+@pytest.mark.parametrize(
+    ("group", "port", "message"),
+    [
+        pytest.param("224.0.0.251", 5353, MDNS, id="mDNS"),
+        pytest.param("239.255.255.250", 1900, SSDP.hex(), id="SSDP"),
+    ],
+)
+def test_screen_on_the_router_s_side_is_found(
+    lab: Laboratory, host: Host, group: str, port: int, message: str
+) -> None:
+    where = [group, str(port)]
+    screen = lab.popen(ROUTER.name, [sys.executable, "-c", HEAR, *where, ROUTER.v4])
+    try:
+        assert screen.stdout is not None
+        assert screen.stdout.readline() == "ready\n"
+        argv = [sys.executable, "-c", CALL, *where, host.v4, message]
+        done = lab.run(host.name, argv)
+        assert done.stdout.strip() == "answered", done.stderr
+    finally:
+        screen.kill()
+        screen.wait(10)
+
+
+@pytest.mark.usefixtures("equipment")
+@pytest.mark.parametrize("host", OTHERS, ids=lambda h: h.name)
+def test_screen_on_the_router_s_side_is_spoken_to(school: Appliance, host: Host) -> None:
+    lab = school.lab
+    since = time.time()
+    # By its address, as it was found; nobody has a certificate for that.
+    page = curl(lab, host.name, f"https://{ROUTER.v4}:{CAST_PORT}/", "--insecure")
+    assert page.status == 200
+    airplay = SAY.format(port=7000, octets=AIRPLAY.hex()).replace("$SERVER", ROUTER.v4)
+    said = lab.run(host.name, ["env", f"PYTHON={sys.executable}", "sh", "-c", airplay]).stdout
+    assert said.strip() == SAID
+    assert quiet(school, host, since)
 
 
 @pytest.mark.parametrize("host", EVERYBODY, ids=lambda h: h.name)
