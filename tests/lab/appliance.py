@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from laboratory import INSIDE, Laboratory, LaboratoryError
 from plan import BOX, CLIENTS, ROUTER, Host
@@ -255,8 +255,10 @@ class Appliance:
         return self.lab.path(STATE / "first-run-code").read_text().strip()
 
 
-def blocked(appliance: Appliance, host: Host, since: float) -> list[ActivityRecord]:
-    """Return what the firewall has blocked of a host, newest first; ``since`` in seconds since 1970."""
-    wanted = ActivityFilter(device=host.mac, action="block", source="firewall", limit=100)
+def blocked(
+    appliance: Appliance, host: Host, since: float, source: Literal["dns", "firewall"] = "firewall"
+) -> list[ActivityRecord]:
+    """Return what the firewall or the sinkhole has blocked of a host, newest first; ``since`` in seconds since 1970."""
+    wanted = ActivityFilter(device=host.mac, action="block", source=source, limit=100)
     found = appliance.desk.activity(filter=wanted, actor="command line (test)")
     return [r for r in found if dt.datetime.fromisoformat(r.at).timestamp() >= since]

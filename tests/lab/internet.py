@@ -2,7 +2,7 @@
 
 Every name resolves, and every address serves every name: HTTP on 80, TLS on 443, DNS on 53, DoT on 853, DoH at
 ``/dns-query``, an echo on UDP 443. Special names: ``X.chain.example`` is an alias, over another alias, of ``X``;
-``nx.example`` and what is under it do not exist. What was served is written to ``served.jsonl``, so that a test can ask the
+``nx.example`` and what is under it do not exist; ``t.example`` is another server's. What was served is written to ``served.jsonl``, so that a test can ask the
 server whether a blocked name ever got through. Ready when ``internet.ready`` exists.
 """
 
@@ -45,6 +45,8 @@ MAX_SLOW_S = 600.0
 MAX_RATE = 10_000_000
 """Octets a second of one slow download."""
 PAUSE_S = 0.1
+TUNNEL, TUNNEL_PORT = "t.example", 5353
+"""A zone whose name server is another program, where a test runs one on this port."""
 
 
 Ends = tuple[str, str, int]
@@ -111,6 +113,18 @@ def answer(query: dns.message.Message) -> dns.message.Message:
     return response
 
 
+def delegated(octets: bytes) -> bytes | None:
+    """Return what the name server of ``TUNNEL`` answers, if it does."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(PAUSE_S)
+        asking.connect(("127.0.0.1", TUNNEL_PORT))
+        try:
+            asking.send(octets)
+            return asking.recv(0xFFFF)
+        except OSError:
+            return None
+
+
 class Internet:
     """What all servers share."""
 
@@ -126,6 +140,8 @@ class Internet:
         except (dns.exception.DNSException, IndexError):
             return None
         self.log.put(kind, where, name, dns.rdatatype.to_text(query.question[0].rdtype))
+        if name.endswith(f".{TUNNEL}"):
+            return delegated(octets)
         return answer(query).to_wire(max_size=0xFFFF)
 
     def tls(self) -> ssl.SSLContext:

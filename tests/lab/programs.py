@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from internet import TUNNEL, TUNNEL_PORT
 from laboratory import HERE, INSIDE, Laboratory
-from plan import ROUTER, UNRESOLVED, Host, address_of
+from plan import BOX, ROUTER, UNRESOLVED, Host, address_of
 from sites import ALLOWED, BLOCKED
 
 REMOTE = "remote.example"
@@ -151,6 +152,11 @@ SERVICES = (
         "Permanently added",
     ),
     Service("shadowsocks", f"exec ss-server -v -s 0.0.0.0 {SHADOWSOCKS}", "tcp server listening"),
+    Service(
+        "iodined",
+        f"exec iodined -f -c -P secret -p {TUNNEL_PORT} -l 127.0.0.1 10.97.0.1/24 {TUNNEL}",
+        "Listening to dns for domain",
+    ),
     Service(
         "seeder",
         """
@@ -291,6 +297,18 @@ NAMELESS = (
     ),
 )
 """What shows nothing, and goes to addresses that no name was asked for."""
+
+IODINE = Program(
+    "iodine",
+    "",
+    f"""
+    iodine -f -r -P secret $SERVER {TUNNEL} &
+    until ping -I dns0 -c 1 -W 1 10.97.0.1; do sleep 0.2; done
+    """,
+    "1 received",
+    BOX.v4,
+)
+"""Data in names, by way of the school's own name service."""
 
 
 def bencode(value: int | bytes | Mapping[bytes, object]) -> bytes:

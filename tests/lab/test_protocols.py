@@ -17,6 +17,7 @@ from clients import curl, dig, openssl
 from laboratory import Laboratory
 from plan import GUEST, LAPTOP, ROUTER, STAFF, TABLET, UNRESOLVED, Host, address_of
 from programs import (
+    IODINE,
     NAMELESS,
     PROGRAMS,
     PUBLIC_RESOLVER,
@@ -35,6 +36,7 @@ EQUIPMENT = TABLET
 """What is a pupil's elsewhere is a camera, a door or a screen here (``equipment``)."""
 OTHERS = (STAFF, GUEST, EQUIPMENT)
 EVERYDAY = ("fe2.update.microsoft.com", "download.windowsupdate.com", "classroom.google.com")
+LOST = "0 received"
 PUSH = "1-courier.push.apple.com"
 AIRPLAY = b"GET /info RTSP/1.0\r\nCSeq: 0\r\n\r\n"
 UNASKED = "unasked"
@@ -142,8 +144,31 @@ class TestListed:
         demand_blocked(school, program, {STAFF: "listed-address"})
 
 
+def test_data_in_names_is_stopped(school: Appliance) -> None:
+    lab = school.lab
+    since = time.time()
+
+    def told(host: Host) -> bool:
+        return any(r.reason == "tunnel" for r in blocked(school, host, since, "dns"))
+
+    with ExitStack() as stack:
+        logs = [stack.enter_context(client(lab, host, IODINE)) for host in EVERYBODY]
+        lab.wait_for(lambda: all(map(told, EVERYBODY)), "the tunnels to be recorded", 10)
+        lost = [lab.log(log).count(LOST) for log in logs]
+
+        def no_more_comes() -> bool:
+            return all(lab.log(log).count(LOST) > n + 1 for log, n in zip(logs, lost, strict=True))
+
+        # They still try, and take their tunnels for good ones.
+        lab.wait_for(no_more_comes, "data to get lost", 20)
+        assert not [host for host in EVERYBODY if works(lab, host, IODINE, 0)]
+
+
 @pytest.mark.usefixtures("opened")
 class TestOpened:
+    def test_data_in_names_passes(self, lab: Laboratory) -> None:
+        demand_works(lab, IODINE)
+
     @every_program
     def test_program_works_where_the_table_opens_it(
         self, lab: Laboratory, program: Program
