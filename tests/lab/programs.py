@@ -226,6 +226,13 @@ PROGRAMS = (
     ),
     Program("dig-udp", "dns", "exec dig +tries=1 -p 5300 @$SERVER x.example", "NOERROR"),
     Program("dig-tcp", "dns", "exec dig +tries=1 +tcp -p 5300 @$SERVER x.example", "NOERROR"),
+    # Debian 12 has no dnscrypt-proxy. Whatever the resolver, this is what it asks for first.
+    Program(
+        "kdig-dnscrypt",
+        "dnscrypt",
+        "exec kdig -p 5300 @$SERVER 2.dnscrypt-cert.x.example TXT",
+        "NOERROR",
+    ),
     # Port 853 is closed by the kernel for everybody.
     Program("kdig-dot", "dot", "exec kdig +tls -p 8853 @$SERVER x.example", "NOERROR"),
     Program(
