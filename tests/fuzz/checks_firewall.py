@@ -233,8 +233,9 @@ PACKETS: Final = (
 )
 
 CHECKS: Final[dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...], float]]] = {
-    "packet": (packet, PACKETS, 0.5),
-    "stream": (stream, STREAMS, 0.3),
+    "packet": (packet, PACKETS, 1.0),
+    "stream": (stream, STREAMS, 0.2),
     "datagrams": (datagrams, FLOWS, 0.2),
 }
-"""By reader: the check, what to begin with, and its share of the mutated messages."""
+"""By reader: the check, what to begin with, and how many mutated ones it gets, in parts of a million: each packet counts as
+one, and streams and datagrams come besides."""
