@@ -220,7 +220,8 @@ class Timetable:
             more_spans: The groups' own weekly spans.
         """
         # By way of UTC: a minute that a clock change leaves out becomes the one that clocks show then.
-        now = at.astimezone(UTC).replace(second=0, microsecond=0)
+        # By the seconds of the school's clock: zones need not differ from UTC by whole minutes.
+        now = at.astimezone(UTC) - timedelta(seconds=at.second, microseconds=at.microsecond)
 
         def after(minutes: int) -> datetime:
             return (now + timedelta(minutes=minutes)).astimezone(at.tzinfo)

@@ -1,4 +1,4 @@
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -292,6 +292,14 @@ def test_timetable_next_edge_when_the_clock_changes(day, edges):
         time = table.next_edge(time)
         found.append(in_utc(time))
     assert found == edges
+
+
+def test_timetable_next_edge_in_a_zone_that_differs_by_seconds():
+    zone = timezone(timedelta(seconds=-75))
+    table = Timetable(spans=(WeeklySpan(WEEK, 12 * 60, 13 * 60),))
+    now = datetime(2026, 11, 23, 11, 59, 50, tzinfo=zone)
+
+    assert table.next_edge(now) == datetime(2026, 11, 23, 12, tzinfo=zone)
 
 
 def test_timetable_next_edge_after_a_time_that_no_clock_shows():

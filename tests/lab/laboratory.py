@@ -31,6 +31,8 @@ INSIDE = Path("/run/lab")
 """The laboratory's directory, as its own processes see it."""
 CA_FILE = INSIDE / "ca.pem"
 SERVED = INSIDE / "served.jsonl"
+ZONES = INSIDE / "zoneinfo"
+"""Time zones of a test's own, beside those of the machine."""
 
 Mode = Literal["inline", "resolver"]
 
@@ -292,6 +294,7 @@ def _environment() -> dict[str, str]:
         "CURL_CA_BUNDLE": str(CA_FILE),
         "SSL_CERT_FILE": str(CA_FILE),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONTZPATH": f"{ZONES}:/usr/share/zoneinfo",
     }
 
 
