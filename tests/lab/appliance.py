@@ -55,13 +55,14 @@ switch_port = "lan0"
 class Appliance:
     """One appliance: started as a school's would be, seeded by the command line; a context manager."""
 
-    def __init__(self, lab: Laboratory) -> None:
+    def __init__(self, lab: Laboratory, more: str = "") -> None:
+        """Write the configuration, with ``more`` tables at its end."""
         self.lab = lab
         self._process: subprocess.Popen[str] | None = None
         text = (
             _COMMON.replace("[appliance]", f'[appliance]\nmode = "{lab.mode}"') + _MODES[lab.mode]
         )
-        lab.path(CONFIG_FILE).write_text(text)
+        lab.path(CONFIG_FILE).write_text(text + more)
 
     def __enter__(self) -> Self:
         self.start()
