@@ -2,8 +2,8 @@
 
 Every name resolves, and every address serves every name: HTTP on 80, TLS on 443, DNS on 53, DoT on 853, DoH at
 ``/dns-query``, an echo on UDP 443. Special names: ``X.chain.example`` is an alias, over another alias, of ``X``;
-``nx.example`` and what is under it do not exist; ``t.example`` is another server's. What was served is written to ``served.jsonl``, so that a test can ask the
-server whether a blocked name ever got through. Ready when ``internet.ready`` exists.
+``nx.example`` and what is under it do not exist; ``t.example`` is another server's. What was served is written to
+``served.jsonl``, so that a test can ask the server whether a blocked name ever got through. Ready when ``internet.ready`` exists.
 """
 
 from __future__ import annotations
