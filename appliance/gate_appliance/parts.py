@@ -170,7 +170,9 @@ def _firewall(config: Config, places: Places, name: str, worker: int) -> None:
     from gate_firewall.pins import PinSocket
     from gate_firewall.service import FirewallPorts, FirewallSettings, follow, run
 
-    leader, *others = map(places.epochs, _firewalls(config))
+    if worker > config.firewall.workers:
+        raise SystemExit(f"{name} can't run: firewall.workers is {config.firewall.workers}")
+    leader, *others = map(places.epochs, range(1, config.firewall.workers + 1))
     with (
         _data_plane(config, places, name) as (policies, neighbours, clock, events),
         closing(open_private(places.pins(worker))) as pins,

@@ -13,7 +13,7 @@ from typing import Final
 
 from gate_appliance.console import Actions, add_command, load, perform
 
-_PART: Final = re.compile(r"(steward|firewall|webui|panel|unbound|zone|dns(?:-[0-9]+)?)")
+_PART: Final = re.compile(r"steward|webui|panel|unbound|zone|(firewall|dns)(-[1-9][0-9]?)?")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,7 +30,7 @@ def add_run_command(commands: Actions[argparse.ArgumentParser]) -> None:
     run.add_argument(
         "part",
         type=_part,
-        help="steward, firewall, dns (dns-2, dns-3...), unbound, zone, webui or panel",
+        help="steward, firewall or dns (dns-2, dns-3...), unbound, zone, webui or panel",
     )
 
 

@@ -76,7 +76,7 @@ def test_run_dns_imports_nothing_that_a_worker_does_not_need(steward, config_fil
     assert {name for name in imported if name in HEAVY or name.partition(".")[0] in HEAVY} == set()
 
 
-@pytest.mark.parametrize("part", ["dhcp", "dns-", "dns-x"])
+@pytest.mark.parametrize("part", ["dhcp", "dns-", "dns-x", "dns-0", "firewall-", "webui-2"])
 def test_run_names_the_parts_there_are(part, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["run", part])

@@ -11,7 +11,7 @@ import pytest
 
 from gate_appliance.places import Places
 from gate_appliance.supervisor import first_run_line, part_names
-from gate_core.config import ApplianceConfig, BridgeConfig, Config, DnsConfig
+from gate_core.config import ApplianceConfig, BridgeConfig, Config, DnsConfig, FirewallConfig
 
 
 def until(condition, within_s=20.0):
@@ -66,8 +66,9 @@ def alive(pid: int) -> bool:
 
 
 def test_part_names_start_the_firewall_first_and_a_process_for_each_worker():
-    inline = Config(dns=DnsConfig(workers=3))
-    assert part_names(inline) == ["firewall", "steward", "dns", "dns-2", "dns-3", "webui", "panel"]
+    inline = Config(dns=DnsConfig(workers=3), firewall=FirewallConfig(workers=2))
+    firewall, dns = ["firewall", "firewall-2"], ["dns", "dns-2", "dns-3"]
+    assert part_names(inline) == [*firewall, "steward", *dns, "webui", "panel"]
     resolver = Config(appliance=ApplianceConfig(mode="resolver"))
     assert "firewall" not in part_names(resolver)
     validating = part_names(Config(dns=DnsConfig(dnssec="validate")))
