@@ -6,12 +6,20 @@ import threading
 from contextlib import closing
 
 import pytest
-from conftest import build_policy
 
 from gate_appliance.private_socket import open_private
+from gate_core.acceptable_use import ROWS, SHIPPED_CELLS
+from gate_core.clients import Group
+from gate_core.policy import Policy
+from gate_core.snapshot import NO_LISTS
 from gate_firewall.epochs import Follower
 
 MESSAGE = struct.Struct("!BI")
+
+
+def build_policy(version):
+    groups = {"ks2": Group("ks2", "Pupils", 2, SHIPPED_CELLS["ks2"])}
+    return Policy(version=version, groups=groups, rows=ROWS, unknown_group="ks2", index=NO_LISTS)
 
 
 @pytest.fixture
