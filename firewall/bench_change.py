@@ -118,7 +118,7 @@ def ask_again() -> list[float]:
             key = FlowKey(p.protocol, p.source, p.source_port, p.destination, p.destination_port)
             reading = Reading("tls", f"www{n % NAMES}.example.org")
             judged = Judged(mac(n % DEVICES), reading, Action.ALLOW, p.source)
-            classifier._judged.put(key, judged, 0.0)  # as if all had been read
+            classifier._judged.put(key, judged, judged.mac, 0.0)  # as if all had been read
         classifier.take(build_policy(2 + turn, paused=True), 2 + turn)
         now = Moment(NOW, 0.0)
         start = time.perf_counter()

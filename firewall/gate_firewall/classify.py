@@ -14,7 +14,7 @@ from gate_core.clients import Address, Client, OnFault
 from gate_core.events import Event, Source
 from gate_core.policy import Action, Policy
 from gate_firewall import quic, signatures
-from gate_firewall.flows import FlowKey, Judged, Table, render_address
+from gate_firewall.flows import FlowKey, Judged, SharedTable, render_address
 from gate_firewall.given import is_inside
 from gate_firewall.marks import Answer, Request, render_answer
 from gate_firewall.opening import NAMELESS, Opening, OutOfTurnError, Reading, UnreadableError
@@ -93,14 +93,14 @@ class Classifier:
         """
         self._mac_of = mac_of
         self._learnt = learnt
-        self._macs: Table[str] = Table(limit=4096, age_s=3600)
-        self._openings: Table[Opening] = Table(limit=8192, age_s=300)
-        self._quic: Table[QuicFlow] = Table(limit=1024, age_s=60)
-        self._datagrams: Table[int] = Table(limit=4096, age_s=60)
+        self._macs: SharedTable[str] = SharedTable(limit=4096, age_s=3600)
+        self._openings: SharedTable[Opening] = SharedTable(limit=8192, age_s=300)
+        self._quic: SharedTable[QuicFlow] = SharedTable(limit=1024, age_s=60)
+        self._datagrams: SharedTable[int] = SharedTable(limit=4096, age_s=60)
         # A connection may be idle for long, and each has a request under way at most.
-        self._watched: Table[Watched] = Table(limit=4096, age_s=3600)
+        self._watched: SharedTable[Watched] = SharedTable(limit=4096, age_s=3600)
         # The kernel carries these alone and tells us no end: they go by age, longer than a school day.
-        self._judged: Table[Judged] = Table(limit=65_536, age_s=12 * 3600)
+        self._judged: SharedTable[Judged] = SharedTable(limit=65_536, age_s=12 * 3600)
         self.readable = Readable()
         self.take(policy, epoch)
 
@@ -195,7 +195,8 @@ class Classifier:
         first = (seen.packet.sequence + 1) % 2**32
         from_router = seen.request.from_router
         opening = Opening(first, self._mac(seen), key.responder_port, from_router=from_router)
-        self._openings.put(key, opening, seen.now.monotonic_s)
+        inside = seen.packet.destination if from_router else seen.packet.source
+        self._openings.put(key, opening, opening.mac or inside, seen.now.monotonic_s)
         return opening
 
     def _read(  # noqa: PLR0911  # one a case
@@ -223,7 +224,7 @@ class Classifier:
                 except UnreadableError:
                     self._openings.discard(key)
                     return self._fault(seen, key, opening.mac, reading, Fault.UNREADABLE)
-                self._watched.put(key, watched, seen.now.monotonic_s)
+                self._watched.put(key, watched, _owner(client), seen.now.monotonic_s)
             elif not opening.acknowledged:
                 # Nobody knows yet whether the responder goes by the octets by which it would pass.
                 opening.marked = True
@@ -262,9 +263,10 @@ class Classifier:
         except UnreadableError:
             self._watched.discard(key)
             return self._fault(seen, key, watched.mac, Reading("http", ""), Fault.UNREADABLE)
-        self._watched.put(key, watched, seen.now.monotonic_s)
+        client = self._client(seen, watched.mac)
+        self._watched.put(key, watched, _owner(client), seen.now.monotonic_s)
         answer = Answer.WATCH if watched.settled else Answer.PENDING
-        return self._open(seen, self._client(seen, watched.mac), answer, event)
+        return self._open(seen, client, answer, event)
 
     def _udp(self, seen: Sighting) -> Verdict:
         packet, reply = seen.packet, seen.request.reply
@@ -282,7 +284,7 @@ class Classifier:
         flow = self._quic.get(key)
         if flow is None and not reply and _is_quic(key, packet.payload):
             flow = QuicFlow()
-            self._quic.put(key, flow, seen.now.monotonic_s)
+            self._quic.put(key, flow, _owner(client), seen.now.monotonic_s)
         if flow is not None:
             return self._quic_flow(seen, key, client, flow)
         reading = self._by_datagram(seen, key, client)
@@ -330,7 +332,7 @@ class Classifier:
         ):
             self._datagrams.discard(key)
             return Reading("udp", "")
-        self._datagrams.put(key, count, seen.now.monotonic_s)
+        self._datagrams.put(key, count, _owner(client), seen.now.monotonic_s)
         return None
 
     def _ruling(
@@ -387,7 +389,7 @@ class Classifier:
         address = key.responder if _opened_outside(seen) else key.initiator
         before = self._judged.get(key)
         judged = Judged(client.mac, reading, ruling.action, address, answered)
-        self._judged.put(key, judged, seen.now.monotonic_s)
+        self._judged.put(key, judged, _owner(client), seen.now.monotonic_s)
         if before and before[:_WHAT] == judged[:_WHAT]:
             return None
         if reading.kind != "http" and (reading.name or key.responder_port in WEB_PORTS):
@@ -405,7 +407,7 @@ class Classifier:
         event = None
         if ruling.action is not judged.action:
             again = judged._replace(action=ruling.action)
-            self._judged.put(key, again, seen.now.monotonic_s)
+            self._judged.put(key, again, _owner(client), seen.now.monotonic_s)
             event = self._event(seen, key, client, ruling, judged.reading)
         return self._verdict(seen, client, ruling, event)
 
@@ -414,7 +416,7 @@ class Classifier:
         if not seen.request.from_router:
             address = seen.packet.source
             if seen.mac and seen.mac != self._macs.get(address):
-                self._macs.put(address, seen.mac, seen.now.monotonic_s)
+                self._macs.put(address, seen.mac, seen.mac, seen.now.monotonic_s)
             return seen.mac
         # The sender of what comes from the router is the router.
         address = seen.packet.destination
@@ -502,6 +504,11 @@ class QuicFlow:
             if self._others >= MAX_DATAGRAMS:
                 self._reading = Reading("udp", "", signatures.of_datagram(datagram, port))
         return self._reading
+
+
+def _owner(client: Client) -> str | Address:
+    """Return whose part of a table a client's flows are: of its device, whatever address that says it has."""
+    return client.mac or client.address
 
 
 def _is_quic(key: FlowKey, payload: bytes) -> bool:

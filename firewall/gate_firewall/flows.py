@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from gate_core.policy import Action
 from gate_firewall.opening import Reading
 
 V = TypeVar("V")
+
+SHARES: Final = 4
+"""Owners that can fill a shared table."""
 
 
 def render_address(address: bytes) -> str:
@@ -69,3 +72,47 @@ class Table(Generic[V]):
     def discard(self, key: Hashable) -> None:
         """Forget ``key``, if it is there."""
         self._entries.pop(key, None)
+
+
+class SharedTable(Generic[V]):
+    """As ``Table``, where each entry has an owner, who has a part of it at most: whoever puts in too much loses his own."""
+
+    def __init__(self, *, limit: int, age_s: float) -> None:
+        self._limit = limit
+        self._share = limit // SHARES
+        self._age_s = age_s
+        self._entries: OrderedDict[Hashable, tuple[float, V, Hashable]] = OrderedDict()
+        self._owned: dict[Hashable, OrderedDict[Hashable, None]] = {}
+        """Keys of each owner, oldest first."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Hashable) -> V | None:
+        """Return the entry of ``key``; None where there is none."""
+        entry = self._entries.get(key)
+        return entry[1] if entry else None
+
+    def put(self, key: Hashable, value: V, owner: Hashable, now_s: float) -> None:
+        """Set the entry of ``key``, new from ``now_s`` on a monotonic clock; forget what is too old or too much."""
+        entries = self._entries
+        if key in entries:
+            self.discard(key)
+        entries[key] = (now_s, value, owner)
+        owned = self._owned.get(owner)
+        if owned is None:
+            owned = self._owned[owner] = OrderedDict()
+        owned[key] = None
+        if len(owned) > self._share:
+            self.discard(next(iter(owned)))
+        while len(entries) > self._limit or next(iter(entries.values()))[0] < now_s - self._age_s:
+            self.discard(next(iter(entries)))
+
+    def discard(self, key: Hashable) -> None:
+        """Forget ``key``, if it is there."""
+        entry = self._entries.pop(key, None)
+        if entry:
+            owned = self._owned[entry[2]]
+            del owned[key]
+            if not owned:
+                del self._owned[entry[2]]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from itertools import chain
-from typing import Final
+from typing import Final, TypeVar
 
 from gate_core.direct import SHIPPED, DirectService
 from gate_core.given import (
@@ -38,7 +38,6 @@ ALIVE_S: Final = 3.0
 """A worker that says nothing for so long is not waited for."""
 MAX_WORKERS: Final = 64
 _DATAGRAMS_AT_ONCE: Final = 64
-_EVERYONE: Final = ""
 
 _INSIDE: Final = tuple(
     map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"))
@@ -71,28 +70,30 @@ class GivenTable:
     """Who was given what; bounded."""
 
     def __init__(self) -> None:
-        self._clients: dict[str | bytes, Table[float]] = {}
-        """By MAC address, IP address, or ``_EVERYONE``: when an address was given, and when for which name."""
+        # Apart from each other: whoever makes up IP addresses fills the place of those who are known by nothing else.
+        self._devices: dict[str, Table[float]] = {}
+        """By MAC address: when an address was given, and when for which name."""
+        self._addresses: dict[bytes, Table[float]] = {}
+        """The same by IP address."""
+        self._everyone = _given()
+        """The same of those who ask for others."""
 
     def take(self, row: Given, now: float) -> None:
         """Take what was given at about the monotonic time ``now``."""
-        whose: tuple[str | bytes, ...] = (row.client, row.mac) if row.mac else (row.client,)
-        for who in (_EVERYONE,) if row.everyone else whose:
-            table = self._of(who)
+        if row.everyone:
+            tables = [self._everyone]
+        else:
+            tables = [_of(self._addresses, row.client)]
+            if row.mac:
+                tables.append(_of(self._devices, row.mac))
+        for table in tables:
             for address in row.addresses:
                 table.put(address, now, now)
                 table.put((row.name, address), now, now)
 
-    def _of(self, who: str | bytes) -> Table[float]:
-        """Return what is known of ``who``; each has a part of its own, which nobody else can fill."""
-        table = self._clients.pop(who, None)
-        if table is None:
-            if len(self._clients) >= MAX_CLIENTS:
-                # Who was given nothing for longest.
-                del self._clients[next(iter(self._clients))]
-            table = Table(limit=MAX_ADDRESSES, age_s=HELD_S)
-        self._clients[who] = table
-        return table
+    def is_known(self, client: bytes, mac: str | None) -> bool:
+        """Tell whether a client, as for ``knows``, was given anything by itself."""
+        return client in self._addresses or mac in self._devices
 
     def knows(self, client: bytes, mac: str | None, name: str, address: bytes, now: float) -> bool:
         """Tell whether a client was given ``address``, and that for ``name``.
@@ -105,12 +106,31 @@ class GivenTable:
             now: Monotonic time in seconds.
         """
         what = (name, address) if name else address
-        for who in (mac or client, client, _EVERYONE):
-            table = self._clients.get(who)
+        of_device = self._devices.get(mac) if mac else None
+        for table in (of_device, self._addresses.get(client), self._everyone):
             at = table.get(what) if table else None
             if at is not None and at >= now - HELD_S:
                 return True
         return False
+
+
+W = TypeVar("W", str, bytes)
+
+
+def _given() -> Table[float]:
+    return Table(limit=MAX_ADDRESSES, age_s=HELD_S)
+
+
+def _of(tables: dict[W, Table[float]], who: W) -> Table[float]:
+    """Return what is known of ``who``; each has a part of its own, which nobody else can fill."""
+    table = tables.pop(who, None)
+    if table is None:
+        if len(tables) >= MAX_CLIENTS:
+            # Who was given nothing for longest.
+            del tables[next(iter(tables))]
+        table = _given()
+    tables[who] = table
+    return table
 
 
 class GivenSocket:

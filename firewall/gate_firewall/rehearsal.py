@@ -545,7 +545,7 @@ class _Given(GivenTable):
     """What the answers in a capture give; a client without any counts as one that was given everything."""
 
     def knows(self, client: bytes, mac: str | None, name: str, address: bytes, now: float) -> bool:
-        asked = client in self._clients or mac in self._clients
+        asked = self.is_known(client, mac)
         return not asked or super().knows(client, mac, name, address, now)
 
 

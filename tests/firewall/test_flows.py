@@ -1,4 +1,4 @@
-from gate_firewall.flows import Table
+from gate_firewall.flows import SHARES, SharedTable, Table
 
 
 def test_put_forgets_the_oldest_beyond_the_limit():
@@ -35,3 +35,43 @@ def test_discard_takes_what_is_not_there():
     table.discard("a")
 
     assert table.get("a") is None
+
+
+def test_put_takes_from_whoever_has_too_much():
+    table = SharedTable(limit=4 * SHARES, age_s=100)
+    table.put("a", 1, "mine", 0)
+    for key in range(1000):
+        table.put(key, key, "yours", 1)
+
+    assert table.get("a") == 1
+    assert [table.get(key) for key in (995, 996, 999)] == [None, 996, 999]
+    assert len(table) == 5
+
+
+def test_put_of_many_owners_forgets_the_oldest():
+    table = SharedTable(limit=SHARES, age_s=100)
+    for key in "abcdefgh"[: SHARES + 1]:
+        table.put(key, 1, key, 0)
+
+    assert (len(table), table.get("a"), table.get("b")) == (SHARES, None, 1)
+
+
+def test_put_gives_an_entry_to_another_owner():
+    table = SharedTable(limit=2 * SHARES, age_s=100)
+    table.put("a", 1, "mine", 0)
+    table.put("a", 2, "yours", 0)
+    for key in "bc":
+        table.put(key, 3, "mine", 0)
+
+    assert [table.get(key) for key in "abc"] == [2, 3, 3]
+
+
+def test_shared_table_forgets_what_is_too_old():
+    table = SharedTable(limit=100, age_s=100)
+    table.put("a", 1, "mine", 0)
+    table.discard("a")
+    table.discard("a")
+    table.put("b", 1, "mine", 0)
+    table.put("c", 1, "yours", 101)
+
+    assert [table.get(key) for key in "abc"] == [None, None, 1]

@@ -8,7 +8,15 @@ import pytest
 from gate_appliance.private_socket import open_private
 from gate_core.direct import DirectService
 from gate_core.given import LEARNT_S, Given, News, Request, parse_request, render_news
-from gate_firewall.given import ALIVE_S, HELD_S, MAX_WORKERS, GivenSocket, GivenTable, is_exempt
+from gate_firewall.given import (
+    ALIVE_S,
+    HELD_S,
+    MAX_CLIENTS,
+    MAX_WORKERS,
+    GivenSocket,
+    GivenTable,
+    is_exempt,
+)
 from gate_firewall.packet import TCP, UDP
 
 CLIENT, OTHER, THERE = bytes((10, 0, 0, 7)), bytes((10, 0, 0, 8)), bytes((203, 0, 113, 5))
@@ -158,3 +166,14 @@ def test_serve_answers_nobody_without_an_address(short_path, given):
 
 def test_only_this_user_can_tell(short_path, given):
     assert stat.S_IMODE((short_path / "given.sock").stat().st_mode) == 0o600
+
+
+def test_addresses_that_are_made_up_push_no_device_out():
+    table = GivenTable()
+    table.take(ROW, 0.0)
+    for number in range(MAX_CLIENTS + 1):
+        table.take(ROW._replace(client=number.to_bytes(4), mac=""), 1.0)
+
+    assert table.knows(CLIENT, MAC, "a.example", THERE, 2.0)
+    assert not table.knows((0).to_bytes(4), None, "a.example", THERE, 2.0)
+    assert table.knows(MAX_CLIENTS.to_bytes(4), None, "a.example", THERE, 2.0)
