@@ -6,7 +6,6 @@ Pure and bounded. A hello that could be read in two ways is malformed: the serve
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from gate_firewall.host import MAX_OCTETS, parse_host
@@ -60,27 +59,70 @@ class Hello(NamedTuple):
     """Whether it has an encrypted_client_hello, be it real or GREASE, which look alike: ``name`` is the outer one."""
 
 
+class Records:
+    """Reads the ClientHello in the TLS records that start a flow, while they arrive; walks over each record once."""
+
+    __slots__ = ("_message", "_place")
+
+    def __init__(self) -> None:
+        self._message = b""
+        """What the records have carried that are there as a whole..."""
+        self._place = 0
+        """...and where they end."""
+
+    def read(self, payload: bytes) -> Hello | None:
+        """Return the ClientHello; None while it is cut short.
+
+        Args:
+            payload: TCP payload from the first octet of the flow; each time the same, with more behind it.
+
+        Raises:
+            MalformedHelloError: The octets are no ClientHello (RFC 8446, section 4.1.2), or one of more than 16 KiB.
+        """
+        if not self._place and len(payload) >= _FIRST.size:
+            content, major, length, header = _FIRST.unpack_from(payload)
+            kind, size = header >> 24, header & 0xFFFFFF
+            if (content, major, kind) == (HANDSHAKE, 3, _CLIENT_HELLO) and (
+                4 + size <= length <= MAX_OCTETS
+            ):
+                # All in one record, as nearly always: read in place, and not before its last octet is there.
+                end = _FIRST.size + size
+                return _read(payload, _FIRST.size, end) if len(payload) >= end else None
+        return self._join(payload)
+
+    def _join(self, payload: bytes) -> Hello | None:
+        parts, size = [self._message], len(self._message)
+        place = self._place
+        needed = _needed(self._message)
+        while place + RECORD_OCTETS <= len(payload):
+            content, major, length = _RECORD.unpack_from(payload, place)
+            if content != HANDSHAKE or major != 3:
+                break
+            # RFC 8446, section 5.1: "Implementations MUST NOT send zero-length fragments of Handshake types".
+            if not 1 <= length <= MAX_OCTETS:
+                raise _malformed(payload, "length of the record")
+            part = payload[place + RECORD_OCTETS : place + RECORD_OCTETS + length]
+            parts.append(part)
+            size += len(part)
+            needed = needed or _needed(b"".join(parts))
+            if 0 < needed <= size:
+                return _read(b"".join(parts), 4, needed)
+            if len(part) < length:
+                # It comes again, as a whole.
+                parts.pop()
+                place += RECORD_OCTETS + length
+                break
+            place += RECORD_OCTETS + length
+            self._place = place
+        self._message = b"".join(parts)
+        if not _START.startswith(payload[place : place + 2]):
+            raise _malformed(payload, "not a handshake record")
+        return None
+
+
 def read_records(payload: bytes) -> Hello | None:
-    """Return the ClientHello in the TLS records that start ``payload``; None while it is cut short.
-
-    Args:
-        payload: TCP payload from the first octet of the flow. While a hello in more than one record is incomplete, each
-            reading walks over all of them: the caller bounds how long it may be and how often it is read.
-
-    Raises:
-        MalformedHelloError: The octets are no ClientHello (RFC 8446, section 4.1.2), or one of more than 16 KiB.
-    """
-    if len(payload) >= _FIRST.size:
-        content, major, length, header = _FIRST.unpack_from(payload)
-        kind, size = header >> 24, header & 0xFFFFFF
-        if (content, major, kind) == (HANDSHAKE, 3, _CLIENT_HELLO) and (
-            4 + size <= length <= MAX_OCTETS
-        ):
-            # All in one record, as nearly always: read in place, and not before its last octet is there.
-            end = _FIRST.size + size
-            return _read(payload, _FIRST.size, end) if len(payload) >= end else None
-    message = _joined(payload)
-    return None if message is None else _read(message, 4, len(message))
+    """Return the ClientHello in the TLS records that start ``payload``, as ``Records`` does."""
+    return Records().read(payload)
 
 
 def read_message(octets: bytes) -> Hello | None:
@@ -110,34 +152,51 @@ def second(octets: bytes) -> Hello | None:
     return read_message(octets[_needed(octets) :])
 
 
-def names(payload: bytes) -> Iterator[str]:
-    """Yield the name in each ClientHello that stands whole and in the clear in the TLS records of an initiator.
+class Hellos:
+    """Reads the name in each ClientHello that stands whole and in the clear in the TLS records of an initiator.
 
     A second one follows where the server asks for it (RFC 8446, section 4.1.4); between them stand at most records of other
-    types, such as early data.
-
-    Args:
-        payload: TCP payload from the first octet of the flow.
-
-    Raises:
-        MalformedHelloError: As for ``read_records``; or other messages of the handshake stand between them.
+    types, such as early data. Walks over each record once.
     """
-    place, message = 0, b""
-    while len(payload) >= place + RECORD_OCTETS:
-        content, (length,) = payload[place], _LENGTH.unpack_from(payload, place + 3)
-        behind = place + RECORD_OCTETS
-        place = behind + length
-        if content in _NO_HANDSHAKE and not message:
-            continue
-        if content != HANDSHAKE or not length:
-            raise _malformed(payload[behind - RECORD_OCTETS :], "not a handshake record")
-        message += payload[behind:place]
-        needed = _needed(message)
-        if 0 < needed < len(message):
-            raise _malformed(message, "octets behind a ClientHello in its record")
-        if 0 < needed == len(message):
-            yield _read(message, 4, needed).name
-            message = b""
+
+    __slots__ = ("_message", "_place")
+
+    def __init__(self, place: int = 0) -> None:
+        """Begin at the record at ``place``."""
+        self._message = b""
+        self._place = place
+
+    def read(self, payload: bytes) -> list[str]:
+        """Return the names that are new.
+
+        Args:
+            payload: TCP payload from the first octet of the flow; each time the same, with more behind it.
+
+        Raises:
+            MalformedHelloError: As for ``Records``; or other messages of the handshake stand between them.
+        """
+        names = []
+        while len(payload) >= self._place + RECORD_OCTETS:
+            content, _, length = _RECORD.unpack_from(payload, self._place)
+            begin = self._place + RECORD_OCTETS
+            end = begin + length
+            if content in _NO_HANDSHAKE and not self._message:
+                self._place = end
+                continue
+            if content != HANDSHAKE or not length:
+                raise _malformed(payload[self._place :], "not a handshake record")
+            message = self._message + payload[begin:end]
+            needed = _needed(message)
+            if 0 < needed < len(message):
+                raise _malformed(message, "octets behind a ClientHello in its record")
+            if 0 < needed == len(message):
+                names.append(_read(message, 4, needed).name)
+                message = b""
+            if end > len(payload):
+                # It comes again, as a whole.
+                break
+            self._message, self._place = message, end
+        return names
 
 
 def _malformed(octets: bytes | bytearray, what: str) -> MalformedHelloError:
@@ -154,27 +213,6 @@ def _needed(message: bytes | bytearray) -> int:
     if needed > MAX_OCTETS:
         raise _malformed(message, f"a hello of {needed} octets; at most {MAX_OCTETS}")
     return needed
-
-
-def _joined(payload: bytes) -> bytes | None:
-    """Return the ClientHello put together from its records, with its header; None while it is cut short."""
-    message = bytearray()
-    needed = place = 0
-    while place + 5 <= len(payload):
-        content, major, length = _RECORD.unpack_from(payload, place)
-        if content != HANDSHAKE or major != 3:
-            break
-        # RFC 8446, section 5.1: "Implementations MUST NOT send zero-length fragments of Handshake types".
-        if not 1 <= length <= MAX_OCTETS:
-            raise _malformed(payload, "length of the record")
-        place += 5 + length
-        message += payload[place - length : place]
-        needed = needed or _needed(message)
-        if 0 < needed <= len(message):
-            return bytes(message[:needed])
-    if not _START.startswith(payload[place : place + 2]):
-        raise _malformed(payload, "not a handshake record")
-    return None
 
 
 def _read(octets: bytes, start: int, end: int) -> Hello:

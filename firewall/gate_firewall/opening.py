@@ -64,10 +64,12 @@ class Opening:
         "_acknowledged",
         "_answer",
         "_end",
+        "_further",
         "_hellos",
         "_packets",
         "_port",
         "_reading",
+        "_records",
         "_stream",
         "_theirs",
         "from_router",
@@ -98,6 +100,10 @@ class Opening:
         self._reading: Reading | None = None
         self._end = 0
         """Octets that it takes to know what the flow is, and whether it says the same all along."""
+        self._records: hello.Records | None = None
+        """Reads the first hello, in a flow that begins like TLS..."""
+        self._further: hello.Hellos | None = None
+        """...and all others."""
         self._hellos = 0
         self._acknowledged = False
         self._packets = 0
@@ -192,12 +198,15 @@ class Opening:
         if not prefix:
             return None
         if prefix[0] == hello.HANDSHAKE:
-            found = hello.read_records(prefix)
+            self._records = self._records or hello.Records()
+            found = self._records.read(prefix)
             if found is None:
                 return None
+            self._records = None
             reading = Reading("tls", found.name, signatures.of_hello(found, self._port))
             if len(prefix) == hello.RECORD_OCTETS + int.from_bytes(prefix[3:5]):
                 self._hellos = 1  # alone in its record, as nearly always
+                self._further = hello.Hellos(len(prefix))
             else:
                 self._read_hellos(reading, prefix)
             return reading
@@ -213,11 +222,12 @@ class Opening:
         return self._by_signature(prefix)
 
     def _read_hellos(self, reading: Reading, prefix: bytes) -> None:
-        names = list(hello.names(prefix))
+        self._further = self._further or hello.Hellos()
+        names = self._further.read(prefix)
         if any(name != reading.name for name in names):
             raise UnreadableError("a second hello with another name")
-        if len(names) > self._hellos:
-            self._hellos = len(names)
+        if names:
+            self._hellos += len(names)
             self._end = len(prefix)
             self._acknowledged = False
 

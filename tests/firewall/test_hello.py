@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 from scapy.utils import rdpcap
 
+from gate_firewall import hello as hellos
 from gate_firewall.hello import (
     Hello,
+    Hellos,
     MalformedHelloError,
+    Records,
     read_message,
     read_records,
 )
@@ -322,3 +325,48 @@ def test_read_message_reads_a_captured_message():
     octets = (CAPTURES / "clienthellod/QUIC_ClientHello_Chrome_124.bin").read_bytes()
 
     assert read_message(octets) == Hello("encrypted-tbn0.gstatic.com", (b"h3",), ech=True)
+
+
+class Counting:
+    """Counts how often a record is looked at."""
+
+    def __init__(self, struct):
+        self._struct = struct
+        self.count = 0
+
+    def unpack_from(self, *arguments):
+        self.count += 1
+        return self._struct.unpack_from(*arguments)
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    looks = Counting(hellos._RECORD)
+    monkeypatch.setattr(hellos, "_RECORD", looks)
+    return looks
+
+
+@pytest.mark.parametrize("step", [1, 7, 536])
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_records_are_looked_at_once_however_they_arrive(looks, size, step):
+    octets = records(message(name_extension(b"www.example.org")), size)
+    reader = Records()
+    arrivals = range(1, len(octets), step)
+
+    assert {reader.read(octets[:n]) for n in arrivals} == {None}
+    assert reader.read(octets) == Hello("www.example.org")
+    # Once as a whole, and once for each arrival that ends within one.
+    assert looks.count <= len(octets) / (5 + size) + len(arrivals) + 2
+
+
+@pytest.mark.parametrize("step", [1, 7, 536])
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_hellos_are_read_once_however_they_arrive(looks, size, step):
+    first, second = (message(name_extension(name)) for name in (b"a.example", b"b.example"))
+    octets = records(first, size) + b"\x14\3\3\0\1\1" + records(second, size)
+    reader = Hellos()
+    arrivals = [*range(1, len(octets), step), len(octets)]
+
+    names = [name for n in arrivals for name in reader.read(octets[:n])]
+    assert names == ["a.example", "b.example"]
+    assert looks.count <= len(octets) / (5 + size) + len(arrivals) + 3
