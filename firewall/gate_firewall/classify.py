@@ -33,6 +33,8 @@ MAX_DATAGRAMS: Final = 3
 """Datagrams looked at for a protocol, before a flow of an open group counts as one of none."""
 
 _SYN_ACK: Final = SYN | ACK
+_PLAIN: Final = ("http", "websocket")
+"""Kinds whose names are always there to be read."""
 _WHAT: Final = 4
 """Fields of ``Judged`` that say what a flow is and what it gets."""
 _TRANSPORTS: Final = {TCP: "tcp", UDP: "udp"}
@@ -264,9 +266,21 @@ class Classifier:
             self._watched.discard(key)
             return self._fault(seen, key, watched.mac, Reading("http", ""), Fault.UNREADABLE)
         client = self._client(seen, watched.mac)
+        if watched.switched:
+            whole = self._read_whole(seen, key, client, Reading("websocket", watched.name))
+            if not whole.waits:
+                self._watched.discard(key)
+            return whole
         self._watched.put(key, watched, _owner(client), seen.now.monotonic_s)
         answer = Answer.WATCH if watched.settled else Answer.PENDING
         return self._open(seen, client, answer, event)
+
+    def _read_whole(
+        self, seen: Sighting, key: FlowKey, client: Client, reading: Reading
+    ) -> Verdict:
+        """Return the verdict on a flow of which nothing is left to read."""
+        ruling = self._ruling(seen, key, client, reading)
+        return _WAIT if ruling is None else self._settle(seen, key, client, reading, ruling)
 
     def _udp(self, seen: Sighting) -> Verdict:
         packet, reply = seen.packet, seen.request.reply
@@ -290,8 +304,7 @@ class Classifier:
         reading = self._by_datagram(seen, key, client)
         if reading is None:
             return _undecided(seen)
-        found = self._ruling(seen, key, client, reading)
-        return _WAIT if found is None else self._settle(seen, key, client, reading, found)
+        return self._read_whole(seen, key, client, reading)
 
     def _quic_flow(  # noqa: PLR0911  # one a case
         self, seen: Sighting, key: FlowKey, client: Client, flow: QuicFlow
@@ -392,7 +405,7 @@ class Classifier:
         self._judged.put(key, judged, _owner(client), seen.now.monotonic_s)
         if before and before[:_WHAT] == judged[:_WHAT]:
             return None
-        if reading.kind != "http" and (reading.name or key.responder_port in WEB_PORTS):
+        if reading.kind not in _PLAIN and (reading.name or key.responder_port in WEB_PORTS):
             self.readable.note(client.group, readable=bool(reading.name))
         # One that was decided before, but not by this process, was recorded when it began.
         if key.protocol == TCP or not seen.request.decided or ruling.action is Action.BLOCK:

@@ -28,6 +28,7 @@ _MAX_CHUNK_LINE: Final = 10
 _NAMES: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
 """Of the fields that are read."""
 _CONTINUE: Final = 100
+_SWITCHING: Final = 101
 _WITHOUT_BODY: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"))
 """Methods whose body has no meaning (RFC 9110, section 9.3), so that some servers take it for the next request."""
 
@@ -60,12 +61,14 @@ class _Head(NamedTuple):
     """Where the head ends among the octets it was read from."""
     expects: bool
     """Whether it depends on the answer if the body follows (RFC 9110, section 10.1.1)."""
+    upgrades: bool
+    """Whether it asks for WebSocket (RFC 6455)."""
 
 
 class Requests:
     """The requests of one connection, one after another; bodies are passed over."""
 
-    __slots__ = ("_awaited", "_rest", "_to_skip", "expecting")
+    __slots__ = ("_awaited", "_begun", "_rest", "_to_skip", "_upgrades", "expecting", "switched")
 
     def __init__(self) -> None:
         self._awaited = _Awaited.HEAD
@@ -73,13 +76,20 @@ class Requests:
         """A head or a line that is not complete yet."""
         self._to_skip = 0
         """Octets of a body that are still to come."""
+        self._begun = self._upgrades = False
+        """Whether there was a request; whether one asks for WebSocket."""
         self.expecting = False
         """Whether the initiator is to wait for ``answered``."""
+        self.switched = False
+        """Whether both sides speak WebSocket from here on, for the host of the one request that there was."""
 
     def answered(self, code: int) -> None:
         """Take the status code of an answer while a request waits for one: its body, or anything, comes after a 100 alone."""
         self.expecting = False
-        if code != _CONTINUE:
+        if self._upgrades:
+            # Refused, or passed over: another request may follow.
+            self._upgrades, self.switched = False, code == _SWITCHING
+        elif code != _CONTINUE:
             # It may be the answer to an earlier request: nobody knows what would follow.
             self._to_skip, self._awaited = 0, _Awaited.NOTHING
 
@@ -117,9 +127,12 @@ class Requests:
             elif head := _head(octets, place):
                 hosts.append(head.host)
                 self._awaited, self._to_skip, place = head.next, head.length, head.end
-                if head.expects and place < len(octets):
+                # Behind others, an answer might be to one of those.
+                self._upgrades = head.upgrades and not self._begun
+                self._begun = True
+                self.expecting = head.expects or self._upgrades
+                if self.expecting and place < len(octets):
                     raise _malformed(octets[place:], "a body that did not wait for its answer")
-                self.expecting = head.expects
             else:
                 break
         self._rest = octets[place:]
@@ -199,9 +212,12 @@ def _head(octets: bytes, place: int) -> _Head | None:
         name = _host(method, target, fields.get(b"host", []))
         awaited, length = _body(method, version, fields)
         expects = b"expect" in fields and (length > 0 or awaited is _Awaited.CHUNK)
+        # RFC 6455, section 4.1. To HTTP/2 nobody may switch: its requests would not be read.
+        wanted = [value.lower() for value in fields.get(b"upgrade", [])]
+        upgrades = method == b"GET" and wanted == [b"websocket"]
     except ValueError as e:
         raise _malformed(octets[start:], str(e)) from e
-    return _Head(name, awaited, length, end, expects)
+    return _Head(name, awaited, length, end, expects, upgrades)
 
 
 def _fields(head: bytes) -> dict[bytes, list[bytes]]:

@@ -42,7 +42,7 @@ class Reading(NamedTuple):
     """What a flow turned out to be."""
 
     kind: str
-    """``tls``, ``quic``, ``http``; for all else ``tcp`` or ``udp``."""
+    """``tls``, ``quic``, ``http``, ``websocket``; for all else ``tcp`` or ``udp``."""
     name: str
     """Canonical; "" where it has none."""
     protocol: str = ""

@@ -46,6 +46,16 @@ class Watched:
         """Whether the responder has acknowledged all that was read, and said whether it wants the rest of a request."""
         return not self._kept and not self._requests.expecting
 
+    @property
+    def name(self) -> str:
+        """The host of all requests."""
+        return self._name
+
+    @property
+    def switched(self) -> bool:
+        """Whether what follows is WebSocket, which the responder has agreed to."""
+        return self._requests.switched and not self._kept
+
     def sent(self, sequence: int, octets: bytes) -> None:
         """Take ``octets`` of the initiator.
 

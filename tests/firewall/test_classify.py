@@ -487,6 +487,44 @@ def test_judge_opens_nothing_by_a_syn_in_a_decided_flow(classifier):
     assert flow.events[-1].name == "a.example"
 
 
+UPGRADE = b"GET /chat HTTP/1.1\r\nHost: maths.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+FRAME = b"\x81\x05hello"
+
+
+def test_judge_lets_websocket_pass_once_the_server_agrees(classifier):
+    flow = Flow(classifier)
+    flow.open()
+
+    assert flow.send(UPGRADE) is Answer.PENDING
+    assert flow.acknowledge() is Answer.PENDING
+    switching = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    assert flow.acknowledge(payload=switching) is Answer.ACCEPT
+    assert [event.kind for event in flow.events] == ["http", "websocket"]
+    classifier.take(build_policy(2), epoch=8)
+    assert flow.send(FRAME, decided=True) is Answer.ACCEPT
+    classifier.take(build_policy(3, paused=("ks2",)), epoch=9)
+    assert flow.send(FRAME, decided=True) is Answer.BLOCK
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 404 Not Found\r\n\r\n"])
+def test_judge_reads_on_where_the_server_does_not_agree_to_websocket(classifier, answer):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(UPGRADE)
+
+    assert flow.acknowledge(payload=answer) is Answer.WATCH
+    assert flow.send(request("games.example")) is Answer.BLOCK
+
+
+def test_judge_lets_no_frame_pass_before_the_server_has_agreed(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(UPGRADE)
+
+    assert flow.send(request("games.example")) is Answer.NONE
+    assert flow.mark is None
+
+
 @pytest.mark.parametrize("between", [b"", b"\x14\3\3\0\1\1", b"\x17\3\3\0\2ab"])
 def test_judge_reads_the_second_hello_that_a_server_asks_for(classifier, between):
     flow = Flow(classifier)

@@ -364,3 +364,46 @@ def test_feed_refuses_a_body_that_did_not_wait():
     requests.feed(EXPECTING)
     with pytest.raises(MalformedRequestError, match="did not wait"):
         requests.feed(b"x" * 5)
+
+
+UPGRADE = b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n"
+
+
+def test_feed_ends_where_the_server_agrees_to_websocket():
+    requests = Requests()
+    assert requests.feed(UPGRADE) == ["a"]
+    assert requests.expecting
+    requests.answered(101)
+    assert requests.switched
+
+
+@pytest.mark.parametrize("code", [200, 404, 426])
+def test_feed_goes_on_where_the_server_does_not_agree_to_websocket(code):
+    requests = Requests()
+    requests.feed(UPGRADE)
+    requests.answered(code)
+
+    assert not requests.switched
+    assert requests.feed(NEXT) == ["b"]
+
+
+def test_feed_refuses_what_does_not_wait_for_the_agreement():
+    with pytest.raises(MalformedRequestError, match="did not wait"):
+        Requests().feed(UPGRADE + NEXT)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(NEXT + UPGRADE, id="behind another request, whose answer it might be"),
+        pytest.param(UPGRADE.replace(b"WebSocket", b"h2c"), id="to HTTP/2"),
+        pytest.param(UPGRADE.replace(b"WebSocket", b"websocket, h2c"), id="to either"),
+        pytest.param(UPGRADE.replace(b"GET", b"OPTIONS"), id="by another method"),
+    ],
+)
+def test_feed_takes_no_other_upgrade(octets):
+    requests = Requests()
+    requests.feed(octets)
+
+    assert not requests.expecting
+    assert requests.feed(NEXT) == ["b"]
