@@ -238,6 +238,8 @@ class Pages(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.NO_CONTENT, b"")
             case "/slow":
                 self._slow(float(fields.get("seconds", 10)), int(fields.get("rate", 20_000)))
+            case "/echo" if self.headers.get("Upgrade") == "websocket":
+                self._echo()
             case "/dns-query" if "dns" in fields:
                 self._dns(urlsafe_b64decode(fields["dns"] + "=="))
             case _:
@@ -267,6 +269,16 @@ class Pages(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _echo(self) -> None:
+        """Switch to another protocol, and send all that comes back."""
+        self.send_response(HTTPStatus.SWITCHING_PROTOCOLS)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", "websocket")
+        self.end_headers()
+        while octets := self.connection.recv(4096):
+            self.connection.sendall(octets)
+        self.close_connection = True
 
     def _slow(self, seconds: float, rate: int) -> None:
         """Send ``rate`` octets a second for ``seconds``, both within bounds."""

@@ -415,6 +415,33 @@ def test_second_request_for_the_same_name_passes(lab: Laboratory) -> None:
     assert done.returncode == 0
 
 
+SOCKET = """
+import socket, sys, time
+name, answered = sys.argv[1:]
+head = "GET /echo HTTP/1.1\\r\\nHost: " + name + "\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n"
+with socket.create_connection((name, 80), timeout=8) as one:
+    one.sendall(head.encode())
+    if answered == "yes":
+        one.recv(4096)
+    for number in range(20):
+        one.sendall(b"frame %02d" % number)
+        time.sleep(0.02)
+    got = b""
+    while len(got) < 160:
+        got += one.recv(4096)
+    print(got[-8:].decode())
+"""
+
+
+@pytest.mark.parametrize("waits", ["yes", "no"])
+def test_websocket_without_tls_passes_once_the_server_has_agreed(
+    lab: Laboratory, waits: str
+) -> None:
+    """Frames of a client that does not wait are dropped, and come again."""
+    done = lab.run(LAPTOP.name, [sys.executable, "-c", SOCKET, ALLOWED, waits], timeout_s=20)
+    assert done.stdout == "frame 19\n", done.stderr
+
+
 def test_second_hello_that_a_server_asks_for_has_no_other_name(lab: Laboratory) -> None:
     first = "maths0".ljust(len(BLOCKED) - 4, "0") + ".com"
     script, port = str(HERE / "retry.py"), "8444"
