@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from gate_core.config import BridgeConfig
 from gate_firewall import apply, bridge
+from gate_firewall.repeated import Repeated
 
 _LOG: Final = logging.getLogger(__name__)
 LOOK_EVERY_S: Final = 60.0
@@ -49,47 +48,30 @@ _LOSES_DATAGRAMS: Final = (
 has not confirmed are dropped on their way to a queue that did not ask for merged packets."""
 
 
-class Watch:
-    """Looks for what is wrong again and again, in a thread: to ask the ports takes longer than a packet should wait."""
+class Watch(Repeated):
+    """Looks for what is wrong: to ask the ports takes longer than a packet should wait."""
 
-    def __init__(self, look: Callable[[], list[str]]) -> None:
+    def __init__(self, find: Callable[[], list[str]]) -> None:
         """Begin.
 
         Args:
-            look: Returns all that is wrong; raises OSError where it can't tell.
+            find: Returns all that is wrong; raises OSError where it can't tell.
         """
+        super().__init__("kernel", LOOK_EVERY_S)
         self.found: tuple[str, ...] = ()
         """What was wrong when it was looked last."""
-        self._look = look
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="kernel")
+        self._find = find
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self._closing.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                found = tuple(self._look())
-            except OSError as e:
-                found = (f"Nobody can tell whether the kernel is set as the filter needs it: {e}.",)
-            for finding in found:
-                if finding not in self.found:
-                    _LOG.warning("action=check found=%s", finding)
-            self.found = found
-            if self._closing.wait(LOOK_EVERY_S):
-                return
+    def look(self) -> None:
+        """Look once."""
+        try:
+            found = tuple(self._find())
+        except OSError as e:
+            found = (f"Nobody can tell whether the kernel is set as the filter needs it: {e}.",)
+        for finding in found:
+            if finding not in self.found:
+                _LOG.warning("action=check found=%s", finding)
+        self.found = found
 
 
 def check(config: BridgeConfig, devices: int) -> list[str]:

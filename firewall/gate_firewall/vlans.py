@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from gate_core.events import Tagged
+from gate_firewall.repeated import Repeated
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -63,8 +62,8 @@ class News:
         return news
 
 
-class Watch:
-    """Reads the VLANs again and again, in a thread; the news are taken by another."""
+class Watch(Repeated):
+    """Reads the VLANs; the news are taken by another thread."""
 
     def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Begin.
@@ -72,39 +71,22 @@ class Watch:
         Args:
             read: Gives the VLAN of each MAC address; raises OSError or ValueError where it can't.
         """
+        super().__init__("vlans", READ_EVERY_S)
         self._read = read
+        self._news = News()
         self._held: deque[Tagged] = deque()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="vlans")
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self._closing.set()
-        self._thread.join()
+        self._fault = ""
 
     def take(self) -> list[Tagged]:
         """Return the news since the last call."""
         return [self._held.popleft() for _ in range(len(self._held))]
 
-    def _run(self) -> None:
-        news = News()
-        fault = ""
-        while True:
-            try:
-                self._held.extend(news.of(self._read(), time.monotonic()))
-                fault = ""
-            except (OSError, ValueError) as e:
-                if str(e) != fault:
-                    _LOG.warning("action=read_vlans fault=%s", e)
-                fault = str(e)
-            if self._closing.wait(READ_EVERY_S):
-                return
+    def look(self) -> None:
+        """Read once."""
+        try:
+            self._held.extend(self._news.of(self._read(), time.monotonic()))
+            self._fault = ""
+        except (OSError, ValueError) as e:
+            if str(e) != self._fault:
+                _LOG.warning("action=read_vlans fault=%s", e)
+            self._fault = str(e)
