@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import select
@@ -39,6 +40,7 @@ _LOG: Final = logging.getLogger(__name__)
 _HEARTBEAT_S: Final = 1.0
 _FLUSH_S: Final = 0.05
 """How long events are gathered: to send them costs as much as to judge a packet."""
+_COLLECT_EVERY_S: Final = 60.0
 _CLOCK_READ_S: Final = 0.01
 """How long a reading of the wall clock serves: reading it in the school's zone costs as much as a decision."""
 HOLD_S: Final = 0.25
@@ -190,6 +192,8 @@ class Enforcer:
         self._read_s = -math.inf
         self._flush_s = 0.0
         self._due_s = 0.0
+        self._queued = 0
+        self._collect_s = 0.0
         self._holds: deque[_Hold] = deque()
         self._listing_told = False
         faults = Faults()
@@ -223,6 +227,9 @@ class Enforcer:
 
     def serve(self) -> Never:
         """Settle packets, for ever."""
+        # With full tables the collector of circles would hold up packets for a tenth of a second.
+        gc.freeze()
+        gc.disable()
         ports = self._ports
         # In this order: first what is to be known before packets are judged, so that none is by what was replaced.
         serve: dict[int, Callable[[], None]] = {
@@ -344,7 +351,17 @@ class Enforcer:
             readable.counts(),
         )
         merged = {what: kinds for each in counts for what, kinds in each.items()}
+        self._collect(sum(merged.get("queue_packets", {}).values()))
         self._put(Counters(Source.FIREWALL, self._worker, merged))
+
+    def _collect(self, queued: int) -> None:
+        """Collect circles now and then, while nothing is queued; ``queued`` packets there have been."""
+        idle, self._queued = queued == self._queued, queued
+        if idle and self._now.monotonic_s >= self._collect_s:
+            self._collect_s = self._now.monotonic_s + _COLLECT_EVERY_S
+            gc.collect()
+            # What lives on is not looked at again.
+            gc.freeze()
 
     def _queue_counts(self) -> Mapping[str, Mapping[str, int]]:
         try:
