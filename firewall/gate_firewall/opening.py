@@ -63,6 +63,7 @@ class Opening:
     __slots__ = (
         "_acknowledged",
         "_answer",
+        "_early",
         "_end",
         "_further",
         "_hellos",
@@ -95,7 +96,9 @@ class Opening:
         self._port = port
         self._stream = Stream(first)
         self._theirs: Stream | None = None
-        """The first octets of the responder behind what the hello acknowledges."""
+        """The first octets of the responder."""
+        self._early = False
+        """Whether the SYN carries octets, which acknowledge nothing."""
         self._answer = b""
         self._reading: Reading | None = None
         self._end = 0
@@ -170,11 +173,10 @@ class Opening:
         payload = packet.payload
         if not payload:
             return
+        self._await(packet)
         if self._reading is None:
             known = len(self._stream.prefix())
             self._stream.add(sequence, payload)
-            if self._theirs is None and packet.flags & ACK:
-                self._theirs = Stream(packet.acknowledged)
             prefix = self._stream.prefix()
             if len(prefix) > known:
                 self._reading = self._read(prefix)
@@ -193,6 +195,19 @@ class Opening:
         prefix = self._stream.prefix()
         if len(prefix) > known:
             self._read_hellos(self._reading, prefix)
+
+    def _await(self, packet: Packet) -> None:
+        """Take note of where the answer will begin: nowhere behind what the initiator acknowledges with what it asks.
+
+        The responder drops what acknowledges octets that it has not sent (RFC 9293, section 3.10.7.4), so that the lowest
+        number is the one with which it took the octets.
+        """
+        if packet.flags & SYN:
+            self._early = True
+        elif packet.flags & ACK and not self._early:
+            begin = packet.acknowledged
+            if self._theirs is None or (begin - self._theirs.first) % 2**32 >= 2**31:
+                self._theirs = Stream(begin)
 
     def _read(self, prefix: bytes) -> Reading | None:
         if not prefix:
@@ -244,7 +259,7 @@ class Opening:
             if packet.flags & (ACK | RST) == ACK and behind < 2**31:
                 self._acknowledged = True
             if packet.payload:
-                # A hello in the SYN acknowledges nothing: then what comes first is where the answer begins.
+                # After octets in the SYN: then what comes first is where the answer begins.
                 self._theirs = self._theirs or Stream(packet.sequence)
                 self._hear(self._theirs, packet)
             return

@@ -1,3 +1,4 @@
+import hashlib
 import ssl
 
 import pytest
@@ -160,6 +161,40 @@ def test_read_knows_what_the_responder_has_acknowledged(opening, acknowledged, f
     opening.read(segment(0, b"", flags=flags, acknowledged=acknowledged), reply=True)
 
     assert opening.acknowledged is known
+
+
+SERVER = b"\x16\3\3\0\x60\2\0\0\x5c\3\3"
+RETRY = SERVER + hashlib.sha256(b"HelloRetryRequest").digest() + bytes(58)
+"""RFC 8446, section 4.1.3"""
+
+
+def answer(octets, place):
+    """Return what the server says from ``place`` of its octets on; it has the whole hello."""
+    packet = segment(0, octets[place:], acknowledged=5000)
+    return packet._replace(sequence=(packet.sequence + place) % 2**32)
+
+
+@pytest.mark.parametrize("claimed", [50, 101, -50])
+def test_read_takes_no_place_for_the_server_s_first_octet_that_it_would_not_accept(
+    opening, claimed
+):
+    """A server drops what acknowledges octets that it has not sent, and what it says later is no first answer."""
+    octets, said = hello("a.example"), RETRY + b"\x14\3\3\0\1\1" + bytes(100)
+    opening.read(segment(0, octets, acknowledged=claimed), reply=False)
+    opening.read(segment(0, octets), reply=False)
+    for place in (0, 50, 101):
+        opening.read(answer(said, place), reply=True)
+
+    assert not opening.acknowledged
+
+
+def test_read_takes_a_server_s_first_octet_from_where_it_is(opening):
+    octets = hello("a.example")
+    opening.read(segment(0, octets[:9]), reply=False)
+    opening.read(segment(9, octets[9:]), reply=False)
+    opening.read(answer(SERVER + bytes(90), 0), reply=True)
+
+    assert opening.acknowledged
 
 
 def test_read_takes_a_long_body_before_the_answer(opening):
