@@ -127,12 +127,24 @@ def receive(seconds):
             state["ack"] += len(data)
             send("A")
 
+def forge(flags):
+    backwards = (IPv6 if six else IP)(src=address, dst=source) / TCP(
+        sport=web, dport=port, flags=flags, seq=state["ack"], ack=(state["seq"] + ("S" in flags)) % 2**32, window=64000)
+    link.send(Ether(src=mac, dst=router) / backwards)
+    time.sleep(0.2)
+
 def push(data):
     state["ts"] += 1
     send("PA", data)
     state["seq"] += len(data)
 
 def connect(data=b""):
+    if attack == "forged answer":
+        # The server drops a SYN with a digest. It begins with the second one, a wide way before the first.
+        send("S", options=[(19, bytes(16))])
+        time.sleep(0.2)
+        forge("SA")
+        state["seq"] -= 100_000
     send("S", data)
     receive(2)
     state["seq"] += 1
@@ -196,11 +208,9 @@ match attack:
         push(wrong)
         receive(1)
         send("A")
-        backwards = IP(src=address, dst=source) / TCP(
-            sport=web, dport=port, flags="RA", seq=state["ack"], ack=state["seq"], window=0)
         send("RA")
         time.sleep(0.2)
-        link.send(FRAME / backwards)
+        forge("RA")
         time.sleep(0.2)
         state["seq"] += 100_000
         connect()
@@ -323,6 +333,8 @@ def test_no_trick_with_segments_carries_a_hello_past(
         ("second SYN", 4),
         ("octets in the SYN", 4),
         ("discarded on the way", 6),
+        ("forged answer", 4),
+        ("forged answer", 6),
         ("ports of before", 4),
     ],
 )
