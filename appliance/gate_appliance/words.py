@@ -15,6 +15,7 @@ _FLOWS = {
     "protocol": "Blocked because it is a tunnel or another protocol whose content can't be told.",
     "quic": "Blocked so that the browser uses the older form of connection, whose names can be read.",
     "unasked": "Blocked because the device brought the address along, and did not ask the filter for it by its name.",
+    "nameless": "Blocked because it shows no name to decide on. A service that needs this can be opened as a direct connection.",
     "unsafe-address": "Blocked because it goes round the safe version of a search engine.",
     "time": "Allowed: a device asks for the time.",
 }

@@ -154,6 +154,8 @@ class Classifier:
         if begins:
             if opening is None or (opening.marked and seen.request.new):
                 opening = self._opened(seen, key)
+        elif seen.request.new:
+            return self._picked_up(seen, key)
         elif opening is None:
             if watched := self._watched.get(key):
                 return self._watch(seen, key, watched)
@@ -176,6 +178,17 @@ class Classifier:
         if reading is None:
             return _undecided(seen)
         return self._read(seen, key, opening, _at_resolver(reading, key))
+
+    def _picked_up(self, seen: Sighting, key: FlowKey) -> Verdict:
+        """Return the verdict on a packet of a flow that conntrack has forgotten, or has never seen begin."""
+        mac = self._mac(seen)
+        # Where it began may not be where the server takes it to have begun.
+        self._openings.discard(key)
+        self._judged.discard(key)
+        self._watched.discard(key)
+        if seen.packet.payload:
+            return self._fault(seen, key, mac, NAMELESS, Fault.UNKNOWN_FLOW)
+        return _DROP if self._is_closed(self._client(seen, mac)) else _undecided(seen)
 
     def _before(self, seen: Sighting, key: FlowKey, opening: Opening) -> Verdict | None:
         """Return what stops a flow at its SYN; None where nothing does."""
@@ -220,7 +233,13 @@ class Classifier:
                     # The responder has octets from behind it, which nobody has read.
                     self._openings.discard(key)
                     return self._fault(seen, key, opening.mac, reading, Fault.UNREADABLE)
-                watched = Watched(first, reading.name, opening.mac, from_router=opening.from_router)
+                watched = Watched(
+                    first,
+                    reading.name,
+                    opening.mac,
+                    from_router=opening.from_router,
+                    answer_at=opening.answer_at,
+                )
                 try:
                     watched.sent(first, octets)
                 except UnreadableError:

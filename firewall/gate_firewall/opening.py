@@ -66,6 +66,7 @@ class Opening:
         "_early",
         "_end",
         "_further",
+        "_heard",
         "_hellos",
         "_packets",
         "_port",
@@ -107,6 +108,7 @@ class Opening:
         """Reads the first hello, in a flow that begins like TLS..."""
         self._further: hello.Hellos | None = None
         """...and all others."""
+        self._heard = False
         self._hellos = 0
         self._acknowledged = False
         self._packets = 0
@@ -115,6 +117,11 @@ class Opening:
     def octets(self) -> tuple[int, bytes]:
         """The sequence number of the first octet, and all octets that have come in order."""
         return self._stream.first, self._stream.prefix()
+
+    @property
+    def answer_at(self) -> int | None:
+        """The sequence number at which the responder's answer begins; None where that can't be known."""
+        return self._theirs.first if self._theirs else None
 
     @property
     def has_hole(self) -> bool:
@@ -134,8 +141,8 @@ class Opening:
 
     @property
     def is_answered(self) -> bool:
-        """Whether the responder has begun to say something."""
-        return self._theirs is not None and not self._theirs.is_empty()
+        """Whether the responder has said anything, wherever in its stream."""
+        return self._heard
 
     def read(self, packet: Packet, *, reply: bool) -> Reading | None:
         """Take ``packet``; return what the flow is by what was sent, None while that is open.
@@ -259,6 +266,7 @@ class Opening:
             if packet.flags & (ACK | RST) == ACK and behind < 2**31:
                 self._acknowledged = True
             if packet.payload:
+                self._heard = True
                 # After octets in the SYN: then what comes first is where the answer begins.
                 self._theirs = self._theirs or Stream(packet.sequence)
                 self._hear(self._theirs, packet)

@@ -737,6 +737,7 @@ def _is_final_hello(payload: bytes) -> bool:
         and payload[0] == hello.HANDSHAKE
         and payload[hello.RECORD_OCTETS] == 2
         and not hello.RETRY.startswith(random)
+        and payload[43:44] == b"\x20"
     )
 
 

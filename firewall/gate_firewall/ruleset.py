@@ -63,9 +63,10 @@ _ECHO_OCTETS: Final = 128
 _KNOWN: Final = "{ ip, ip6, arp }"
 _FAMILY: Final = {4: "ip", 6: "ip6"}
 # RFC 8446, sections 5.1 and 4.1.3: a record of the handshake, in it the server's hello, and not the first octets of the
-# random value by which a server asks for another hello of the client.
+# random value by which a server asks for another hello of the client. Then a session id of 32 octets, which browsers send
+# and have echoed: what it holds can't look like all of this, for no octet behind it is of the client's choice.
 _SERVER_HELLO: Final = (
-    f"meta l4proto tcp @ih,0,8 22 @ih,40,8 2 @ih,88,64 != 0x{hello.RETRY[:8].hex()}"
+    f"meta l4proto tcp @ih,0,8 22 @ih,40,8 2 @ih,88,64 != 0x{hello.RETRY[:8].hex()} @ih,344,8 32"
 )
 _PURE_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 
@@ -308,6 +309,8 @@ def _guests(epoch: Epoch) -> list[str]:
 
 
 def _verdicts(epoch: Epoch) -> list[str]:
+    answer = f"meta mark & {marks.FROM_ROUTER:#010x} != 0 ct direction reply"
+    others = 0xFFFF_FFFF ^ marks.VERDICT
     return [
         _chain(
             "refuse",
@@ -328,9 +331,10 @@ def _verdicts(epoch: Epoch) -> list[str]:
         ),
         _chain(
             "unanswered",
-            f"meta mark & {marks.FROM_ROUTER:#010x} != 0 ct direction reply {_SERVER_HELLO}"
-            f" ct mark set ct mark & {0xFFFF_FFFF ^ marks.VERDICT:#010x} | {_ACCEPT:#010x} accept",
+            f"{answer} {_SERVER_HELLO} ct mark set ct mark & {others:#010x} | {_ACCEPT:#010x} accept",
             "jump bare",
+            # Any other answer: whatever looks like a hello behind it is none. At once, not with the verdict on it.
+            f"{answer} ct mark set ct mark & {others:#010x} | {_PENDING:#010x}",
             "goto ask",
         ),
     ]
@@ -427,9 +431,14 @@ def _bare() -> str:
     offsets = range(5, 16)
     return _chain(
         "bare",
+        # As for what is asked about: a reset that dies on its way ends the flow here and not at the server.
+        "ip ttl set 64",
+        "ip6 hoplimit set 64",
         # The SYN of a new flow tells where its octets begin and from which device it comes.
         # One in a flow that is open already may have begun it anew at the server.
         f"{_PURE_SYN} return",
+        # What conntrack knows nothing of, and is no SYN, belongs to a flow whose beginning nobody saw.
+        "ct state new return",
         # So may an answer that comes from the side of who asked.
         f"meta mark & {marks.FROM_ROUTER:#010x} == 0 ct direction reply return",
         # The urgent pointer alone takes an octet out of what comes later.
@@ -534,7 +543,7 @@ def _settle() -> str:
         f"{verdict} 0x00000000 accept",
         f"{verdict} {_ACCEPT:#010x} {saved} accept",
         # The server's hello may have overtaken what was asked about before it.
-        f"{verdict} {_UNANSWERED:#010x} ct mark & {marks.VERDICT:#010x} == {_ACCEPT:#010x} accept",
+        f"{verdict} {_UNANSWERED:#010x} ct mark & {marks.VERDICT:#010x} {{ {_ACCEPT:#010x}, {_PENDING:#010x} }} accept",
         f"{verdict} {_PENDING:#010x} {saved} accept",
         f"{verdict} {_UNANSWERED:#010x} {saved} accept",
         f"{verdict} {_WATCH:#010x} {saved} accept",

@@ -211,9 +211,13 @@ class Rulings:
         if not group.named_only:
             return ruling
         asked = self._is_asked(client, key, reading.name, now)
-        if asked or (final and reading.name and learnt.is_learning(now.monotonic_s)):
-            return ruling
-        return _unasked(group) if final else None
+        if not asked and not (final and reading.name and learnt.is_learning(now.monotonic_s)):
+            return _unasked(group) if final else None
+        if reading.kind == "udp" and not reading.protocol:
+            # An address alone says little: it may be somebody's own server, and a tunnel may begin with any octets.
+            direct = is_exempt(there, key.protocol, key.responder_port, self._direct[group.id])
+            return ruling if direct else Ruling(Action.BLOCK, "nameless", f"nameless:{group.id}")
+        return ruling
 
     def before(self, client: Client, key: FlowKey, now: Moment, *, final: bool) -> Ruling | None:
         """Return what a flow gets that was opened inside, as long as nobody knows what it is; None as for ``flow``."""

@@ -35,9 +35,11 @@ class Stream:
         """
         start = (sequence - self.first) % 2**32
         if start >= 2**31:
-            # Before the first octet, where the server looks at nothing: a keep-alive, by RFC 9293, section 3.8.4.
-            octets = octets[2**32 - start :]
-            start = 0
+            # Before the first octet, where the server looks at nothing: a keep-alive, by RFC 9293, section 3.8.4. All
+            # else there says that the server may have begun elsewhere.
+            if start != 2**32 - 1 or len(octets) > 1:
+                raise ConflictError("octets before the first one")
+            return
         end = start + len(octets)
         if end > MAX_OCTETS:
             raise ConflictError(f"a segment from {start} to {end}; at most {MAX_OCTETS} are kept")

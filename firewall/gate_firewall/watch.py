@@ -21,9 +21,17 @@ MAX_UNACKNOWLEDGED: Final = 1 << 20
 class Watched:
     """The direction of the initiator, from its first octet on; all its requests are for one host, as those of browsers are."""
 
-    __slots__ = ("_kept", "_name", "_next", "_requests", "from_router", "mac")
+    __slots__ = ("_answer_at", "_kept", "_name", "_next", "_requests", "from_router", "mac")
 
-    def __init__(self, first: int, name: str, mac: str | None, *, from_router: bool) -> None:
+    def __init__(
+        self,
+        first: int,
+        name: str,
+        mac: str | None,
+        *,
+        from_router: bool,
+        answer_at: int | None = None,
+    ) -> None:
         """Begin a connection.
 
         Args:
@@ -31,7 +39,10 @@ class Watched:
             name: The host of the first request.
             mac: The client's.
             from_router: The side of the initiator.
+            answer_at: Sequence number at which the answer to the first request begins; None where that can't be known.
         """
+        self._answer_at = answer_at
+        """Where the answer begins to a request that waits for one: what a page quotes further on is none."""
         self._name = name
         self.mac = mac
         self.from_router = from_router
@@ -102,11 +113,22 @@ class Watched:
                     raise UnreadableError("an acknowledgement of octets that nobody has read")
                 if left <= len(self._kept):
                     del self._kept[: len(self._kept) - left]
-            if self._requests.expecting and (status := _STATUS.match(packet.payload)):
+            if (
+                self._requests.expecting
+                and packet.sequence == self._answer_at
+                and (status := _STATUS.match(packet.payload))
+            ):
                 self._requests.answered(int(status[1]))
             return
         if packet.flags & (URG | SYN) or not packet.whole:
             raise UnreadableError(
                 "urgent data, a second beginning, or a packet too long for the queue"
             )
+        waited = self._requests.expecting
         self.sent(packet.sequence, packet.payload)
+        if self._requests.expecting and packet.payload and packet.flags & ACK:
+            # The responder drops what acknowledges octets that it has not sent, so that the lowest number is the right one.
+            begin = packet.acknowledged
+            at = self._answer_at
+            if not waited or at is None or (begin - at) % 2**32 >= 2**31:
+                self._answer_at = begin

@@ -516,6 +516,19 @@ def test_judge_reads_on_where_the_server_does_not_agree_to_websocket(classifier,
     assert flow.send(request("games.example")) is Answer.BLOCK
 
 
+def test_judge_takes_no_quotation_for_the_agreement_to_websocket(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(UPGRADE)
+    flow.acknowledge(payload=b"HTTP/")
+    flow.acknowledge(payload=b"1.1 200 OK\r\n\r\n", sequence=5)
+
+    switching = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    assert flow.acknowledge(payload=switching, sequence=21) is Answer.PENDING
+    assert flow.send(request("games.example")) is Answer.NONE
+    assert flow.mark is None
+
+
 def test_judge_lets_no_frame_pass_before_the_server_has_agreed(classifier):
     flow = Flow(classifier)
     flow.open()
@@ -577,6 +590,36 @@ def test_judge_of_a_beginning_on_ports_of_a_flow_that_waited_for_its_answer(
     flow.send(hello("maths.example"))
 
     assert flow.packet(flags=SYN, sequence=50_000, new=new) is answer
+
+
+@pytest.mark.parametrize("payload", [b"", hello("maths.example")])
+def test_judge_of_a_flow_that_conntrack_picks_up_in_the_middle(classifier, payload):
+    """Where it began for the server nobody knows: a reset that died on its way may have ended it here alone."""
+    flow = Flow(classifier)
+    flow.open()
+    flow.packet(payload, sequence=1000, new=True)
+
+    assert [flow.mark, len(flow.events)] == [None, 0] or flow.events[-1].reason == "unknown-flow"
+    assert flow.packet(hello("maths.example"), sequence=1000) is Answer.BLOCK
+
+
+def test_judge_of_octets_before_the_first(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    other = hello("games.example")
+
+    flow.packet(hello("maths.example"), sequence=1000)
+    assert flow.packet(other, sequence=1000 - len(other)) is Answer.BLOCK
+
+
+def test_judge_hears_an_answer_wherever_the_client_says_that_it_begins(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.packet(b"x", sequence=999, acknowledged=2**32 - 100)
+    flow.packet(hello("maths.example"), sequence=1000, acknowledged=2**32 - 100)
+    flow._sent += len(hello("maths.example"))
+
+    assert flow.acknowledge(payload=RETRY) is Answer.PENDING
 
 
 def test_judge_again_needs_no_opening_of_a_flow_that_the_kernel_let_pass(classifier):
@@ -883,6 +926,15 @@ def test_judge_of_what_needs_no_name(sinkhole, address, port, protocol, *, rule_
     flow.packet(b"octets")
 
     assert [event.rule_id for event in flow.events] == [rule_id]
+
+
+def test_judge_of_datagrams_that_show_nothing_whatever_follows(sinkhole):
+    sinkhole.learning = False
+    sinkhole.give("maths.example")
+    flow = Flow(sinkhole.classifier(), port=51820, protocol=UDP)
+
+    assert flow.packet(b"junk") is Answer.BLOCK
+    assert flow.events[-1].rule_id == "nameless:ks2"
 
 
 ZOOM = DirectService((ip_network(ip_address(SERVER)),), UDP, range(8801, 8811), "ks2")

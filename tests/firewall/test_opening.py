@@ -209,5 +209,5 @@ def test_read_takes_a_long_body_before_the_answer(opening):
 @pytest.mark.parametrize("offset", [-1, 0, 20, len(REQUEST) - 1])
 def test_read_gives_up_on_other_octets_in_the_place_of_the_name(opening, offset):
     opening.read(segment(0, REQUEST), reply=False)
-    with pytest.raises(UnreadableError, match="differs"):
+    with pytest.raises(UnreadableError, match=r"differs|before the first"):
         opening.read(segment(offset, b"\0" * 1400), reply=False)

@@ -89,10 +89,14 @@ def test_add_refuses_what_lies_beyond_the_bound():
         stream.add(MAX_OCTETS, b"x")
 
 
-def test_add_passes_over_what_lies_before_the_first_octet():
+def test_add_passes_over_a_keep_alive_before_the_first_octet():
     stream = Stream(0)
-    stream.add(2**32 - 1, b"k")  # a keep-alive
-    assert stream.is_empty()
-    stream.add(2**32 - 2, b"xxabc")
+    stream.add(2**32 - 1, b"k")
 
-    assert stream.prefix() == b"abc"
+    assert stream.is_empty()
+
+
+@pytest.mark.parametrize(("back", "octets"), [(2, b"xxabc"), (1, b"xa"), (2, b"x"), (300, b"x")])
+def test_add_refuses_all_else_before_the_first_octet(back, octets):
+    with pytest.raises(ConflictError, match="before the first"):
+        Stream(0).add(2**32 - back, octets)
