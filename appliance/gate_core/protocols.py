@@ -1,7 +1,8 @@
 """Protocols that the packet classifier tells apart, and the category that decides about each.
 
 A protocol seen in packets is decided by the row of its category: to block VPN services blocks their names and their
-packets alike. Named are those that get round a name-based filter, and those that the table itself speaks of.
+packets alike. Named are those that get round a name-based filter, and those that the table itself speaks of. Not named are
+those that show nothing by design (Psiphon, Shadowsocks, V2Ray): whoever may reach only what was asked for by name does without.
 """
 
 from __future__ import annotations
@@ -33,9 +34,6 @@ PROTOCOLS: Final = (
     Protocol("tailscale", "Tailscale", "vpn"),
     Protocol("zerotier", "ZeroTier", "vpn"),
     Protocol("warp", "Cloudflare WARP", "vpn"),
-    Protocol("psiphon", "Psiphon", "vpn"),
-    Protocol("shadowsocks", "Shadowsocks", "vpn"),
-    Protocol("v2ray", "V2Ray and Trojan", "vpn"),
     Protocol("tor", "Tor", "tor"),
     Protocol("dot", "DNS over TLS", "encrypted-dns"),
     Protocol("doq", "DNS over QUIC", "encrypted-dns"),

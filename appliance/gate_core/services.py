@@ -226,9 +226,6 @@ SERVICES: Final[tuple[Service, ...]] = (
             "tailscale",
             "zerotier",
             "warp",
-            "psiphon",
-            "shadowsocks",
-            "v2ray",
         ),
     ),
     _service(
