@@ -159,6 +159,12 @@ def test_page_tells_it_of_a_protocol(coordinator, full_desk):
             "",
             id="by its address",
         ),
+        pytest.param(
+            {"kind": "udp/51820", "reason": "nameless", "rule_id": "nameless:ks2"},
+            "203.0.113.5 port 51820/udp was blocked ",
+            "",
+            id="by showing nothing",
+        ),
     ],
 )
 def test_page_from_an_entry_of_a_connection_without_a_name(
@@ -176,7 +182,8 @@ def test_page_from_an_entry_of_a_connection_without_a_name(
     # Where it went is nothing that the policy decides by itself.
     assert today in page.text
     assert ("How this was decided" in page.text) is bool(today)
-    assert ("Does a service need this" in page.text) is (event.reason == "unasked")
+    asks = "Does a service need this" in page.text
+    assert asks is (event.reason in {"unasked", "nameless"})
 
 
 def test_page_from_an_entry_asks_first_why_somebody_looks(coordinator, browse, full_desk):
