@@ -120,6 +120,8 @@ def follow(settings: FirewallSettings, ports: FirewallPorts, worker: int, leader
         OSError: The queues could not be set up.
     """
     epochs = Follower(ports.agreement, leader)
+    # No older than the one by which the leader has decided on the epoch.
+    ports.policies.refresh()
     policy = ports.policies.current()
     config = _ruleset_config(settings)
     with Enforcer(config, ports, policy, epochs, tuple, worker) as enforcer:
