@@ -94,6 +94,21 @@ def merging_ports(config: BridgeConfig) -> list[tuple[str, str]]:
         return [(port, name) for port in ports for name in _merging(ethtool.get_features(port))]
 
 
+def is_promiscuous(config: BridgeConfig) -> bool:
+    """Tell whether a program listens to all of the bridge.
+
+    A new flow's packets that are copied for it are lost behind the queue: the kernel takes no flow up that is not
+    confirmed and has a copy (measured on Linux 6.18).
+
+    Raises:
+        OSError: See ``raise_bridge``.
+    """
+    with _routes() as ip:
+        link = ip.get_links(_index(ip, config.name))[0]
+        # The flags of netlink leave out what a packet socket asked for.
+        return bool(link.get_attr("IFLA_PROMISCUITY"))
+
+
 def tear_down(config: BridgeConfig) -> None:
     """Take the bridge away, ports first; fine where there is none.
 

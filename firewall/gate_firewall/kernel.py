@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -38,10 +38,6 @@ class Version(NamedTuple):
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.patch}"
 
-
-_PROMISC: Final = 0x100
-"""IFF_PROMISC, linux/if.h. What a frame is copied for on the bridge is lost behind the queue: the kernel keeps no flow that
-is not confirmed and has a copy (measured on Linux 6.18)."""
 
 _LOSES_DATAGRAMS: Final = (
     (Version(6, 11, 0), Version(6, 12, 75)),
@@ -92,18 +88,9 @@ def check(config: BridgeConfig, devices: int) -> list[str]:
         *release_findings(os.uname().release),
         *(_merging(port, feature) for port, feature in bridge.merging_ports(config)),
         *(_changed(setting) for setting in apply.wrong_sysctls(config.name)),
-        *_listened(config.name),
+        *([_listened(config.name)] if bridge.is_promiscuous(config) else []),
         *table_findings(int(_TABLE.read_text()), devices),
     ]
-
-
-def _listened(bridge_name: str) -> Iterator[str]:
-    flags = int(Path(f"/sys/class/net/{bridge_name}/flags").read_text(), 16)
-    if flags & _PROMISC:
-        yield (
-            f"A program listens to all of {bridge_name} (promiscuous mode), such as tcpdump: until it ends, new connections"
-            " fail. Listen on the port towards the switch instead."
-        )
 
 
 def parse_release(text: str) -> Version | None:
@@ -144,6 +131,13 @@ def _merging(port: str, feature: str) -> str:
     return (
         f"Port {port} joins datagrams before they are filtered ({feature}), which can't be turned off or was turned on"
         f" again: QUIC may fail. Turn it off (ethtool -K {port} {feature} off), or use another network adapter."
+    )
+
+
+def _listened(name: str) -> str:
+    return (
+        f"A program listens to all of {name} (promiscuous mode), such as tcpdump: until it ends, new connections fail."
+        " Listen on the port towards the switch instead."
     )
 
 

@@ -121,6 +121,19 @@ def test_check_finds_a_conntrack_that_trusts_anything(host):
     assert "nf_conntrack_tcp_be_liberal is 1, and the filter needs 0. Another program" in finding
 
 
+@pytest.mark.netns
+def test_check_finds_a_program_that_listens_to_the_bridge(host):
+    change = (
+        "import socket, struct\n"
+        "listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300)\n"
+        "me = struct.pack('iHH8s', socket.if_nametoindex('br0'), 1, 0, b'')  # PACKET_MR_PROMISC\n"
+        "listener.setsockopt(263, 1, me)  # SOL_PACKET, PACKET_ADD_MEMBERSHIP"
+    )
+    [finding] = findings(host, change)
+
+    assert "listens to all of br0" in finding
+
+
 class Machine:
     """Something to look at, look by look."""
 

@@ -20,6 +20,13 @@ def test_start_under_traffic_leaks_nothing(fresh_school: Appliance) -> None:
     assert [s for s in lab.served() if s.kind == "request" and s.name == ALLOWED]
 
 
+def test_nothing_is_wrong_after_a_start(school: Appliance) -> None:
+    # Each other part waits for what a laboratory has none of: look-ups by people, a check of illegal content.
+    looked = {"dns", "firewall", "policy", "lists", "clock", "recorder", "panel"}
+    found = {c["name"]: c["state"] for c in school.status()["components"] if c["name"] in looked}
+    assert found == dict.fromkeys(looked, "ok")
+
+
 def test_second_start_under_traffic_leaks_nothing(fresh_school: Appliance) -> None:
     lab = fresh_school.lab
     with fresh_school:

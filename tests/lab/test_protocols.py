@@ -31,6 +31,8 @@ from programs import (
 )
 from sites import ALLOWED, BLOCKED
 
+from gate_core.edits import Edit
+
 EVERYBODY = (LAPTOP, STAFF)
 EQUIPMENT = TABLET
 """What is a pupil's elsewhere is a camera, a door or a screen here (``equipment``)."""
@@ -65,14 +67,12 @@ def servers(school: Appliance) -> Iterator[None]:
 def equipment(school: Appliance) -> Iterator[None]:
     """Have one device in the group of what nobody sits at."""
 
-    def place(group: str) -> None:
-        words = (EQUIPMENT.mac, "--name", EQUIPMENT.name, "--group", group)
-        school.gate("device", "set", *words)
-        school.wait_until_filtering()
-
-    place("infrastructure")
+    place = ("devices", EQUIPMENT.mac, "group")
+    school.adopt(Edit.of(place, EQUIPMENT.group, "infrastructure"))
+    school.wait_until_filtering()
     yield
-    place(EQUIPMENT.group)
+    school.adopt(Edit.of(place, "infrastructure", EQUIPMENT.group))
+    school.wait_until_filtering()
 
 
 @pytest.fixture(scope="class")
