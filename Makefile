@@ -10,7 +10,10 @@ UNIT := not netns and not browser and not image and not pi
 MEMORY = $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 1000000 {print "TMPDIR=/dev/shm"}')
 # One more than there are cores: a test often waits for a program that it runs, or for a socket.
 PROCESSES = $(shell echo $$(($$(nproc) + 1)))
-COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-config \
+IN_PARALLEL = $(MEMORY) $(BIN)/pytest -q -n $(PROCESSES) -o tmp_path_retention_policy=failed
+# What ships is compiled: it is what namespaces, benchmarks and fuzzers run.
+COMPILED = PYTHONPATH=$$($(BIN)/python tools/compiled.py)
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
 
 export PYTHON
@@ -19,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # CMD as typed, as one word of the shell: neither make nor the recipe's shell reads what is in it. Without it, a shell.
 WORD = '$(subst ','\'',$(or $(value CMD),bash))'
 
-.PHONY: help setup check static fix docs abi test lab test-trixie demo pupil tablet staff guest box \
+.PHONY: help setup check static fix docs abi compiled test lab test-trixie demo pupil tablet staff guest box \
 	bench-dns bench-firewall bench-policy fuzz-dns fuzz-firewall screenshots lock image image-test clean
 
 help: ## show this list
@@ -29,7 +32,7 @@ setup: ## make .venv as the locks say (PYTHON=... for another interpreter)
 	@tools/setup
 
 check: setup static ## format, lint, types, layers, unit tests: no root, under two minutes
-	$(MEMORY) $(BIN)/pytest -q -n $(PROCESSES) -o tmp_path_retention_policy=failed -m "$(UNIT)"
+	$(IN_PARALLEL) -m "$(UNIT)"
 
 static: setup ## format, lint, types, layers
 	$(BIN)/ruff format --check --quiet .
@@ -47,13 +50,19 @@ abi: setup ## write dns/gate_dns/libc_abi.py anew
 docs: setup ## write docs/configuration.md anew
 	$(BIN)/python tools/configuration.py > docs/configuration.md
 
-test: setup $(if $(T),,static) ## every check and test, in namespaces and a browser too (T=tests/dns for one folder)
-	@tools/need run lab check test
-	$(BIN)/pytest -q -m "not image and not pi" $(T)
+compiled: setup ## the modules that every flow goes through, compiled as they ship; print their folder
+	@tools/need setup-build
+	@$(BIN)/python tools/compiled.py
 
-lab: setup ## the tests in network namespaces only
+test: compiled $(if $(T),,static) ## every check and test, in namespaces and a browser too (T=tests/dns for one folder)
 	@tools/need run lab check test
-	$(BIN)/pytest -q -m netns
+	$(if $(T),,$(IN_PARALLEL) -m "$(UNIT)")
+	$(if $(T),,$(COMPILED) $(IN_PARALLEL) -m "$(UNIT)" tests/firewall)
+	$(COMPILED) $(BIN)/pytest -q -m "$(if $(T),,(netns or browser) and )not image and not pi" $(T)
+
+lab: compiled ## the tests in network namespaces only
+	@tools/need run lab check test
+	$(COMPILED) $(BIN)/pytest -q -m netns
 
 test-trixie: ## set-up, unit tests and resolver mode in a Debian 13 root (as root; builds it once into var/)
 	@tools/trixie
@@ -74,9 +83,9 @@ bench-dns: setup ## CPU time of a DNS query, beside five other servers (as root,
 	@tools/need bench
 	$(BIN)/python -m bench $(BENCH)
 
-bench-firewall: setup ## packets through the firewall, beside bridges, accept loops and Suricata (as root, 10 minutes; BENCH=--help for less)
+bench-firewall: compiled ## packets through the firewall, beside bridges, accept loops and Suricata (as root, 10 minutes; BENCH=--help for less)
 	@tools/need run bench
-	$(BIN)/python -m bench_firewall $(BENCH)
+	$(COMPILED) $(BIN)/python -m bench_firewall $(BENCH)
 
 bench-policy: setup ## decisions, changes on the wire with 5,000 live flows, what-if (in network namespaces, about 20 minutes)
 	@tools/need run lab
@@ -85,17 +94,17 @@ bench-policy: setup ## decisions, changes on the wire with 5,000 live flows, wha
 fuzz-dns: setup ## a million mutated messages to the readers of the sinkhole and of lists, and more (CAMPAIGN=... for a short one)
 	PYTHONPATH=tests/vectors $(BIN)/python tests/fuzz/campaign.py dns $(CAMPAIGN)
 
-fuzz-firewall: setup ## a million mutated packets to the classifier, and more (CAMPAIGN=... for a short one)
-	PYTHONPATH=tests/vectors $(BIN)/python tests/fuzz/campaign.py firewall $(CAMPAIGN)
+fuzz-firewall: compiled ## a million mutated packets to the classifier, and more (CAMPAIGN=... for a short one)
+	$(COMPILED):tests/vectors $(BIN)/python tests/fuzz/campaign.py firewall $(CAMPAIGN)
 
 screenshots: setup ## take pictures of every page, of a made-up school, into var/screenshots
 	@tools/need test
 	$(BIN)/python webui/screenshots.py var/screenshots
 
 lock: setup ## write locks/ anew from pyproject.toml (UPGRADE=1 for the newest versions)
-	$(COMPILE) pyproject.toml --group dev --output-file locks/dev.lock
-	$(COMPILE) pyproject.toml --constraint locks/dev.lock --output-file locks/run.lock
-	$(COMPILE) --group build --constraint locks/dev.lock --output-file locks/build.lock
+	$(LOCK) pyproject.toml --group dev --output-file locks/dev.lock
+	$(LOCK) pyproject.toml --constraint locks/dev.lock --output-file locks/run.lock
+	$(LOCK) --group build --constraint locks/dev.lock --output-file locks/build.lock
 
 image: ## build the SD image (not there yet)
 image-test: ## boot the SD image (not there yet)

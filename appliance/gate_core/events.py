@@ -40,9 +40,9 @@ class Source(Enum):
     FIREWALL = "firewall"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
-    """One decision, or several equal ones within a moment."""
+    """One decision, or several equal ones within a moment. Not frozen: one is made for each flow, and that costs half."""
 
     at_ms: int
     """Milliseconds since 1970, UTC; of the first where there are several, or up to two seconds before it."""

@@ -15,8 +15,8 @@ _SHORT: Final = {
     Figure.BULK: "Gbit/s",
     Figure.PACKETS: "kpackets/s",
     Figure.CONNECTIONS: "TLS/s",
-    Figure.CPU: "us/packet",
-    Figure.CPU_BUSY: "us, busy",
+    Figure.CPU_BUSY: "us/packet",
+    Figure.CPU: "us, idle",
     Figure.QUEUED_TLS: "of TLS",
     Figure.QUEUED_QUIC: "of QUIC",
     Figure.P50: "p50 ms",
@@ -92,6 +92,11 @@ def goals(results: Results, again_ms: float | None) -> list[Goal]:
         ),
         Goal(
             "CPU a queued packet, of the accept loop's",
+            results.ratio(Figure.CPU_BUSY, OURS, ACCEPT),
+            most=2.5,
+        ),
+        Goal(
+            "the same of a machine that has little to do",
             results.ratio(Figure.CPU, OURS, ACCEPT),
             most=2.5,
         ),
@@ -120,6 +125,6 @@ def last_line(results: Results) -> str:
 
     return (
         f"firewall: bulk {told(Figure.BULK, PLAIN)} of plain bridge,"
-        f" hello cost {told(Figure.CPU, ACCEPT)} of accept loop,"
+        f" hello cost {told(Figure.CPU_BUSY, ACCEPT)} of accept loop,"
         f" {told(Figure.CONNECTIONS, SURICATA)} of suricata"
     )

@@ -51,6 +51,10 @@ class Pins:
         ends = self._ends.get(target, {})
         return frozenset(address for address, end in ends.items() if end > now)
 
+    def has(self, target: str, address: bytes, now: float) -> bool:
+        """Tell whether the safe version ``target`` answers at ``address``."""
+        return address in self.addresses(target, now)
+
 
 class PinSocket:
     """Where the workers of the sinkhole send their pins; only this process's user can."""

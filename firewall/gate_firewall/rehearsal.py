@@ -549,18 +549,11 @@ class _Given(GivenTable):
         return not asked or super().knows(client, mac, name, address, now)
 
 
-class _Everywhere(frozenset[bytes]):
-    """All addresses."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
-
-
 class _Pins(Pins):
-    """Addresses of safe versions in the answers of a capture; of one without any, all."""
+    """Addresses of safe versions in the answers of a capture; one without any has all."""
 
-    def addresses(self, target: str, now: float) -> frozenset[bytes]:
-        return super().addresses(target, now) or _Everywhere()
+    def has(self, target: str, address: bytes, now: float) -> bool:
+        return not self.addresses(target, now) or super().has(target, address, now)
 
 
 class _Reader:

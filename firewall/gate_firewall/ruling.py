@@ -206,7 +206,7 @@ class Rulings:
         if learnt is None or outside:
             return ruling
         safe = self.policy.safe_name(client, reading.name)
-        if safe and there not in learnt.pins.addresses(safe.target, now.monotonic_s):
+        if safe and not learnt.pins.has(safe.target, there, now.monotonic_s):
             return Ruling(Action.BLOCK, "unsafe-address", safe.rule_id)
         if not group.named_only:
             return ruling

@@ -26,6 +26,8 @@ def test_take_holds_each_address_for_as_long_as_it_lasts_and_a_while():
     assert pins.addresses(GOOGLE, 1000.0 + 300 + GRACE_S) == {TWO}
     assert pins.addresses(GOOGLE, 1000.0 + 900 + GRACE_S) == frozenset()
     assert pins.addresses(BING, 1000.0) == {TWO}
+    assert pins.has(BING, TWO, 1000.0)
+    assert not pins.has(BING, ONE, 1000.0)
 
 
 def test_take_of_a_shorter_time_leaves_the_longer():

@@ -294,6 +294,8 @@ def _environment() -> dict[str, str]:
         "CURL_CA_BUNDLE": str(CA_FILE),
         "SSL_CERT_FILE": str(CA_FILE),
         "PYTHONUNBUFFERED": "1",
+        # Where the compiled modules are (tools/compiled.py), if they are to run.
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         "PYTHONTZPATH": f"{ZONES}:/usr/share/zoneinfo",
     }
 

@@ -59,14 +59,15 @@ def test_goal_says_how_we_stand(goal, told):
 def test_goals_compare_each_figure_with_whom_it_is_to_be_compared():
     measured = results(
         BULK={OURS: [18.0], EMPTY: [20.0], PLAIN: [40.0]},
-        CPU={OURS: [30.0], ACCEPT: [15.0]},
+        CPU_BUSY={OURS: [30.0], ACCEPT: [15.0]},
+        CPU={OURS: [90.0], ACCEPT: [30.0]},
         CONNECTIONS={OURS: [1200.0], SURICATA: [1000.0]},
         QUEUED_TLS={OURS: [3.0]},
         QUEUED_QUIC={OURS: [2.0]},
         P50={OURS: [2.0], EMPTY: [1.75]},
     )
     values = [goal.value for goal in goals(measured, 70.0)]
-    assert values == [0.9, 2.0, 1.2, 3.0, 2.0, 0.25, 70.0]
+    assert values == [0.9, 2.0, 3.0, 1.2, 3.0, 2.0, 0.25, 70.0]
     assert last_line(measured) == (
         "firewall: bulk 0.45 of plain bridge, hello cost 2.00 of accept loop, 1.20 of suricata"
     )
