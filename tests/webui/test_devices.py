@@ -136,6 +136,14 @@ def test_isolate_cuts_off_at_once_and_let_back_ends_it(technician, full_desk):
     assert full_desk.acts().isolations == ()
 
 
+def test_what_isolation_cannot_cut_is_said_before_and_after(technician, full_desk):
+    beside = "talk to each other without passing the box"
+    assert beside not in technician.get(LAPTOP).text
+    assert beside in technician.get(f"{LAPTOP}/isolate").text
+    technician.post(f"{LAPTOP}/isolate", {"why": "Strange traffic"})
+    assert beside in technician.get(LAPTOP).text
+
+
 def test_isolate_twice_says_so(coordinator, full_desk):
     coordinator.post(f"{LAPTOP}/isolate", {"why": "First"})
     page = coordinator.post(f"{LAPTOP}/isolate", {"why": "Second"})

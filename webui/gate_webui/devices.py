@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, abort, flash, render_template, url_for
 from flask.typing import ResponseReturnValue
@@ -29,6 +29,11 @@ from gate_webui.proposing import (
 )
 
 bp = Blueprint("devices", __name__, url_prefix="/devices")
+
+_BESIDE: Final = (
+    "Isolation can't part it from devices on the same switch or Wi-Fi: they talk to each other without passing the box."
+    " Where that matters, pull its cable, or have its port or Wi-Fi switched off."
+)
 
 
 @bp.get("")
@@ -75,6 +80,7 @@ def device(mac: str) -> ResponseReturnValue:
     acts = desk.acts()
     isolation = next((i for i in acts.isolations if i.mac == mac), None)
     context: dict[str, Any] = {
+        "beside_the_box": _BESIDE,
         "device": its,
         "title": next((g.title for g in desk.groups() if g.id == its.group), its.group),
         "isolation": isolation,
@@ -123,6 +129,7 @@ def isolate(mac: str) -> ResponseReturnValue:
     lead = (
         "The box stops all that this device sends and gets, at once and until somebody lets it back.",
         "Nothing is sent to the device and nothing on it is touched. Do not switch it off: it may be evidence.",
+        _BESIDE,
     )
     return form_page(
         form,
