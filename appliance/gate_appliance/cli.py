@@ -184,16 +184,17 @@ def _log_command(arguments: argparse.Namespace) -> int:
 def _usage(arguments: argparse.Namespace) -> int:
     span: UsageSpan = "week" if arguments.week else "day"
     used = desk_of(arguments).usage(span=span, actor=actor_of(arguments))
-    say(f"since {used.since or '-'}: {_megabytes(used.down)} down, {_megabytes(used.up)} up")
+    say(f"since {used.since or '-'}: {_amount(used.down)} down, {_amount(used.up)} up")
+    say("What a connection carried counts once it has ended.")
     for c in used.consumers:
-        carried = f"{_megabytes(c.down)} down", f"{_megabytes(c.up)} up", f"{c.flows} flows"
-        sites = ", ".join(f"{s.name or '-'} {_megabytes(s.octets)}" for s in c.sites)
+        carried = f"{_amount(c.down)} down", f"{_amount(c.up)} up", f"{c.flows} flows"
+        sites = ", ".join(f"{s.name or '-'} {_amount(s.octets)}" for s in c.sites)
         say("  ".join((c.device or "-", c.group, *carried, sites)))
     return 0
 
 
-def _megabytes(octets: int) -> str:
-    return f"{octets / 1e6:,.1f} MB"
+def _amount(octets: int) -> str:
+    return f"{octets / 1e6:,.1f} MB" if octets >= 100_000 else f"{octets / 1e3:.1f} kB"
 
 
 def _setup(arguments: argparse.Namespace) -> int:

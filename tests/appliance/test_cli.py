@@ -104,13 +104,14 @@ def test_log_prints_the_newest_decisions(gate, steward):
 def test_usage_prints_who_used_the_most(gate, steward):
     now = steward.clock.now()
     who = Who("192.0.2.10", MAC, "Laptop", "ks2", "p-17")
-    columns = (0, 0), ("www.x.example", ""), (12_340_000, 100_000), (60_000, 0), (3, 1)
+    columns = (0, 0), ("www.x.example", ""), (12_340_000, 99_900), (60_000, 0), (3, 1)
     steward.activity.append_sums([Traffic(int(now.timestamp() * 1000), (who,), *columns)])
     code, out, _ = gate("usage")
     assert code == 0
     assert out.splitlines() == [
-        f"since {now.date()}: 12.4 MB down, 0.1 MB up",
-        "Laptop  ks2  12.4 MB down  0.1 MB up  4 flows  x.example 12.4 MB, - 0.1 MB",
+        f"since {now.date()}: 12.4 MB down, 60.0 kB up",
+        "What a connection carried counts once it has ended.",
+        "Laptop  ks2  12.4 MB down  60.0 kB up  4 flows  x.example 12.4 MB, - 99.9 kB",
     ]
     monday = now.date() - timedelta(days=now.weekday())
     assert gate("usage", "--week")[1].startswith(f"since {monday}: 12.4 MB down")
