@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from argon2 import PasswordHasher
 
@@ -39,6 +40,11 @@ from gate_core.desk import (
     Status,
     UnavailableError,
     UsageSpan,
+)
+
+_LOG_COLUMNS: Final = (
+    *("time", "decision", "device", "group", "name", "type", "rule"),
+    *("number", "policy version", "resolver or address", "response took"),
 )
 
 
@@ -173,6 +179,9 @@ def _log_command(arguments: argparse.Namespace) -> int:
     if not found:
         asked = wanted.text or wanted.action
         say("nothing that is recorded fits" if asked else "nothing is recorded yet")
+    elif sys.stdout.isatty():
+        # For people alone: what reads a pipe takes each line for an entry.
+        say("  ".join(_LOG_COLUMNS))
     for r in reversed(found):
         answered = f"{r.took_us / 1000:.1f} ms" if r.took_us else "-"
         fields = (r.at, r.action, r.device, r.group, r.name or "-", r.kind or "-", r.rule_id)

@@ -51,7 +51,7 @@ def test_status_says_that_nothing_checks_the_filter_of_illegal_content(gate):
     assert "docs/watching.md" in told
 
 
-def test_log_prints_the_newest_decisions(gate, steward):
+def test_log_prints_the_newest_decisions(gate, steward, monkeypatch):
     at_ms = int(steward.clock.now().timestamp() * 1000)
     steward.activity.append(
         Event(
@@ -99,6 +99,24 @@ def test_log_prints_the_newest_decisions(gate, steward):
     assert gate("log", "--blocked")[1] == f"{new}\n"
     assert gate("log", "--limit", "1")[1] == f"{new}\n"
     assert gate("log", "none-such") == (0, "nothing that is recorded fits\n", "")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    header, *lines = gate("log")[1].splitlines()
+    assert lines == [old, new]
+    assert header.split("  ") == [
+        "time",
+        "decision",
+        "device",
+        "group",
+        "name",
+        "type",
+        "rule",
+        "number",
+        "policy version",
+        "resolver or address",
+        "response took",
+    ]
+    assert len(old.split("  ")) == len(header.split("  "))
+    assert gate("log", "none-such")[1] == "nothing that is recorded fits\n"
 
 
 def test_usage_prints_who_used_the_most(gate, steward):
