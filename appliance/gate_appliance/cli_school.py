@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import asdict
+from ipaddress import ip_network
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -25,15 +27,17 @@ from gate_appliance.console import (
 from gate_appliance.counter import mac_of
 from gate_core.acceptable_use import Cell
 from gate_core.desk import MIN_PASSWORD_CHARACTERS, Preview, ProposalView, RefusedError
-from gate_core.edits import Edit
+from gate_core.direct import SHIPPED, TRANSPORTS
+from gate_core.edits import Edit, new_id
 from gate_core.roles import ACCOUNT_ROLES
-from gate_core.written import PolicyError, plain
+from gate_core.written import DirectText, PolicyError, plain
 
 
 def add_school_commands(family: Family, add: Add) -> None:
-    """Add the families ``policy``, ``cell``, ``device``, ``network``, ``change``, ``account``, ``pause`` and ``hold``."""
+    """Add the families that ask the desk about the policy and change it."""
     _policy(family, add)
     _places(family, add)
+    _direct(family, add)
     _changes(family, add)
     _accounts(family, add)
     _acts(family, add)
@@ -122,6 +126,28 @@ def _places(family: Family, add: Add) -> None:
     network_set.add_argument("--room", default="")
     network_set.add_argument("--reason", default="a network of the school")
     may_be_somebody(network_set)
+
+
+def _direct(family: Family, add: Add) -> None:
+    direct = family("direct", "services whose addresses devices reach without asking for a name")
+    add(direct, "list", _direct_list, "list those of the school, and those that come with the box")
+    new = add(direct, "add", _direct_add, "propose a direct connection")
+    new.add_argument("title", help="what people call the service")
+    new.add_argument(
+        "--network",
+        action="append",
+        required=True,
+        type=_network,
+        help="such as 203.0.113.0/24, or one address; may be repeated",
+    )
+    new.add_argument("--protocol", required=True, choices=[*TRANSPORTS])
+    new.add_argument("--ports", required=True, help="such as 443 or 8801-8810")
+    new.add_argument("--group", default="", help="only for this group (default: every group)")
+    remove = add(direct, "remove", _direct_remove, "propose that a direct connection ends")
+    remove.add_argument("id", help="as gate direct list prints it")
+    for parser in (new, remove):
+        parser.add_argument("--reason", required=True)
+        may_be_somebody(parser)
 
 
 def _changes(family: Family, add: Add) -> None:
@@ -361,6 +387,56 @@ def _network_set(arguments: argparse.Namespace) -> int:
     if before == after:
         return 0
     return _propose(arguments, (Edit.of((kind, arguments.network), before, after),))
+
+
+def _network(text: str) -> str:
+    """Return a network in its one form; one address is a network too.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        return str(ip_network(text))
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(
+            f"{text[:60]!r} is no network such as 203.0.113.0/24: {e}"
+        ) from None
+
+
+def _direct_list(arguments: argparse.Namespace) -> int:
+    own = desk_of(arguments).written().direct
+    for id_, its in own.items():
+        say(
+            f"{id_:<20} {its.title}: {' '.join(its.networks)}  {its.protocol} {its.ports}"
+            f"  for {its.group or 'every group'}: {its.why}"
+        )
+    if not own:
+        say("the school has none of its own")
+    for title, shipped in SHIPPED.items():
+        networks = " ".join(map(str, shipped.networks))
+        say(f"{'(with the box)':<20} {title}: {networks}  {shipped.transport}  for every group")
+    return 0
+
+
+def _direct_add(arguments: argparse.Namespace) -> int:
+    its = DirectText(
+        title=arguments.title,
+        networks=tuple(dict.fromkeys(arguments.network)),
+        protocol=arguments.protocol,
+        ports=arguments.ports,
+        why=arguments.reason,
+        group=arguments.group,
+    )
+    id_ = new_id(its.title, desk_of(arguments).written().direct)
+    return _propose(arguments, (Edit.of(("direct", id_), None, asdict(its)),))
+
+
+def _direct_remove(arguments: argparse.Namespace) -> int:
+    table = plain(desk_of(arguments).written())["direct"]
+    if arguments.id not in table:
+        there_are = f"there are {', '.join(table)}" if table else "the school has none of its own"
+        raise RefusedError(f"{arguments.id[:60]!r} is no direct connection; {there_are}", "id")
+    return _propose(arguments, (Edit.of(("direct", arguments.id), table[arguments.id], None),))
 
 
 def _change_list(arguments: argparse.Namespace) -> int:

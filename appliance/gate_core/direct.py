@@ -35,6 +35,13 @@ class DirectService:
     group: str = ""
     """For whom; "" for every group."""
 
+    @property
+    def transport(self) -> str:
+        """Protocol and ports, such as ``udp 8801-8810``."""
+        name = next(name for name, number in TRANSPORTS.items() if number == self.protocol)
+        first, last = self.ports[0], self.ports[-1]
+        return f"{name} {first}-{last}" if first < last else f"{name} {first}"
+
     def covers(self, address: Address, protocol: int, port: int) -> bool:
         """Tell whether a flow to ``address`` goes to this service."""
         return (

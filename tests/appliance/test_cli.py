@@ -181,6 +181,57 @@ def newest(school):
     return school.proposals(actor="head", limit=1)[0].id
 
 
+ZOOM = (
+    *("direct", "add", "Zoom calls", "--network", "203.0.113.0/24", "--network", "198.51.100.7"),
+    *("--protocol", "udp", "--reason", "lessons with a partner school"),
+)
+
+
+def test_direct_connection_waits_for_approval_is_listed_and_removed(gate, school):
+    code, out, _ = gate(*ZOOM, "--ports", "8801-8810", "--group", "ks2")
+    id_ = newest(school)
+    assert (code, out.startswith(f"change {id_}: waiting. Waits for ")) == (0, True)
+    out = gate("direct", "list")[1]
+    assert out.startswith("the school has none of its own\n")
+    assert "Microsoft Teams calls: 52.112.0.0/14 52.122.0.0/15 2603:1063::/38  udp 3478-3481" in out
+    school.answer(id=id_, approve=True, actor="head")
+    first = gate("direct", "list")[1].splitlines()[0]
+    assert first.split("  ", 1)[0] == "zoom-calls"
+    assert first.endswith(
+        "Zoom calls: 203.0.113.0/24 198.51.100.7/32  udp 8801-8810  for ks2: lessons with a partner school"
+    )
+    assert gate("direct", "remove", "zoom-calls", "--reason", "over") == (
+        0,
+        f"change {newest(school)}: in force.\n",
+        "",
+    )
+    assert school.written().direct == {}
+    assert school.record(actor="head")[0].reason == "over"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((*ZOOM, "--ports", "0"), "neither a port from 1 to 65535 nor a range such as 8801-8810"),
+        ((*ZOOM, "--ports", "1", "--network", "0.0.0.0/1"), "it is wider than /8"),
+        ((*ZOOM, "--ports", "1", "--group", "ks9"), "'ks9' is no group"),
+        (("direct", "remove", "zoom", "--reason", "r"), "id: 'zoom' is no direct connection; the"),
+    ],
+)
+def test_direct_connection_is_refused_with_what_is_allowed(gate, school, words, told):
+    before = newest(school)
+    code, _, err = gate(*words)
+    assert (code, told in err) == (1, True), err
+    assert newest(school) == before
+
+
+def test_network_that_is_none_is_wrong_usage(gate, capsys):
+    with pytest.raises(SystemExit) as ended:
+        gate(*ZOOM, "--ports", "1", "--network", "zoom.us")
+    assert ended.value.code == 2
+    assert "'zoom.us' is no network such as 203.0.113.0/24" in capsys.readouterr().err
+
+
 def test_change_waits_is_listed_and_answered(gate, school):
     code, out, _ = gate("cell", "set", "ks2", "social-media", "times", "--reason", "a club")
     id_ = str(newest(school))

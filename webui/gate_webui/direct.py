@@ -10,7 +10,7 @@ from flask import Blueprint, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from gate_core.desk import RefusedError
-from gate_core.direct import SHIPPED, TRANSPORTS
+from gate_core.direct import SHIPPED
 from gate_core.roles import Act
 from gate_core.written import DirectText
 from gate_webui import access, entries
@@ -19,8 +19,6 @@ from gate_webui.policy_forms import DirectForm
 from gate_webui.proposing import entry, fully, need
 
 bp = Blueprint("direct", __name__, url_prefix="/direct")
-
-_NAMES = {number: name for name, number in TRANSPORTS.items()}
 
 
 def _offer(form: Any) -> None:
@@ -74,18 +72,11 @@ def index() -> ResponseReturnValue:
     return render_template(
         "direct.html",
         own=desk.written().direct,
-        shipped={
-            title: (its.networks, f"{_NAMES[its.protocol].upper()} {_ports(its.ports)}")
-            for title, its in SHIPPED.items()
-        },
+        shipped={title: (its.networks, its.transport.upper()) for title, its in SHIPPED.items()},
         groups={g.id: g.title for g in groups},
         bound=[g.title for g in groups if g.named_only],
         may_change=fully(Act.PROPOSE),
     )
-
-
-def _ports(ports: range) -> str:
-    return f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else str(ports[0])
 
 
 @bp.route("/add", methods=["GET", "POST"])
