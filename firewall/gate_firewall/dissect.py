@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scapy.error import Scapy_Exception
-from scapy.layers.dns import DNS
+from scapy.layers.dns import DNS, dnsqtypes
 from scapy.layers.l2 import CookedLinux, CookedLinuxV2, Dot1Q, Ether, Loopback
 from scapy.utils import RawPcapNgReader
 
@@ -263,6 +263,18 @@ def read_answer(payload: bytes) -> Answer | None:
         return Answer(_name(message.qd[0].qname), found) if found else None
     except (Scapy_Exception, struct.error, ValueError, LookupError, TypeError, AttributeError):
         # Scapy makes objects without these fields of what it can't take apart.
+        return None
+
+
+def read_question(payload: bytes) -> str | None:
+    """Return what a message of DNS asks or answers, such as ``www.example.com AAAA``; None where it can't be told."""
+    if not payload:
+        # Scapy makes a message of nothing, with a question of its own.
+        return None
+    try:
+        asked = DNS(payload).qd[0]
+        return f"{_name(asked.qname)} {dnsqtypes.get(asked.qtype, f'type {asked.qtype}')}"
+    except (Scapy_Exception, struct.error, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 

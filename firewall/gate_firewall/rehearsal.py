@@ -8,7 +8,7 @@ decides whether a packet is asked about. ``NOT_IMITATED`` says what is left out.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -22,7 +22,7 @@ from gate_core.policy import Policy
 from gate_core.protocols import BY_ID
 from gate_firewall import hello, http, marks, quic, signatures
 from gate_firewall.classify import Classifier, Learnt, Moment, Sighting, Verdict
-from gate_firewall.dissect import Content, Fragments, Frame, read_answer
+from gate_firewall.dissect import Content, Fragments, Frame, read_answer, read_question
 from gate_firewall.flows import Table
 from gate_firewall.given import GivenTable
 from gate_firewall.marks import Answer
@@ -80,6 +80,8 @@ _ECHO_OCTETS: Final = 128 + 8
 _REFUSED_S: Final = 30.0
 """As in the ruleset: how long packets of a refused datagram's flow are dropped unasked."""
 _EPOCH: Final = 1
+_QUESTIONS: Final = 3
+"""Names that the summary of a flow of DNS tells."""
 
 _LOCAL: Final = tuple(
     map(
@@ -209,6 +211,8 @@ class _Flow:
     def __init__(self, packet: Packet) -> None:
         self.event: Event | None = None
         self.why = ""
+        self.questions: dict[str, None] = {}
+        """What it asked a name service for, at most one more than ``_QUESTIONS``, in their order."""
         self.packets = self.octets = self.asked = 0
         self.incomplete = False
         """Whether a packet that would have been asked about is only partly in the capture."""
@@ -294,7 +298,7 @@ class Rehearsal:
                 flow.packets,
                 flow.octets,
                 flow.asked,
-                flow.why,
+                flow.why + _asked(flow.questions),
                 flow.event,
             )
 
@@ -411,9 +415,10 @@ class Rehearsal:
             )
         if flow.redirected:
             flow.confirmed = True
-            why = "a query to whatever address goes to the appliance's name service"
-            read = self._learn(frame, packet) if reply else ""
-            return _Said(By.KERNEL, Outcome.REDIRECTED, why, read)
+            why = "DNS: redirected to the box's own name service, whatever address it was sent to"
+            return _Said(
+                By.KERNEL, Outcome.REDIRECTED, why, self._dns(frame, packet, flow, reply=reply)
+            )
         if flow.answer is Answer.ACCEPT:
             return _kernel(Outcome.PASSES, "the flow has been allowed: the kernel carries it")
         if flow.answer is Answer.BLOCK:
@@ -444,6 +449,19 @@ class Rehearsal:
             flow.confirmed = True
             return _kernel(Outcome.PASSES, "without content: passes unasked")
         return self._ask(frame, packet, direction, flow, reply=reply)
+
+    def _dns(self, frame: Frame, packet: Packet, flow: _Flow, *, reply: bool) -> str:
+        """Return in words what a message of DNS asks or gives; take what it gives."""
+        # Over TCP its length comes first: RFC 1035, section 4.2.2.
+        question = read_question(packet.payload[2 if packet.protocol == TCP else 0 :])
+        if question is None:
+            return ""
+        if reply:
+            return self._learn(frame, packet) or f"an answer for {question}"
+        flow.questions[question] = None
+        if len(flow.questions) > _QUESTIONS + 1:
+            flow.questions.popitem()
+        return f"asks for {question}"
 
     def _learn(self, frame: Frame, packet: Packet) -> str:
         """Take an answer of DNS as given by the appliance; return in words what it gives."""
@@ -520,6 +538,14 @@ class Rehearsal:
             self._refused.put(_ends(packet), frame.since_s, frame.since_s)
             return Outcome.BLOCKED, "blocked: its sender is told that the port is closed"
         return Outcome.BLOCKED, "blocked: dropped, as the protocol has no refusal"
+
+
+def _asked(questions: Iterable[str]) -> str:
+    words = [*questions]
+    if not words:
+        return ""
+    more = " and others" if len(words) > _QUESTIONS else ""
+    return f"; it asked for {', '.join(words[:_QUESTIONS])}{more}"
 
 
 def _passes(answer: Answer) -> str:

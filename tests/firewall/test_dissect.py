@@ -19,6 +19,7 @@ from gate_firewall.dissect import (
     Fragments,
     read_answer,
     read_capture,
+    read_question,
 )
 
 CLIENT, ROUTER = "00:00:5e:00:53:10", "00:00:5e:00:53:01"
@@ -215,6 +216,28 @@ def test_read_answer_of_any_octets_is_an_answer_or_none(octets, place):
     whole = bytes(DNS(qr=1, qd=QUESTION, an=[RECORD]))
     for payload in (octets, whole[:place] + octets, whole[:place] + octets + whole[place:]):
         assert isinstance(read_answer(payload), Answer | None)
+
+
+@pytest.mark.parametrize(
+    ("payload", "question"),
+    [
+        (bytes(DNS(qd=DNSQR(qname="A.example", qtype="AAAA"))), "a.example AAAA"),
+        (bytes(DNS(qr=1, qd=DNSQR(qname="a.example", qtype=65))), "a.example HTTPS"),
+        (bytes(DNS(qd=DNSQR(qname="a.example", qtype=65_280))), "a.example type 65280"),
+        (b"", None),
+        (bytes(12), None),
+        (bytes(DNS(qd=DNSQR(qname="a.example")))[:11], None),
+    ],
+)
+def test_read_question_gives_what_is_asked(payload, question):
+    assert read_question(payload) == question
+
+
+@given(st.binary(max_size=300), st.integers(0, 60))
+def test_read_question_of_any_octets_is_a_text_or_none(octets, place):
+    whole = bytes(DNS(qd=QUESTION))
+    for payload in (octets, whole[:place] + octets, whole[:place] + octets + whole[place:]):
+        assert isinstance(read_question(payload), str | None)
 
 
 LARGE = (

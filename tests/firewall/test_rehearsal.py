@@ -395,7 +395,10 @@ def test_answers_in_the_capture_count_as_given(act, answers, rule_id):
 
 def test_answer_says_what_it_gives(act):
     steps = act(*answered(ALLOWED, (ALLOWED, "A", THERE), (ALLOWED, "AAAA", "2001:db8::5")))
-    assert [s.read for s in steps] == ["", f"for {ALLOWED}: {THERE}, 2001:db8::5"]
+    assert [s.read for s in steps] == [
+        f"asks for {ALLOWED} A",
+        f"for {ALLOWED}: {THERE}, 2001:db8::5",
+    ]
 
 
 @pytest.mark.parametrize(
