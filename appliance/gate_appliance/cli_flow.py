@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import textwrap
+from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import ip_address
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gate_appliance.console import Add, Family, complain, load, say
 from gate_core.clients import MalformedMacError, parse_mac
@@ -19,7 +23,17 @@ if TYPE_CHECKING:
     from gate_core.config import Config
     from gate_core.events import Event
     from gate_core.policy import Policy
+    from gate_firewall.dissect import Frame
     from gate_firewall.rehearsal import Client, FlowSummary, Rehearsal, Step
+
+
+_GROUP_HINT: Final = (
+    "no device or network of the policy tells whose traffic some of this is: it is decided as for the group {}."
+    " --group ID decides as for another; there are {}"
+)
+
+_MOST_FLOWS: Final = 4096
+"""Flows whose last line is kept in mind."""
 
 
 def add_flow_commands(family: Family, add: Add) -> None:
@@ -49,6 +63,11 @@ def add_flow_commands(family: Family, add: Add) -> None:
         help="decide by this snapshot, whose lists lie beside it (default: the one in force)",
     )
     explain.add_argument(
+        "--all",
+        action="store_true",
+        help="print each packet, also where it is like the one before it of its flow",
+    )
+    explain.add_argument(
         "--json", action="store_true", help="print a JSON object a line: packets, then flows"
     )
 
@@ -56,9 +75,14 @@ def add_flow_commands(family: Family, add: Add) -> None:
 def _explain(arguments: argparse.Namespace) -> int:
     from gate_appliance.clock import SystemClock
     from gate_appliance.places import Places
-    from gate_firewall.dissect import CaptureError, read_capture
+    from gate_firewall.dissect import CaptureError
     from gate_firewall.rehearsal import Rehearsal
 
+    try:
+        frames = _opened(arguments.capture)
+    except CaptureError as e:
+        complain(_printable(str(e)))
+        return 2
     config = load(arguments)
     places = Places.of(config.appliance)
     # The name under which the steward publishes (gate_appliance.publication).
@@ -69,20 +93,51 @@ def _explain(arguments: argparse.Namespace) -> int:
     if at is None:
         at = SystemClock(config.appliance.timezone, places.state).now()
     rehearsal = Rehearsal(policy, at, _client(arguments.client))
-    tell = _Json() if arguments.json else _Text(policy, at)
+    tell = _Json() if arguments.json else _Text(policy, at, fold=not arguments.all)
     fault = ""
+    strangers = False
     try:
-        for frame in read_capture(arguments.capture):
+        for frame in frames:
             step = rehearsal.take(frame)
             if step:
                 tell.step(step)
+                strangers |= _is_stranger(step, policy)
     except CaptureError as e:
         fault = str(e)
     tell.flows(rehearsal.flows())
-    complaints = [*([fault] if fault else []), *_left_out(rehearsal, arguments.client)]
-    if complaints:
-        complain(*map(_printable, complaints))
+    if fault:
+        complain(_printable(fault))
+    if strangers and not arguments.group:
+        complain(_wrapped(_GROUP_HINT.format(policy.unknown_group, ", ".join(policy.groups))))
+    for sentence in _left_out(rehearsal, arguments.client):
+        complain(_wrapped(sentence))
     return 1 if fault else 0
+
+
+def _opened(path: Path) -> Iterator[Frame]:
+    """Return the frames of a capture, the first of which could be read.
+
+    Raises:
+        CaptureError: It can't be opened, is no capture, or is damaged before the first frame.
+    """
+    from gate_firewall.dissect import CaptureError, read_capture
+
+    frames = read_capture(path)
+    try:
+        first = [*islice(frames, 1)]
+    except OSError as e:
+        raise CaptureError(f"{path}: can't be read: {e.strerror or e}") from e
+    return chain(first, frames)
+
+
+def _is_stranger(step: Step, policy: Policy) -> bool:
+    """Tell whether ``step`` was decided for a device of which the policy knows nothing."""
+    event = step.event
+    return (
+        event is not None
+        and event.group == policy.unknown_group
+        and event.mac not in policy.devices
+    )
 
 
 def _left_out(rehearsal: Rehearsal, client: str) -> Iterator[str]:
@@ -173,21 +228,66 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def _wrapped(text: str, first: str = "", others: str = "") -> str:
+    """Return ``text`` in lines that fit the terminal, as far as its words do; ``first`` and ``others`` stand before them."""
+    return textwrap.fill(
+        _printable(text),
+        shutil.get_terminal_size().columns,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """Packets of a flow one after another that came to the same."""
+
+    reason: str
+    number: int
+    """Of the first."""
+    more: int = 0
+    """How many came after it."""
+    last: int = 0
+    """Number of the last of them."""
+
+
 class _Text:
     """Tells people."""
 
-    def __init__(self, policy: Policy, at: datetime | None) -> None:
+    def __init__(self, policy: Policy, at: datetime | None, *, fold: bool) -> None:
         from gate_firewall.rehearsal import NOT_IMITATED
 
         self._policy = policy
+        self._fold = fold
+        self._runs: OrderedDict[object, _Run] = OrderedDict()
+        """Of each flow the newest."""
         when = f"{at:%Y-%m-%d %H:%M}" if at else "an unknown time: the strict side of every span"
         say(f"By policy {policy.version}, as at {when}.")
-        say(NOT_IMITATED)
-        say("number  time  direction seen from the school  ends  protocol  octets  who decided:")
-        say("  what was read; what became of it")
+        say(_wrapped(NOT_IMITATED))
+        say("number  time  direction seen from the school  ends  protocol  octets")
+        say("        who decided: what was read; what became of it")
 
     def step(self, step: Step) -> None:
-        """Print a packet, on one line."""
+        """Print a packet, or count it where it came to the same as the one before it of its flow."""
+        reason = "  ".join(
+            (
+                f"{step.by.value}: " + "; ".join(filter(None, (step.read, step.why))),
+                *([self._sentence(step.event)] if step.event else []),
+            )
+        )
+        flow = frozenset((step.source, step.destination)), step.protocol, step.vlan
+        run = self._runs.get(flow)
+        if self._fold and run and run.reason == reason:
+            run.more, run.last = run.more + 1, step.number
+            return
+        if run:
+            self._tell_more(run)
+        self._runs[flow] = _Run(reason, step.number)
+        self._runs.move_to_end(flow)
+        if len(self._runs) > _MOST_FLOWS:
+            self._tell_more(self._runs.popitem(last=False)[1])
         fields = (
             f"{step.number:>6}",
             f"{step.since_s:9.3f} s",
@@ -196,24 +296,28 @@ class _Text:
             " ".join((step.protocol, *step.flags)),
             str(step.length_octets),
             *([f"VLAN {step.vlan}"] if step.vlan is not None else []),
-            f"{step.by.value}: " + "; ".join(filter(None, (step.read, step.why))),
-            *([self._sentence(step.event)] if step.event else []),
         )
-        say(_printable("  ".join(fields)))
+        say(_wrapped("  ".join(fields), others=" " * 8))
+        say(_wrapped(reason, " " * 8, " " * 8))
+
+    def _tell_more(self, run: _Run) -> None:
+        if run.more:
+            say(f"{'':8}{run.more:,} more like packet {run.number}, the last of them {run.last}")
 
     def flows(self, flows: Iterator[FlowSummary]) -> None:
         """Print what came of each flow."""
+        for run in self._runs.values():
+            self._tell_more(run)
         say("Flows, by their last packet:")
         for f in flows:
             counts = f"{f.packets} packets, {f.octets} octets, asked about {f.asked}"
-            lines = [f"{f.initiator} > {f.responder}  {f.protocol}: {counts}"]
+            say(_wrapped(f"{f.initiator} > {f.responder}  {f.protocol}: {counts}", "  ", "    "))
+            came = f.why
             if f.event:
                 who = f"{f.event.device} ({f.event.group})"
                 name = f"{f.event.kind} {f.event.name or 'without a name'}"
-                lines.append(f"{who}, {name}: {self._sentence(f.event)}")
-            else:
-                lines.append(f.why)
-            say("  " + "\n    ".join(map(_printable, lines)))
+                came = f"{who}, {name}: {self._sentence(f.event)}"
+            say(_wrapped(came, "    ", "    "))
 
     def _sentence(self, event: Event) -> str:
         from gate_appliance.words import sentence

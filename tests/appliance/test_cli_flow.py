@@ -1,10 +1,12 @@
 import json
 import os
+import re
 import struct
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import IP, TCP
+from scapy.layers.dns import DNS, DNSQR
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.utils import PcapWriter, wrpcap
 
@@ -17,8 +19,9 @@ TABLET, ROUTER = "00:00:5e:00:53:01", "00:00:5e:00:53:99"
 
 
 @pytest.fixture
-def explain(school, steward, config, short_path, capsys):
+def explain(school, steward, config, short_path, capsys, monkeypatch):
     """The command on the snapshot that the steward of a small school has published."""
+    monkeypatch.setenv("COLUMNS", "80")
     path = short_path / "schoolgate.toml"
     path.write_text(
         f'[appliance]\nstate_directory = "{config.appliance.state_directory}"\n'
@@ -31,6 +34,11 @@ def explain(school, steward, config, short_path, capsys):
         return code, out, err
 
     return explain
+
+
+def flat(text):
+    """A text as it is before its lines are broken."""
+    return " ".join(text.split())
 
 
 @pytest.fixture
@@ -61,20 +69,85 @@ def visit(tmp_path):
 def test_explain_tells_each_packet_and_each_flow(explain, visit):
     code, out, err = explain(visit())
     assert (code, err) == (0, "")
-    head, rehearsal, _, _, *packets, title, flow, verdict = out.splitlines()
+    assert max(map(len, out.splitlines())) <= 80
+    head, body = out.split("number  time  ")
+    packets, flows = body.split("Flows, by their last packet:\n")
     assert head.startswith("By policy ")
-    assert rehearsal.startswith("This is a rehearsal: ")
-    assert "are imitated" in rehearsal
-    assert [line.split()[0] for line in packets] == ["1", "2", "3", "4"]
-    asked = f"{CLIENT}:40000 > {SERVER}:80  TCP PSH ACK  40  classifier: an HTTP request for www.bet365.com; blocked"
-    assert asked in packets[2]
-    assert "acceptable-use table" in packets[2]
-    assert "[matrix:gambling:" in packets[2]
-    assert "kernel: the flow has been blocked" in packets[3]
-    assert title == "Flows, by their last packet:"
+    assert "This is a rehearsal: " in head
+    assert "are imitated" in flat(head)
+    numbers = [line.split()[0] for line in packets.splitlines() if re.match(" {5}[0-9]", line)]
+    assert numbers == ["1", "2", "3", "4"]
+    assert f"out  {CLIENT}:40000 > {SERVER}:80  TCP PSH ACK  40\n        classifier: an" in packets
+    assert "classifier: an HTTP request for www.bet365.com; blocked" in flat(packets)
+    assert "acceptable-use table" in flat(packets)
+    assert "[matrix:gambling:" in packets
+    assert "kernel: the flow has been blocked" in packets
+    flow, verdict = flows.split("\n", 1)
     assert flow == f"  {CLIENT}:40000 > {SERVER}:80  TCP: 4 packets, 41 octets, asked about 2"
     assert "Tablet" in verdict
     assert "www.bet365.com" in verdict
+
+
+DNS_UP = Ether(src=TABLET, dst=ROUTER) / IP(src=CLIENT, dst="192.0.2.53")
+DNS_DOWN = Ether(src=ROUTER, dst=TABLET) / IP(src="192.0.2.53", dst=CLIENT)
+
+
+def test_explain_tells_the_name_that_dns_asks_for_and_what_becomes_of_it(explain, tmp_path):
+    query = DNS(id=1, qd=DNSQR(qname="maths.example", qtype="AAAA"))
+    answer = DNS(id=1, qr=1, qd=DNSQR(qname="maths.example", qtype="AAAA"))
+    length = struct.pack("!H", len(bytes(query)))
+    over_tcp = TCP(sport=2, dport=53, flags="PA", seq=101, ack=501)
+    path = tmp_path / "capture.pcap"
+    wrpcap(
+        str(path),
+        [
+            DNS_UP / UDP(sport=1, dport=53) / query,
+            DNS_DOWN / UDP(sport=53, dport=1) / answer,
+            DNS_UP / TCP(sport=2, dport=53, flags="S", seq=100),
+            DNS_UP / over_tcp / (length + bytes(query)),
+            DNS_UP / TCP(sport=3, dport=853, flags="S", seq=100),
+        ],
+    )
+    code, out, err = explain(path)
+    assert (code, err) == (0, "")
+    packets, flows = map(flat, out.split("Flows, by their last packet:"))
+    redirected = "DNS: redirected to the box's own name service, whatever address it was sent to"
+    assert packets.count(f"kernel: asks for maths.example AAAA; {redirected}") == 2
+    assert f"kernel: an answer for maths.example AAAA; {redirected}" in packets
+    assert flows.count(f"{redirected}; it asked for maths.example AAAA") == 2
+    assert "DNS over TLS or QUIC, to its own port: refused for all" in flows
+
+
+def test_explain_folds_what_came_to_the_same_and_prints_all_where_asked(explain, tmp_path):
+    up = Ether(src=TABLET, dst=ROUTER) / IP(src=CLIENT, dst=SERVER)
+    other = DNS_UP / UDP(sport=1, dport=53) / DNS(qd=DNSQR(qname="maths.example"))
+    syn = up / TCP(sport=1, dport=443, flags="S", seq=100)
+    path = tmp_path / "capture.pcap"
+    reset = up / TCP(sport=1, dport=443, flags="R", seq=101)
+    wrpcap(str(path), [syn, *[other, syn] * 999, reset, syn])
+    code, out, err = explain(path)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) < 40
+    assert "        999 more like packet 1, the last of them 1999\n" in out
+    assert "        998 more like packet 2, the last of them 1998\n" in out
+    every = explain(path, "--all")[1]
+    assert "more like packet" not in every
+    assert [f"\n{n:>6} " in every for n in (1, 2, 1000, 2001)] == [True] * 4
+
+
+def test_explain_tells_how_to_ask_for_a_group_where_nothing_tells_whose_traffic_it_is(
+    explain, visit, tmp_path
+):
+    assert explain(visit())[2] == ""
+    path = visit()
+    path.write_bytes(path.read_bytes().replace(bytes.fromhex("00005e005301"), b"\2\0\0\0\0\1"))
+    code, _, err = explain(path)
+    assert code == 0
+    assert max(map(len, err.splitlines())) <= 80
+    assert "no device or network of the policy tells whose traffic some of this is" in flat(err)
+    assert "--group ID decides as for another; there are " in flat(err)
+    assert "ks2" in err
+    assert explain(path, "--group", "ks2")[2] == ""
 
 
 def test_explain_decides_as_for_another_group(explain, visit):
@@ -96,7 +169,7 @@ def test_explain_knows_an_address_that_a_list_of_the_school_holds(
     school.add_list(name="relays", category="tor", path=str(relays), actor="coordinator")
     steward.look()
     for group in ("ks2", "staff"):
-        out = explain(visit("maths.example"), "--group", group)[1]
+        out = flat(explain(visit("maths.example"), "--group", group)[1])
         assert "an HTTP request for maths.example; blocked" in out
         assert "the address it goes to is on a list: “Getting round" in out
         assert f"[matrix:bypass:{group}]" in out
@@ -159,11 +232,14 @@ def test_explain_says_what_is_wrong_with_a_file(explain, visit, tmp_path):
     assert "\n     3 " in out
     assert err == f"{path}: behind packet 3: the file is cut short\n"
     path.write_text("no capture")
-    code, _, err = explain(path)
-    assert code == 1
+    code, out, err = explain(path)
+    assert (code, out) == (2, "")
     assert f"{path}: begins with 6e6f2063; allowed are captures in pcap or pcapng" in err
-    code, _, err = explain(tmp_path / "none")
-    assert (code, "No such file" in err) == (1, True)
+    none = tmp_path / "none"
+    told = f"{none}: can't be read: No such file or directory\n"
+    assert explain(none) == (2, "", told)
+    # Before it is looked whether there is a policy at all.
+    assert explain(none, "--snapshot", none) == (2, "", told)
 
 
 def test_explain_hands_the_terminal_nothing_that_it_obeys(explain, tmp_path):
