@@ -159,6 +159,10 @@ def _status_text(status: Status) -> str:
         f"{status.school or 'Schoolgate'}: {'filtering' if status.filtering else 'NOT FILTERING'}"
         f" ({status.mode}, policy {status.version})",
         *(f"  {c.name:<15} {c.state:<9} {c.detail}" for c in status.components),
+        *(
+            f"  queue {q.number:<9} {q.waiting:,} packets wait, {q.dropped:,} dropped since its process began"
+            for q in status.queues
+        ),
     ]
     if status.pause:
         wire = "on the wire" if status.pause.on_the_wire else "not yet everywhere"

@@ -58,7 +58,7 @@ class Health:
     ) -> None:
         self._config = config
         self._resolvers = resolvers
-        self._packets = Packets(recorder, activity, clock)
+        self._packets = Packets(recorder, activity, clock, config.firewall.workers)
         self._probes = probes
         self._clock = clock
         self._recorder = recorder
@@ -120,6 +120,7 @@ class Health:
             listed_names=facts.lists.names,
             panel=facts.panel,
             uncovered=RESOLVER_UNCOVERED if self._config.appliance.mode == "resolver" else (),
+            queues=self._packets.queues(),
         )
 
     def _needed(self) -> tuple[Source, ...]:

@@ -1,6 +1,7 @@
 """How the firewall does, beyond being there.
 
-What it has found wrong with the kernel, packets that it had no time for, and names that it can't read any more.
+Which of its processes are missing, what it has found wrong with the kernel, packets that it had no time for, and names that
+it can't read any more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 from gate_appliance.activity import ActivityLog
 from gate_appliance.recorder import Recorder
 from gate_core.clients import Group
-from gate_core.desk import Component
+from gate_core.desk import Component, QueueView
 from gate_core.events import Counters, Source
 from gate_core.ports import Clock
 
@@ -46,6 +47,7 @@ class Packets:
         recorder: Recorder,
         activity: ActivityLog,
         clock: Clock,
+        workers: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Know nothing yet.
@@ -54,11 +56,13 @@ class Packets:
             recorder: Where the firewall's findings and counters arrive.
             activity: Where it is written how many flows of each day showed a name.
             clock: For what is today.
+            workers: How many processes the firewall has.
             now: Monotonic time in seconds.
         """
         self._recorder = recorder
         self._activity = activity
         self._clock = clock
+        self._workers = workers
         self._now = now
         self._counted: dict[int, int] = {}
         """Worker to the packets that it has lost since its start."""
@@ -75,16 +79,53 @@ class Packets:
         if now - self._looked_at >= _LOOK_EVERY_S:
             self._fallen, self._looked_at = self._find_fallen(), now
         found = self._recorder.findings(Source.FIREWALL)
-        sentences = [*found, *self._drop_words(), *self._fall_words(groups)]
+        sentences = [
+            *self._missing_words(),
+            *found,
+            *self._drop_words(),
+            *self._fall_words(groups),
+        ]
         return (
             Component(Source.FIREWALL.value, "degraded", " ".join(sentences)) if sentences else None
         )
 
+    def queues(self) -> tuple[QueueView, ...]:
+        """Return how the queues of the processes that are alive do, by number."""
+        alive = self._alive()
+        found = []
+        for counters in self._counters():
+            if counters.worker in alive:
+                counts = counters.counts
+                found += [
+                    QueueView(
+                        int(number),
+                        waiting,
+                        sum(counts.get(what, {}).get(number, 0) for what in _DROPPED),
+                    )
+                    for number, waiting in counts.get("queue_waiting", {}).items()
+                ]
+        return tuple(sorted(found, key=lambda queue: queue.number))
+
+    def _alive(self) -> set[int]:
+        alive = self._recorder.alive()
+        return {message.worker for message in alive if message.source is Source.FIREWALL}
+
+    def _counters(self) -> list[Counters]:
+        return [c for c in self._recorder.counters() if c.source is Source.FIREWALL]
+
+    def _missing_words(self) -> Iterator[str]:
+        alive = self._alive()
+        for worker in range(1, self._workers + 1):
+            if worker not in alive:
+                name = "firewall" if worker == 1 else f"firewall-{worker}"
+                yield (
+                    f"The process {name}, one of {self._workers}, does not answer: new connections that it would look at"
+                    " are held closed, or let through for groups that fail open."
+                )
+
     def _count_drops(self, now: float) -> None:
         before = self._counted
-        self._counted = {
-            c.worker: _dropped(c) for c in self._recorder.counters() if c.source is Source.FIREWALL
-        }
+        self._counted = {c.worker: _dropped(c) for c in self._counters()}
         for worker, dropped in self._counted.items():
             # What was before our own start is not of late; lower than before, the worker has begun anew.
             last = before.get(worker, dropped)

@@ -94,6 +94,17 @@ class PanelReport:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueView:
+    """A queue of the kernel in which packets wait for a process of the firewall."""
+
+    number: int
+    waiting: int
+    """Packets at this moment."""
+    dropped: int
+    """Packets since the process began that the queue or the process's socket had no room for; modulo 2^32 each."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The state of the appliance at one moment."""
 
@@ -118,6 +129,8 @@ class Status:
     panel: PanelReport | None
     uncovered: tuple[str, ...]
     """What this mode does not cover, a sentence each."""
+    queues: tuple[QueueView, ...] = ()
+    """Those in which packets wait for the firewall."""
 
 
 @dataclass(frozen=True, slots=True)

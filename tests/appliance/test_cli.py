@@ -1,14 +1,17 @@
 import io
 import json
+import time
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
 from gate_appliance.cli import main
 from gate_appliance.control import ControlServer
+from gate_appliance.outbox import Outbox
 from gate_core.config import reference
 from gate_core.desk import Desk
-from gate_core.events import Event, Source, Traffic, Who
+from gate_core.events import Counters, Event, InForce, Source, Traffic, Who
 
 MAC = "00:00:5e:00:53:10"
 PASSWORD = "a rather long password"  # noqa: S105  # nobody's
@@ -155,6 +158,28 @@ def test_status_exits_1_while_it_does_not_filter(gate):
     assert "NOT FILTERING" in out
     code, out, _ = gate("status", "--json")
     assert json.loads(out)["filtering"] is False
+
+
+def test_status_tells_what_waits_in_the_queues_and_what_was_dropped(gate, steward):
+    deadline = time.monotonic() + 10
+
+    def tell(full):
+        counts = {"queue_waiting": {"10": 3}, "queue_dropped_full": {"10": full}}
+        outbox.put(InForce(Source.FIREWALL, 1, steward.policy.version))
+        outbox.put(Counters(Source.FIREWALL, 1, counts))
+        outbox.flush()
+        return gate("status")[1]
+
+    with closing(Outbox(steward.places.events)) as outbox:
+        for full, told in (
+            (0, "\n  queue 10        3 packets wait, 0 dropped since its process began\n"),
+            (1200, "1,200 packets were dropped within the last 10 minutes"),
+        ):
+            while told not in tell(full):
+                assert time.monotonic() < deadline, f"not told: {told}"
+                time.sleep(0.05)
+    queue = {"number": 10, "waiting": 3, "dropped": 1200}
+    assert json.loads(gate("status", "--json")[1])["queues"] == [queue]
 
 
 def test_pause_is_started_and_ended_by_the_command_line(gate, school):

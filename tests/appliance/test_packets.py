@@ -11,7 +11,8 @@ from gate_appliance.activity import ActivityLog
 from gate_appliance.outbox import Outbox
 from gate_appliance.packets import DROPS_TOLD_FOR_S, MIN_DAYS, MIN_FLOWS, Packets
 from gate_appliance.recorder import Recorder
-from gate_core.events import Counters, Findings, ReadableFlows, Source
+from gate_core.desk import QueueView
+from gate_core.events import Counters, Findings, InForce, ReadableFlows, Source
 
 TEN = datetime(2026, 11, 23, 10, 0, tzinfo=ZoneInfo("Europe/London"))
 GROUPS = {"ks2": SimpleNamespace(title="Key Stage 2")}
@@ -25,18 +26,34 @@ class Box:
         self.outbox = Outbox(path / "events")
         self.now_s = 0.0
         self.at = TEN
-        self.packets = Packets(self.recorder, self.log, self, now=lambda: self.now_s)
+        self.packets = self.packets_of(workers=0)
+
+    def packets_of(self, workers):
+        return Packets(self.recorder, self.log, self, workers, now=lambda: self.now_s)
 
     def now(self):
         return self.at
 
     def hear(self, full, unread=0, source=Source.FIREWALL, worker=0):
-        counts = {"queue_dropped_full": {"1": full}, "queue_dropped_unread": {"1": unread}}
+        counts = {
+            "queue_waiting": {"1": 5, "0": 0},
+            "queue_dropped_full": {"1": full},
+            "queue_dropped_unread": {"1": unread},
+        }
         message = Counters(source, worker, counts)
         self.outbox.put(message)
         self.outbox.flush()
         deadline = time.monotonic() + 10
         while message not in self.recorder.counters():
+            assert time.monotonic() < deadline, "the recorder did not hear it"
+            time.sleep(0.005)
+
+    def hear_alive(self, worker, source=Source.FIREWALL):
+        message = InForce(source, worker, 1)
+        self.outbox.put(message)
+        self.outbox.flush()
+        deadline = time.monotonic() + 10
+        while message not in self.recorder.alive():
             assert time.monotonic() < deadline, "the recorder did not hear it"
             time.sleep(0.005)
 
@@ -101,6 +118,35 @@ def test_what_the_sinkhole_counts_is_not_the_firewalls(box):
     for count in (1, 9):
         box.hear(count, source=Source.DNS)
         assert box.said() == ""
+
+
+def test_a_process_that_is_not_there_is_named(box, monkeypatch):
+    packets = box.packets_of(workers=3)
+    box.hear_alive(1)
+    box.hear_alive(3)
+    # A worker of the sinkhole is no process of the firewall.
+    box.hear_alive(2, source=Source.DNS)
+    fault = packets.fault(GROUPS)
+    assert (fault.name, fault.state) == ("firewall", "degraded")
+    assert fault.detail == (
+        "The process firewall-2, one of 3, does not answer: new connections that it would look at are held closed, or"
+        " let through for groups that fail open."
+    )
+    box.hear_alive(2)
+    assert packets.fault(GROUPS) is None
+    monkeypatch.setattr("gate_appliance.recorder.HEARTBEAT_S", -1.0)
+    told = packets.fault(GROUPS).detail
+    assert [f"process {name}, one" in told for name in ("firewall", "firewall-2")] == [True] * 2
+
+
+def test_queues_are_those_of_the_processes_that_are_alive(box):
+    assert box.packets.queues() == ()
+    box.hear(30, 4, worker=1)
+    assert box.packets.queues() == ()
+    box.hear_alive(1)
+    assert box.packets.queues() == (QueueView(0, 0, 0), QueueView(1, 5, 34))
+    box.hear(9, source=Source.DNS, worker=1)
+    assert box.packets.queues() == (QueueView(0, 0, 0), QueueView(1, 5, 34))
 
 
 def usual(box, *shares, flows=1000):
