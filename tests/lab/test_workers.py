@@ -64,6 +64,7 @@ def test_both_judge(school: Appliance) -> None:
     with pupils_trying(lab):
         assert fetch_all(lab) == {200}
 
+    assert {10, 11} <= {queue["number"] for queue in school.status()["queues"]}
     more = [state.queued - before[state.number] for state in closed_queues(lab)]
     assert len(more) == 2
     assert min(more) > 20
@@ -108,6 +109,8 @@ def test_one_that_stands_still_keeps_no_policy_from_the_other(school: Appliance)
     try:
         school.gate("pause", "start", "--minutes", "5")
         assert fetch_all(lab) == {0}
+        told = f"The process {SECOND}, one of 2, does not answer"
+        lab.wait_for(lambda: told in school.gate("status", check=False), "it to be missed", 10)
     finally:
         lab.run(BOX.name, ["kill", "-CONT", pid], check=True)
     time.sleep(1)
