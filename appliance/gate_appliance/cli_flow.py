@@ -32,8 +32,8 @@ _GROUP_HINT: Final = (
     " --group ID decides as for another; there are {}"
 )
 
-_MOST_FLOWS: Final = 4096
-"""Flows whose last line is kept in mind."""
+_MOST_RUNS: Final = 8192
+"""Directions of flows whose last line is kept in mind."""
 
 
 def add_flow_commands(family: Family, add: Add) -> None:
@@ -65,7 +65,7 @@ def add_flow_commands(family: Family, add: Add) -> None:
     explain.add_argument(
         "--all",
         action="store_true",
-        help="print each packet, also where it is like the one before it of its flow",
+        help="print each packet, also where it came to the same as the one before it of its flow",
     )
     explain.add_argument(
         "--json", action="store_true", help="print a JSON object a line: packets, then flows"
@@ -242,7 +242,7 @@ def _wrapped(text: str, first: str = "", others: str = "") -> str:
 
 @dataclass(slots=True)
 class _Run:
-    """Packets of a flow one after another that came to the same."""
+    """Packets of one direction of a flow, one after another, that came to the same."""
 
     reason: str
     number: int
@@ -262,7 +262,7 @@ class _Text:
         self._policy = policy
         self._fold = fold
         self._runs: OrderedDict[object, _Run] = OrderedDict()
-        """Of each flow the newest."""
+        """Of each direction of a flow the newest."""
         when = f"{at:%Y-%m-%d %H:%M}" if at else "an unknown time: the strict side of every span"
         say(f"By policy {policy.version}, as at {when}.")
         say(_wrapped(NOT_IMITATED))
@@ -270,23 +270,24 @@ class _Text:
         say("        who decided: what was read; what became of it")
 
     def step(self, step: Step) -> None:
-        """Print a packet, or count it where it came to the same as the one before it of its flow."""
+        """Print a packet, or count it where it came to the same as the one before it from the same end of its flow."""
         reason = "  ".join(
             (
                 f"{step.by.value}: " + "; ".join(filter(None, (step.read, step.why))),
                 *([self._sentence(step.event)] if step.event else []),
             )
         )
-        flow = frozenset((step.source, step.destination)), step.protocol, step.vlan
-        run = self._runs.get(flow)
+        # By direction: what is refused and what would have answered it take turns.
+        side = step.source, step.destination, step.protocol, step.vlan
+        run = self._runs.get(side)
         if self._fold and run and run.reason == reason:
             run.more, run.last = run.more + 1, step.number
             return
         if run:
             self._tell_more(run)
-        self._runs[flow] = _Run(reason, step.number)
-        self._runs.move_to_end(flow)
-        if len(self._runs) > _MOST_FLOWS:
+        self._runs[side] = _Run(reason, step.number)
+        self._runs.move_to_end(side)
+        if len(self._runs) > _MOST_RUNS:
             self._tell_more(self._runs.popitem(last=False)[1])
         fields = (
             f"{step.number:>6}",

@@ -135,6 +135,16 @@ def test_explain_folds_what_came_to_the_same_and_prints_all_where_asked(explain,
     assert [f"\n{n:>6} " in every for n in (1, 2, 1000, 2001)] == [True] * 4
 
 
+def test_explain_folds_each_direction_of_a_flow_by_itself(explain, tmp_path):
+    path = tmp_path / "capture.pcap"
+    query = DNS_UP / UDP(sport=1, dport=853) / b"x"
+    answer = DNS_DOWN / UDP(sport=853, dport=1) / b"y"
+    wrpcap(str(path), [query, answer] * 20)
+    _, out, _ = explain(path)
+    assert "        19 more like packet 1, the last of them 39\n" in out
+    assert "        19 more like packet 2, the last of them 40\n" in out
+
+
 def test_explain_tells_how_to_ask_for_a_group_where_nothing_tells_whose_traffic_it_is(
     explain, visit, tmp_path
 ):
