@@ -76,6 +76,7 @@ conf.verb = 0
 FRAME = {"tag": Ether() / Dot1Q(vlan=0), "two tags": Ether() / Dot1Q(vlan=0) / Dot1Q(vlan=0)}.get(attack, Ether())
 FRAME.src, FRAME.dst = mac, router
 link = conf.L2socket(iface="eth0")
+FEW = 2
 state = {"seq": random.randint(2**20, 2**30), "ack": 0, "ts": 2**20, "echo": 0}
 text = b""
 
@@ -89,8 +90,8 @@ def request(name, path="/"):
     except ssl.SSLWantReadError:
         return outgoing.read()
 
-def send(flags, data=b"", *, back=0, late=0, options=(), between=None, **fields):
-    ip = IPv6(src=source, dst=address) if six else IP(src=source, dst=address)
+def send(flags, data=b"", *, back=0, late=0, hops=64, options=(), between=None, **fields):
+    ip = IPv6(src=source, dst=address, hlim=hops) if six else IP(src=source, dst=address, ttl=hops)
     ip = ip / between if between else ip
     stamp = [("Timestamp", (state["ts"] - late, state["echo"]))]
     tcp = TCP(sport=port, dport=web, flags=flags, seq=(state["seq"] - back) % 2**32, window=64000,
@@ -151,7 +152,8 @@ def connect(data=b""):
     state["ts"] += 10
     send("A")
 
-wrong = request(false)
+wrong, right = request(false), request(true, "/true")
+place = right.find(true.encode()) + len(true) // 2
 connect(wrong if attack == "octets in the SYN" else b"")
 match attack:
     case "old timestamp":
@@ -190,6 +192,14 @@ match attack:
         push(octets[1:])
     case "upper case":
         push(request(true).replace(true.encode(), true.upper().encode()))
+    case "few hops before":
+        send("PA", wrong, hops=FEW)
+    case "few hops between":
+        send("PA", right[:place])
+        send("PA", wrong, hops=FEW)
+    case "few hops behind":
+        send("PA", right[place:], back=-place)
+        send("PA", wrong, hops=FEW)
     case "never ends":
         push(request(true)[:-1])
         receive(1)
@@ -215,7 +225,7 @@ match attack:
         state["seq"] += 100_000
         connect()
 time.sleep(0.2)
-push(request(true, "/true"))
+push(right)
 receive(1.5)
 print(len(text))
 """
@@ -230,6 +240,21 @@ def raw(attack: str, family: int, false: str, true: str, web: int = 80) -> list[
     target = str(address_of(BLOCKED) if family == 4 else address6_of(BLOCKED))
     ends = (source, LAPTOP.mac, ROUTER.mac, target, str(web))
     return [sys.executable, "-c", RAW, attack, *ends, false, true]
+
+
+@pytest.fixture
+def far_away(lab: Laboratory) -> Iterator[None]:
+    """Put the servers far behind the router: what has few hops to live does not reach them."""
+    rules = """table inet far {
+        chain in {
+            type filter hook prerouting priority -300;
+            ip ttl < 32 drop
+            ip6 nexthdr tcp ip6 hoplimit < 32 drop
+        }
+    }"""
+    lab.run(ROUTER.name, ["nft", "-f", "-"], input=rules, check=True)
+    yield
+    lab.run(ROUTER.name, ["nft", "delete", "table", "inet", "far"], check=True)
 
 
 @pytest.fixture
@@ -344,6 +369,21 @@ def test_octets_that_the_server_discards_hide_no_name(
     before = lab.mark()
     assert lab.run("laptop", raw(attack, family, ALLOWED, BLOCKED)).returncode == 0
     assert not saw(lab, before, BLOCKED)
+
+
+@pytest.mark.usefixtures("resets_pass", "far_away")
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("port", [80, 443])
+@pytest.mark.parametrize("attack", ["few hops before", "few hops between", "few hops behind"])
+def test_octets_with_few_hops_to_live_hide_no_name(
+    lab: Laboratory, attack: str, family: int, port: int
+) -> None:
+    dig(lab, "laptop", ALLOWED, "A" if family == 4 else "AAAA")
+    before = lab.mark()
+    assert lab.run("laptop", raw(attack, family, ALLOWED, BLOCKED, port)).returncode == 0
+    assert not saw(lab, before, BLOCKED)
+    # They come as far as all others.
+    assert saw(lab, before, ALLOWED) is (attack == "few hops before")
 
 
 @pytest.mark.usefixtures("resets_pass")
