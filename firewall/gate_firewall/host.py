@@ -48,6 +48,11 @@ def parse_host(octets: bytes) -> str:
     ).lower()
 
 
+def is_address(name: str) -> bool:
+    """Tell whether ``name``, as ``parse_host`` returns it, is an address: no top-level domain is a number (RFC 3696, section 2)."""
+    return ":" in name or name.rpartition(".")[2].isdigit()
+
+
 def _literal(octets: bytes) -> str:
     try:
         return str(ip_address(octets.decode("ascii").removeprefix("[").removesuffix("]")))

@@ -21,6 +21,7 @@ from gate_core.policy import (
 )
 from gate_firewall.flows import FlowKey
 from gate_firewall.given import GivenTable, is_exempt, is_inside
+from gate_firewall.host import is_address
 from gate_firewall.opening import Reading
 from gate_firewall.pins import Pins
 
@@ -211,7 +212,9 @@ class Rulings:
         if not group.named_only:
             return ruling
         asked = self._is_asked(client, key, reading.name, now)
-        if not asked and not (final and reading.name and learnt.is_learning(now.monotonic_s)):
+        # Nobody ever asks for an address as if it were a name, whenever the record begins.
+        askable = reading.name and not is_address(reading.name)
+        if not asked and not (final and askable and learnt.is_learning(now.monotonic_s)):
             return _unasked(group) if final else None
         if reading.kind == "udp" and not reading.protocol:
             # An address alone says little: it may be somebody's own server, and a tunnel may begin with any octets.

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gate_core.names import canonical
-from gate_firewall.host import MalformedHostError, parse_host
+from gate_firewall.host import MalformedHostError, is_address, parse_host
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,11 @@ def test_parse_host_of_any_octets_gives_a_canonical_name_or_malformed(octets):
     assert host.isascii()
     assert host.isprintable()
     assert host == canonical(host)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("203.0.113.7", True), ("2001:db8::7", True), ("7.example", False), ("localhost", False)],
+)
+def test_is_address(name, *, expected):
+    assert is_address(name) is expected
