@@ -6,16 +6,28 @@ Plain sockets need no rights on the laptop; raw frames need root, which a pupil 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from appliance import Appliance
-from clients import curl, dig
+from clients import curl, dig, openssl
 from laboratory import HERE, INSIDE, Laboratory
-from plan import LAPTOP, ROUTER, address6_of, address_of
+from plan import (
+    LAPTOP,
+    ROUTER,
+    STAFF,
+    UNRESOLVED,
+    UNRESOLVED_V6,
+    Host,
+    address6_of,
+    address_of,
+)
 from sites import ALLOWED, BLOCKED
 
 KEPT = "files.example"
+
+families = pytest.mark.parametrize("family", [4, 6])
+schemes = pytest.mark.parametrize("scheme", ["http", "https"])
 
 # MSG_OOB: the server takes the octet out of the stream. A hello is built so that it is well formed with it and without.
 URGENT = """
@@ -232,7 +244,8 @@ print(len(text))
 
 
 def saw(lab: Laboratory, since: int, name: str) -> bool:
-    return bool([s for s in lab.served(since) if s.name.lower() == name and s.kind != "dns"])
+    seen = [s.name.lower().rstrip(".") for s in lab.served(since) if s.kind != "dns"]
+    return name in seen
 
 
 def raw(attack: str, family: int, false: str, true: str, web: int = 80) -> list[str]:
@@ -416,6 +429,61 @@ def test_upload_passes(lab: Laboratory, scheme: str, expect: str) -> None:
     done = lab.run("laptop", [*form, f"{scheme}://{ALLOWED}/"], input="x" * 60_000)
     assert done.stdout == "400", "the server has read all of it, and it is no DNS message"
     assert curl(lab, "laptop", f"{scheme}://{ALLOWED}/").status == 200
+
+
+def ask(lab: Laboratory, host: Host, scheme: str, address: str, name: str) -> bool:
+    """Ask for ``name`` at ``address``, spelled as it is; tell whether anything was served."""
+    if scheme == "https":
+        return "This is" in openssl(lab, host.name, address, name)
+    there = f"[{address}]" if ":" in address else address
+    return curl(lab, host.name, f"http://{there}/", "-H", f"Host: {name}").status == 200
+
+
+@schemes
+@families
+@pytest.mark.parametrize(
+    "spell",
+    [
+        pytest.param(str.upper, id="upper case"),
+        pytest.param("{}.".format, id="final dot"),
+        pytest.param(lambda name: f"{name.upper()}.", id="both"),
+    ],
+)
+def test_name_is_the_same_however_it_is_spelled(
+    lab: Laboratory, scheme: str, family: int, spell: Callable[[str], str]
+) -> None:
+    dig(lab, LAPTOP.name, ALLOWED, "A" if family == 4 else "AAAA")
+    # Where it may go with another name.
+    address = str(address_of(ALLOWED) if family == 4 else address6_of(ALLOWED))
+    before = lab.mark()
+
+    assert ask(lab, LAPTOP, scheme, address, spell(ALLOWED))
+    assert not ask(lab, LAPTOP, scheme, address, spell(BLOCKED))
+    assert saw(lab, before, ALLOWED)
+    assert not saw(lab, before, BLOCKED)
+
+
+@schemes
+@families
+@pytest.mark.parametrize("given", [True, False])
+def test_address_is_no_name_of_a_site_for_pupils(
+    lab: Laboratory,
+    scheme: str,
+    family: int,
+    given: bool,  # a table's column
+) -> None:
+    """Be it one that the device was given for a name, or one that nobody asked for."""
+    if given:
+        dig(lab, LAPTOP.name, ALLOWED, "A" if family == 4 else "AAAA")
+        address = str(address_of(ALLOWED) if family == 4 else address6_of(ALLOWED))
+    else:
+        address = UNRESOLVED if family == 4 else UNRESOLVED_V6
+    name = f"[{address}]" if ":" in address and scheme == "http" else address
+    before = lab.mark()
+
+    assert not ask(lab, LAPTOP, scheme, address, name)
+    assert {s.kind for s in lab.served(before) if s.kind != "dns"} <= {"accepted"}
+    assert ask(lab, STAFF, scheme, address, name)
 
 
 SECOND_REQUEST = """
