@@ -5,7 +5,9 @@ Plain sockets need no rights on the laptop; raw frames need root, which a pupil 
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -23,6 +25,9 @@ from plan import (
     address_of,
 )
 from sites import ALLOWED, BLOCKED
+
+from gate_core.desk import ActivityFilter
+from gate_firewall.host import MAX_OCTETS
 
 KEPT = "files.example"
 
@@ -484,6 +489,85 @@ def test_address_is_no_name_of_a_site_for_pupils(
     assert not ask(lab, LAPTOP, scheme, address, name)
     assert {s.kind for s in lab.served(before) if s.kind != "dns"} <= {"accepted"}
     assert ask(lab, STAFF, scheme, address, name)
+
+
+# The protocols that it offers make a hello of any length, which every server reads.
+LONG_HELLO = """
+import socket, ssl, sys
+address, name, octets = sys.argv[1], sys.argv[2], int(sys.argv[3])
+context = ssl.create_default_context()
+def hello():
+    outgoing = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+def offer(rest, many):
+    context.set_alpn_protocols(["x" * (1 + rest), *["y" * 199] * many])
+# Beyond 512 octets it is not padded.
+offer(0, 3)
+many, rest = divmod(octets - len(hello()), 200)
+offer(rest, 3 + many)
+assert len(hello()) == octets
+try:
+    with socket.create_connection((address, 443), 5) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
+        tls.sendall(f"GET / HTTP/1.1\\r\\nHost: {name}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        print("served" if tls.recv(4096).startswith(b"HTTP/1.1 200") else "end")
+except OSError as e:
+    print(type(e).__name__)
+"""
+
+
+def say_hello(lab: Laboratory, host: Host, family: int, name: str, octets: int) -> str:
+    """Make a request with a hello of that many octets, where an allowed name is; return what came of it."""
+    dig(lab, host.name, ALLOWED, "A" if family == 4 else "AAAA")
+    address = str(address_of(ALLOWED) if family == 4 else address6_of(ALLOWED))
+    argv = [sys.executable, "-c", LONG_HELLO, address, name, str(octets)]
+    return lab.run(host.name, argv).stdout.strip()
+
+
+@families
+@pytest.mark.parametrize("host", [LAPTOP, STAFF], ids=lambda h: h.name)
+def test_name_decides_in_the_longest_hello_that_is_read(
+    lab: Laboratory, host: Host, family: int
+) -> None:
+    before = lab.mark()
+
+    assert say_hello(lab, host, family, ALLOWED, MAX_OCTETS) == "served"
+    assert say_hello(lab, host, family, BLOCKED, MAX_OCTETS) == "ConnectionResetError"
+    assert saw(lab, before, ALLOWED)
+    assert not saw(lab, before, BLOCKED)
+
+
+@families
+def test_longer_hello_gets_what_its_group_has_for_what_cannot_be_read(
+    school: Appliance, family: int
+) -> None:
+    lab = school.lab
+    before, since = lab.mark(), time.time()
+
+    for name in (ALLOWED, BLOCKED):
+        said = say_hello(lab, LAPTOP, family, name, MAX_OCTETS + 1)
+        assert said == "ConnectionResetError"
+        assert not saw(lab, before, name)
+    assert say_hello(lab, STAFF, family, ALLOWED, MAX_OCTETS + 1) == "served"
+
+    there = str(address_of(ALLOWED) if family == 4 else address6_of(ALLOWED))
+
+    def recorded(host: Host) -> set[tuple[str, str]]:
+        wanted = ActivityFilter(device=host.mac, source="firewall", limit=100)
+        found = school.desk.activity(filter=wanted, actor="command line (test)")
+        return {
+            (r.action, r.reason)
+            for r in found
+            if r.remote == f"{there} 443/tcp"
+            and r.name == ""
+            and dt.datetime.fromisoformat(r.at).timestamp() >= since
+        }
+
+    lab.wait_for(lambda: recorded(LAPTOP) and recorded(STAFF), "the record", 8)
+    assert recorded(LAPTOP) == {("block", "unreadable")}
+    assert recorded(STAFF) == {("allow", "default")}
 
 
 SECOND_REQUEST = """
