@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 from appliance import CONFIG_FILE, GATE, PARTS, Appliance
 from clients import curl
-from laboratory import Laboratory
+from laboratory import INSIDE, Laboratory
 from plan import BOX, LAPTOP, STAFF, Host, address_of
-from pupils import leaks, pupils_trying, wait_until_served
-from sites import ALLOWED, SHOP
+from pupils import PUPIL_ADDRESSES, leaks, pupils_trying, wait_until_served
+from sites import ALLOWED, BLOCKED, SHOP
+
+from gate_core.edits import Edit
 
 KNOWN = ("--connect-to", f"::{address_of(ALLOWED)}:")
 RESTARTS = 20
@@ -20,6 +23,22 @@ import socket, sys
 for number in range(6000):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.sendto(b"fill", (sys.argv[1], 9000))
+"""
+
+
+FAULTY = "faulty.example"
+# Python runs it before a program, and only in a process whose path it is on.
+MISTAKE = f"""
+from gate_firewall import hello
+
+read = hello._read
+
+def read_or_fail(octets, start, end):
+    if b"{FAULTY}" in octets:
+        raise KeyError("a mistake of the reader")
+    return read(octets, start, end)
+
+hello._read = read_or_fail
 """
 
 
@@ -101,6 +120,55 @@ def test_firewall_that_begins_anew_again_and_again_leaks_nothing(school: Applian
             process.wait(10)
     wait_until_served(school)
     assert leaks(lab, before) == []
+
+
+@pytest.fixture
+def mistaken(school: Appliance) -> Iterator[subprocess.Popen[str]]:
+    """Run a firewall whose reader fails over one name."""
+    lab = school.lab
+    folder, log = INSIDE / "mistake", "gate-mistaken"
+    lab.path(folder).mkdir(exist_ok=True)
+    lab.path(folder / "sitecustomize.py").write_text(MISTAKE)
+    run = [GATE, "run", "firewall", "--config", str(CONFIG_FILE)]
+    with school.without("firewall"):
+        process = lab.popen(BOX.name, run, log=log, env={"PYTHONPATH": str(folder)})
+        try:
+            school.wait_until_filtering()
+            wait_until_served(school)
+            yield process
+        finally:
+            process.kill()
+            process.wait(10)
+            lab.path(INSIDE / "log" / log).unlink()
+    wait_until_served(school)
+
+
+@pytest.mark.parametrize("on_fault", ["open", "closed"])
+def test_mistake_of_a_reader_costs_a_flow_what_its_group_has_for_that(
+    school: Appliance, mistaken: subprocess.Popen[str], on_fault: str
+) -> None:
+    lab = school.lab
+    setting = ("groups", STAFF.group, "on_fault")
+    if on_fault == "closed":
+        school.adopt(Edit.of(setting, "open", "closed"))
+        school.wait_until_filtering()
+    before = lab.mark()
+    try:
+        for host in (LAPTOP, STAFF):
+            curl(lab, host.name, f"https://{FAULTY}/", deadline_s=4)
+        went = {s.client for s in lab.served(before) if s.name == FAULTY and s.kind != "dns"}
+        assert went & {STAFF.v4, STAFF.v6} if on_fault == "open" else went == set()
+        assert not went & PUPIL_ADDRESSES
+        assert "packets not judged kind=KeyError count=1 " in lab.log("gate-mistaken")
+        # It goes on, and knows what it reads.
+        for host in (LAPTOP, STAFF):
+            assert curl(lab, host.name, f"https://{ALLOWED}/").status == 200
+            assert curl(lab, host.name, f"https://{BLOCKED}/", *KNOWN).status == 0
+        assert BLOCKED not in {s.name for s in lab.served(before) if s.kind != "dns"}
+        assert mistaken.poll() is None
+    finally:
+        if on_fault == "closed":
+            school.adopt(Edit.of(setting, "closed", "open"))
 
 
 @pytest.mark.parametrize("part", PARTS)
