@@ -23,8 +23,10 @@ from internet import (
     serve_datagrams,
 )
 
-ECHO_PORTS = (123, 3478, 5060, 6881, 6969)
-"""UDP: NTP, STUN and what follows it, SIP, DHT, tracker. Nobody answers in the protocol; the octets come back."""
+CALL_PORTS = (3478, 3479, 3480, 3481, 8801, 19302)
+"""UDP: STUN, and what follows it in a call."""
+ECHO_PORTS = (123, 5060, 6881, 6969, *CALL_PORTS)
+"""UDP: NTP, SIP, DHT, tracker, calls. Nobody answers in the protocol; the octets come back."""
 STREAM_PORTS = (554, 1723, 3389, 7000)
 """TCP: RTSP, PPTP, RDP, AirPlay; the same."""
 NAME_PORT = 5300

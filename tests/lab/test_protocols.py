@@ -15,7 +15,18 @@ from appliance import STATE, Appliance, blocked
 from beyond import CAST_PORT, PUSH_PORT
 from clients import curl, dig, openssl
 from laboratory import Laboratory
-from plan import GUEST, LAPTOP, ROUTER, STAFF, TABLET, UNRESOLVED, Host, address_of
+from plan import (
+    GUEST,
+    LAPTOP,
+    ROUTER,
+    STAFF,
+    TABLET,
+    UNRESOLVED,
+    UNRESOLVED_V6,
+    Host,
+    address6_of,
+    address_of,
+)
 from programs import (
     IODINE,
     NAMELESS,
@@ -187,7 +198,7 @@ def demand_works(lab: Laboratory, program: Program) -> None:
 DATAGRAMS = """
 import socket, sys
 address, port, *messages = sys.argv[1:]
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as s:
     s.settimeout(3)
     s.connect((address, int(port)))
     for message in messages:
@@ -204,6 +215,8 @@ DTLS = (
 """RFC 6347, section 4.2.2: a ClientHello as browsers send it after STUN."""
 RTP = "80e0000100000a0000000b0b" + "7a" * 160
 """RFC 3550, section 5.1."""
+ZOOM = "05000001000a0b04" + "0f" + "00" * 18 + RTP
+"""RTP of sound in the two frames that Zoom puts around it; no STUN comes before."""
 NTP = "230006ec" + "00" * 36 + "e8f1c2d3a4b5c6d7"
 """RFC 5905, section 7.3."""
 SIP = b"OPTIONS sip:door@school.example SIP/2.0\r\nCSeq: 1 OPTIONS\r\n\r\n".hex()
@@ -255,6 +268,67 @@ def test_datagrams_of_everyday_life_pass(
     done = school.lab.run(host.name, argv)
     assert done.stdout.strip() == "answered", done.stderr
     assert quiet(school, host, since)
+
+
+calls = pytest.mark.parametrize(
+    ("name", "ports", "messages"),
+    [
+        pytest.param(
+            "worldaz.tr.teams.microsoft.com",
+            (3478, 3479, 3480, 3481),
+            (STUN, DTLS, RTP),
+            id="Teams",
+        ),
+        pytest.param("zoomfr.zoom.us", (8801, 3478, 3479), (ZOOM, STUN, DTLS, RTP), id="Zoom"),
+        pytest.param("meet.google.com", (19302, 3478), (STUN, DTLS, RTP), id="Meet"),
+        pytest.param("media.whatsapp.net", (3478,), (STUN, RTP), id="WhatsApp"),
+    ],
+)
+RELAYS = (UNRESOLVED, UNRESOLVED_V6)
+
+
+def call(lab: Laboratory, host: Host, address: str, port: int, messages: tuple[str, ...]) -> str:
+    """Send what a call sends and receives; return ``answered`` where all of it went both ways."""
+    argv = [sys.executable, "-c", DATAGRAMS, address, str(port), *messages]
+    return lab.run(host.name, argv).stdout.strip()
+
+
+@calls
+def test_call_of_staff_passes_to_any_address(
+    school: Appliance, name: str, ports: tuple[int, ...], messages: tuple[str, ...]
+) -> None:
+    """A relay is one that nobody has asked for: its address comes by messages of the service."""
+    lab, since = school.lab, time.time()
+    given = str(address_of(name)), str(address6_of(name))
+    for address, kind in zip(given, ("A", "AAAA"), strict=True):
+        assert dig(lab, STAFF.name, name, kind).data == (address,)
+
+    for address in (*given, *RELAYS):
+        for port in ports:
+            assert call(lab, STAFF, address, port, messages) == "answered", (address, port)
+        # Where UDP goes nowhere.
+        assert f"This is {name}" in openssl(lab, STAFF.name, address, name)
+    assert quiet(school, STAFF, since)
+
+
+@calls
+def test_call_of_a_pupil_to_what_nobody_asked_for_is_stopped(
+    school: Appliance, name: str, ports: tuple[int, ...], messages: tuple[str, ...]
+) -> None:
+    lab, before, since = school.lab, school.lab.mark(), time.time()
+    dig(lab, LAPTOP.name, name)
+
+    where = {(address, port) for address in RELAYS for port in ports}
+    for address, port in where:
+        assert call(lab, LAPTOP, address, port, messages) != "answered"
+    own = {LAPTOP.v4, LAPTOP.v6}
+    assert not [s for s in lab.served(before) if s.client in own and s.kind == "udp"]
+
+    def told() -> bool:
+        found = {(r.remote, r.reason) for r in blocked(school, LAPTOP, since)}
+        return found >= {(f"{address} {port}/udp", UNASKED) for address, port in where}
+
+    lab.wait_for(told, "the record", 8)
 
 
 @pytest.mark.usefixtures("equipment")
