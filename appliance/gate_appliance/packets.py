@@ -103,6 +103,8 @@ class Packets:
                         sum(counts.get(what, {}).get(number, 0) for what in _DROPPED),
                     )
                     for number, waiting in counts.get("queue_waiting", {}).items()
+                    # Of 16 bits; what a part sends is not taken on trust.
+                    if number.isdecimal() and len(number) <= 5
                 ]
         return tuple(sorted(found, key=lambda queue: queue.number))
 

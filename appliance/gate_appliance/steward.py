@@ -428,7 +428,7 @@ class Steward:
         with self._changed:
             before = self._status
             status = self._health.status(self._facts())
-            same = replace(status, revision=before.revision, at=before.at) == before
+            same = _uncounted(status) == _uncounted(before)
             self._status = replace(status, revision=before.revision + (not same))
             if not same:
                 self._changed.notify_all()
@@ -559,3 +559,10 @@ def _offer_first_run(path: Path) -> None:
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
     letters = "".join(secrets.choice(alphabet) for _ in range(12))
     write_durably(path, f"{letters[:4]}-{letters[4:8]}-{letters[8:]}\n".encode(), mode=0o600)
+
+
+def _uncounted(status: Status) -> Status:
+    """Return what of ``status`` makes a new revision."""
+    return replace(
+        status, revision=0, at="", allowed_today=0, blocked_today=0, devices_today=0, queues=()
+    )

@@ -36,7 +36,7 @@ class Box:
 
     def hear(self, full, unread=0, source=Source.FIREWALL, worker=0):
         counts = {
-            "queue_waiting": {"1": 5, "0": 0},
+            "queue_waiting": {"1": 5, "0": 0, "x": 1, "²": 1},
             "queue_dropped_full": {"1": full},
             "queue_dropped_unread": {"1": unread},
         }

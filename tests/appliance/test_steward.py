@@ -9,7 +9,9 @@ from itertools import count
 import pytest
 
 from gate_appliance.outbox import Outbox
+from gate_appliance.packets import Packets
 from gate_appliance.steward import Steward
+from gate_core.desk import QueueView
 from gate_core.edits import Edit
 from gate_core.events import Counters, InForce, Source
 
@@ -147,6 +149,21 @@ def test_status_tells_that_no_resolver_answers_and_takes_it_back(steward, until,
         assert "the resolver 192.0.2.1 has not answered since" in part().detail
         answers = count(6)
         until(lambda: (tell(next(answers), next(failures)), part().state == "ok")[1])
+
+
+def test_status_has_a_new_revision_for_what_changes_and_not_for_counts(
+    school, steward, monkeypatch
+):
+    steward.look()
+    first = steward.status(-1, 0)
+    monkeypatch.setattr(Packets, "queues", lambda _: (QueueView(0, 5, 1),))
+    steward.look()
+    counted = steward.status(-1, 0)
+    assert counted.queues != first.queues
+    assert counted.revision == first.revision
+    school.start_pause(minutes=5, actor="head")
+    steward.look()
+    assert steward.status(-1, 0).revision > first.revision
 
 
 # VLANs
