@@ -120,6 +120,18 @@ class Classifier:
 
     def judge(self, seen: Sighting) -> Verdict:
         """Return the verdict on a packet of a flow that has none, or one of an older epoch."""
+        try:
+            return self._judge(seen)
+        except Exception:
+            # A mistake of ours: what it has left half read would let the same packet pass when it comes again.
+            self._forget(_key(seen.packet, reply=seen.request.reply))
+            raise
+
+    def _forget(self, key: FlowKey) -> None:
+        for table in (self._openings, self._watched, self._judged, self._quic, self._datagrams):
+            table.discard(key)
+
+    def _judge(self, seen: Sighting) -> Verdict:
         packet = seen.packet
         if not packet.later_fragment:
             if packet.protocol == TCP:

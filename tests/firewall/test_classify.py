@@ -808,6 +808,24 @@ def test_judge_of_a_listed_address_where_nothing_can_be_read(protocol):
         assert flow.send(b"\x16\3\1\0\0") is answer
 
 
+@pytest.mark.parametrize(
+    ("mac", "again"), [(PUPIL, Answer.BLOCK), (STAFF, Answer.ACCEPT)], ids=["pupil", "staff"]
+)
+def test_judge_forgets_a_flow_over_which_a_reader_has_failed(classifier, monkeypatch, mac, again):
+    def fail(*_):
+        raise KeyError("a mistake")
+
+    flow = Flow(classifier, mac)
+    flow.open()
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr("gate_firewall.hello._read", fail)
+        with pytest.raises(KeyError):
+            flow.send(hello("maths.example"))
+
+    assert flow.packet(hello("maths.example"), sequence=1000) is again
+    assert [(event.name, event.kind) for event in flow.events] == [("", "tcp/443")]
+
+
 class Sinkhole:
     """What the sinkhole has told."""
 
