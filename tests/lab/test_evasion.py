@@ -291,7 +291,7 @@ def test_urgent_octet_hides_no_name(lab: Laboratory, port: int) -> None:
 
 
 @pytest.mark.usefixtures("resets_pass")
-@pytest.mark.parametrize("family", [4, 6])
+@families
 def test_raw_frames_reach_the_server_with_an_allowed_name(lab: Laboratory, family: int) -> None:
     before = lab.mark()
     assert lab.run("laptop", raw("none", family, ALLOWED, ALLOWED)).returncode == 0
@@ -299,7 +299,7 @@ def test_raw_frames_reach_the_server_with_an_allowed_name(lab: Laboratory, famil
 
 
 @pytest.mark.usefixtures("resets_pass")
-@pytest.mark.parametrize("family", [4, 6])
+@families
 def test_raw_frames_reach_a_tls_server_with_an_allowed_name(lab: Laboratory, family: int) -> None:
     dig(lab, "laptop", ALLOWED)
     before = lab.mark()
@@ -337,7 +337,7 @@ def test_name_decides_however_a_packet_is_framed(
 
 
 @pytest.mark.usefixtures("resets_pass")
-@pytest.mark.parametrize("family", [4, 6])
+@families
 @pytest.mark.parametrize(
     "attack",
     [
@@ -390,7 +390,7 @@ def test_octets_that_the_server_discards_hide_no_name(
 
 
 @pytest.mark.usefixtures("resets_pass", "far_away")
-@pytest.mark.parametrize("family", [4, 6])
+@families
 @pytest.mark.parametrize("port", [80, 443])
 @pytest.mark.parametrize("attack", ["few hops before", "few hops between", "few hops behind"])
 def test_octets_with_few_hops_to_live_hide_no_name(
@@ -425,7 +425,7 @@ def test_forged_syn_gives_a_flow_no_other_name(school: Appliance) -> None:
     assert [s.path for s in lab.served(before) if s.name == KEPT and s.kind == "request"] == ["/"]
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@schemes
 @pytest.mark.parametrize("expect", ["Expect:", "Expect: 100-continue"])
 def test_upload_passes(lab: Laboratory, scheme: str, expect: str) -> None:
     dig(lab, "laptop", ALLOWED)
