@@ -818,7 +818,7 @@ def test_judge_forgets_a_flow_over_which_a_reader_has_failed(classifier, monkeyp
     flow = Flow(classifier, mac)
     flow.open()
     with monkeypatch.context() as mistaken:
-        mistaken.setattr("gate_firewall.hello._read", fail)
+        mistaken.setattr("gate_firewall.signatures.of_hello", fail)
         with pytest.raises(KeyError):
             flow.send(hello("maths.example"))
 
