@@ -127,5 +127,5 @@ def test_firefox(school: Appliance, host: Host) -> None:
             return any(record.name == name for record in blocked(school, host, since))
 
         with firefox(lab, host, f"https://{name}/", at=str(address_of(name))):
-            lab.wait_for(settled, f"{name} in Firefox", 20)
+            lab.wait_for(settled, f"{name} in Firefox", 60)
     assert {name for name in NAMES if asked(lab, before, name)} == shown
