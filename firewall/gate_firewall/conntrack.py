@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 BATCH: Final = 32
 """Ends read in one go, before packets have their turn: a fraction of a millisecond."""
 
-_BUFFER_OCTETS: Final = 8 << 20
+BUFFER_OCTETS: Final = 8 << 20
 """The kernel forgets flows in bursts, whole parts of its table at a time: 13,000 ends can wait here (Linux 6.18)."""
 
 _READ_OCTETS: Final = 8192
@@ -153,11 +153,12 @@ def _malformed(message: bytes) -> MalformedEndError:
 class EndSocket:
     """Where the kernel tells of the ends of flows, of those that began while ``nf_conntrack_events`` was 1."""
 
-    def __init__(self, take: Callable[[End], None]) -> None:
+    def __init__(self, take: Callable[[End], None], buffer_octets: int = BUFFER_OCTETS) -> None:
         """Begin to listen.
 
         Args:
             take: Called by ``serve`` with each end; does not raise.
+            buffer_octets: What the kernel keeps of ends that wait; it counts more for each than the message has.
 
         Raises:
             OSError: The right to it is missing.
@@ -169,10 +170,10 @@ class EndSocket:
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER
         )
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_OCTETS)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_octets)
             # In a user namespace of its own it has no right to more than net.core.rmem_max.
             with suppress(PermissionError):
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_OCTETS)
+                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_octets)
             self._socket.bind((0, _GROUP_DESTROY))
         except OSError:
             self._socket.close()

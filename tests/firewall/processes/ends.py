@@ -6,16 +6,13 @@ import sys
 
 from gate_firewall import conntrack
 
-if len(sys.argv) > 1:
-    conntrack._BUFFER_OCTETS = int(sys.argv[1])
-
 
 def tell(end):
     print(json.dumps([end.protocol, end.initiator.hex(), end.responder.hex(), end.responder_port,
         end.sent, end.received, end.mark]), flush=True)  # fmt: skip
 
 
-ends = conntrack.EndSocket(tell)
+ends = conntrack.EndSocket(tell, *map(int, sys.argv[1:]))
 print("listening", flush=True)
 poll = select.poll()
 poll.register(0, select.POLLIN)
