@@ -94,7 +94,8 @@ bench-policy: setup ## decisions, changes on the wire with 5,000 live flows, wha
 fuzz-dns: setup ## a million mutated messages to the readers of the sinkhole and of lists, and more (CAMPAIGN=... for a short one)
 	PYTHONPATH=tests/vectors $(BIN)/python tests/fuzz/campaign.py dns $(CAMPAIGN)
 
-fuzz-firewall: compiled ## a million mutated packets to the classifier, and more (CAMPAIGN=... for a short one)
+fuzz-firewall: compiled ## a million mutated packets to the classifier, from its sources and compiled (CAMPAIGN=... for a short one)
+	PYTHONPATH=tests/vectors $(BIN)/python tests/fuzz/campaign.py firewall $(CAMPAIGN)
 	$(COMPILED):tests/vectors $(BIN)/python tests/fuzz/campaign.py firewall $(CAMPAIGN)
 
 screenshots: setup ## take pictures of every page, of a made-up school, into var/screenshots
