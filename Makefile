@@ -96,7 +96,8 @@ fuzz-dns: setup ## a million mutated messages to the readers of the sinkhole and
 
 fuzz-firewall: compiled ## a million mutated packets to the classifier, from its sources and compiled (CAMPAIGN=... for a short one)
 	PYTHONPATH=tests/vectors $(BIN)/python tests/fuzz/campaign.py firewall $(CAMPAIGN)
-	$(COMPILED):tests/vectors $(BIN)/python tests/fuzz/campaign.py firewall $(CAMPAIGN)
+	@# Atheris sees nothing of what is compiled.
+	$(COMPILED):tests/vectors $(BIN)/python tests/fuzz/campaign.py firewall $(CAMPAIGN) --seconds 1
 
 screenshots: setup ## take pictures of every page, of a made-up school, into var/screenshots
 	@tools/need test
