@@ -55,6 +55,10 @@ def is_address(name: str) -> bool:
 
 def _literal(octets: bytes) -> str:
     try:
-        return str(ip_address(octets.decode("ascii").removeprefix("[").removesuffix("]")))
+        text = str(ip_address(octets.decode("ascii").removeprefix("[").removesuffix("]")))
     except ValueError as e:
         raise MalformedHostError(f"no address between brackets: {octets[:32].hex()}") from e
+    # A zone may be any text (RFC 4007, section 11), and none goes over the wire.
+    if "%" in text:
+        raise MalformedHostError(f"an address with a zone: {octets[:32].hex()}")
+    return text

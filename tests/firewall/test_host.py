@@ -21,7 +21,9 @@ def test_parse_host_gives_the_canonical_name(octets, host):
     assert parse_host(octets) == host
 
 
-@pytest.mark.parametrize("octets", [b"", b".", b"a" * 254, b"[", b"[example]", b"[1.2.3.4.5]"])
+@pytest.mark.parametrize(
+    "octets", [b"", b".", b"a" * 254, b"[", b"[example]", b"[1.2.3.4.5]", b"[fe80::1%\n\x1b[2J]"]
+)
 def test_parse_host_refuses_what_names_none(octets):
     with pytest.raises(MalformedHostError):
         parse_host(octets)
