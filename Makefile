@@ -11,7 +11,7 @@ MEMORY = $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 
 # One more than there are cores: a test often waits for a program that it runs, or for a socket.
 PROCESSES = $(shell echo $$(($$(nproc) + 1)))
 IN_PARALLEL = $(MEMORY) $(BIN)/pytest -q -n $(PROCESSES) -o tmp_path_retention_policy=failed
-# What ships is compiled: it is what namespaces, benchmarks and fuzzers run.
+# The image is to have it compiled: so the laboratory, the benchmark and the fuzzer run it.
 COMPILED = PYTHONPATH=$$($(BIN)/python tools/compiled.py)
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
@@ -50,7 +50,7 @@ abi: setup ## write dns/gate_dns/libc_abi.py anew
 docs: setup ## write docs/configuration.md anew
 	$(BIN)/python tools/configuration.py > docs/configuration.md
 
-compiled: setup ## the modules that every flow goes through, compiled as they ship; print their folder
+compiled: setup ## the modules that every flow goes through, compiled; print their folder
 	@tools/need setup-build
 	@$(BIN)/python tools/compiled.py
 

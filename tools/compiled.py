@@ -1,6 +1,6 @@
 """Compiles the modules that every new flow goes through, and prints the folder that has them: put it first on PYTHONPATH.
 
-The same sources run without that, at half the speed. The folder is named by what is compiled and what compiles it, so it
+The same sources run without that, more slowly. The folder is named by what is compiled and what compiles it, so it
 is never out of date; one that is there already is used again.
 """
 

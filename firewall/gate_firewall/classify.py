@@ -195,9 +195,7 @@ class Classifier:
         """Return the verdict on a packet of a flow that conntrack has forgotten, or has never seen begin."""
         mac = self._mac(seen)
         # Where it began may not be where the server takes it to have begun.
-        self._openings.discard(key)
-        self._judged.discard(key)
-        self._watched.discard(key)
+        self._forget(key)
         if seen.packet.payload:
             return self._fault(seen, key, mac, NAMELESS, Fault.UNKNOWN_FLOW)
         return _DROP if self._is_closed(self._client(seen, mac)) else _undecided(seen)
