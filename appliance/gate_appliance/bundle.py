@@ -58,8 +58,8 @@ _NOTES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         'default: "allow" or "block", for sites on no list.',
         "pausable: whether the internet pause reaches the group.",
         "quic: whether QUIC (HTTP/3) is open; browsers use the older form of connection where it is not.",
-        "named_only: whether a device reaches only addresses that it has asked the box's name service for: no program"
-        " then gets out by an address that it brings along.",
+        "named_only: whether a device reaches only addresses that it has asked the box's name service for, in connections"
+        " that show a name: no program then gets out by an address that it brings along.",
         'on_fault: "closed" or "open", what everything is while nothing can be judged.',
         "teacher_minutes: for how long a teacher may open a site, 0 to 240.",
         "times: the group's own certain times; none: those of the school.",
@@ -100,7 +100,7 @@ _NOTES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         'names: "example.org" is the site with everything below it, "=example.org" that name alone.',
     ),
     ("direct",): (
-        "Services whose addresses devices reach without having asked the box for a name, in groups with named_only.",
+        "Services whose addresses devices reach without a name, asked for or shown, in groups with named_only.",
         'networks: such as 203.0.113.0/24, of at least /8 (IPv6: /24). protocol: "tcp" or "udp". ports: one, or a range'
         ' such as 8801-8810. group: for whom, "" for every group. why: the reason, mandatory.',
     ),

@@ -1,4 +1,4 @@
-"""Addresses that devices may go to without having asked our name service for a name.
+"""Addresses that devices may go to without a name: neither asked of our name service, nor shown by the flow.
 
 They matter to groups with ``named_only``. Nothing else is lifted by them: what cuts a device off, a pause, and what the
 policy says of a flow's name and protocol hold as everywhere.

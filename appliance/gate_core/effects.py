@@ -189,7 +189,7 @@ def _of_group(draft: Draft, edit: Edit, rest: list[str], verb: str) -> Effect:  
             )
         case "named_only":
             return Effect(
-                f"{title}: devices reach {'only addresses that our own name service gave' if after else 'any address'}",
+                f"{title}: devices reach {'only addresses that our own name service gave, and only by a name' if after else 'any address'}",
                 0 if after else 2,
                 opens=not after,
             )

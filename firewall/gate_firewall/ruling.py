@@ -216,8 +216,8 @@ class Rulings:
         askable = reading.name and not is_address(reading.name)
         if not asked and not (final and askable and learnt.is_learning(now.monotonic_s)):
             return _unasked(group) if final else None
-        if reading.kind == "udp" and not reading.protocol:
-            # An address alone says little: it may be somebody's own server, and a tunnel may begin with any octets.
+        if not reading.name and not reading.protocol:
+            # An address alone says little: whoever has a server gives it a name that is allowed, and asks for that first.
             direct = is_exempt(there, key.protocol, key.responder_port, self._direct[group.id])
             return ruling if direct else Ruling(Action.BLOCK, "nameless", f"nameless:{group.id}")
         return ruling

@@ -953,13 +953,29 @@ def test_judge_of_what_needs_no_name(sinkhole, address, port, protocol, *, rule_
     assert [event.rule_id for event in flow.events] == [rule_id]
 
 
-def test_judge_of_datagrams_that_show_nothing_whatever_follows(sinkhole):
-    sinkhole.learning = False
+@pytest.mark.parametrize("learning", [True, False])
+@pytest.mark.parametrize(
+    ("protocol", "port", "octets"),
+    [
+        pytest.param(UDP, 51820, b"junk", id="UDP"),
+        pytest.param(TCP, 9000, b"NICK a\r\n", id="TCP"),
+        pytest.param(TCP, 443, hello(""), id="TLS without SNI"),
+        pytest.param(TCP, 80, b"GET / HTTP/1.0\r\n\r\n", id="HTTP without Host"),
+    ],
+)
+def test_judge_of_what_shows_no_name_where_one_was_given(
+    sinkhole, protocol, port, octets, *, learning
+):
+    sinkhole.learning = learning
     sinkhole.give("maths.example")
-    flow = Flow(sinkhole.classifier(), port=51820, protocol=UDP)
+    flow = Flow(sinkhole.classifier(), port=port, protocol=protocol)
+    if protocol == TCP:
+        flow.open()
+        flow.send_all(octets)
+    else:
+        assert flow.packet(octets) is Answer.BLOCK
 
-    assert flow.packet(b"junk") is Answer.BLOCK
-    assert flow.events[-1].rule_id == "nameless:ks2"
+    assert [event.rule_id for event in flow.events] == ["nameless:ks2"]
 
 
 ZOOM = DirectService((ip_network(ip_address(SERVER)),), UDP, range(8801, 8811), "ks2")

@@ -1,5 +1,5 @@
 """Connections right behind answers, and whom they reach: ``connects.py serve PORT``, ``connect RESOLVER PORT COUNT`` or
-``once ADDRESS PORT``.
+``once ADDRESS PORT [NAME]``.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ def given(resolver: str, name: str) -> str:
     raise TimeoutError(f"no answer for {name}")
 
 
-def once(address: str, port: int) -> str:
-    """Return ``echoed``, or what happened instead."""
+def once(address: str, port: int, name: str = "") -> str:
+    """Say something, to the host ``name`` where there is one; return ``echoed``, or what happened instead."""
+    line = b"GET / HTTP/1.1\r\n" if name else b"hello\r\n"
+    fields = f"Host: {name}\r\n\r\n" if name else ""
     try:
         with socket.create_connection((address, port), WAIT_S) as connection:
-            connection.sendall(b"hello\n")
-            return "echoed" if connection.recv(16) == b"hello\n" else "end"
+            connection.sendall(line + fields.encode())
+            return "echoed" if connection.recv(64) == line else "end"
     except OSError as e:
         return type(e).__name__
 
@@ -45,7 +47,7 @@ def connect(resolver: str, port: int, count: int) -> None:
     lost = {}
     for number in range(count):
         name = NAME.format(number)
-        outcome = once(given(resolver, name), port)
+        outcome = once(given(resolver, name), port, name)
         if outcome != "echoed":
             lost[name] = outcome
     print(json.dumps({"echoed": count - len(lost), "lost": list(lost.items())}))  # for the test
@@ -72,5 +74,5 @@ match sys.argv[1:]:
         run(serve(int(port)))
     case ["connect", resolver, port, count]:
         connect(resolver, int(port), int(count))
-    case ["once", address, port]:
-        print(once(address, int(port)))  # for the test
+    case ["once", address, port, *name]:
+        print(once(address, int(port), *name))  # for the test

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -75,16 +76,49 @@ def test_what_nobody_gave_is_closed_to_pupils(lab: Laboratory, address: str) -> 
     assert lab.run(STAFF.name, argv).stdout.strip() == "echoed"
 
 
-@pytest.mark.usefixtures("echo")
+@pytest.mark.usefixtures("echo", "learnt")
 def test_what_one_device_was_given_is_no_other_s(lab: Laboratory) -> None:
     name = "only.laptop.example"
     assert dig(lab, LAPTOP.name, name, "AAAA").data == (str(address6_of(name)),)
-    argv = [sys.executable, str(HERE / "connects.py"), "once", str(address6_of(name)), str(PORT)]
+    script, address = str(HERE / "connects.py"), str(address6_of(name))
+    argv = [sys.executable, script, "once", address, str(PORT), name]
 
     assert lab.run(LAPTOP.name, argv).stdout.strip() == "echoed"
-    assert lab.run(TABLET.name, argv).stdout.strip() == "ConnectionResetError"
+    assert lab.run(TABLET.name, argv).stdout.strip() == "ConnectionRefusedError"
     assert dig(lab, TABLET.name, name, "AAAA").data
     assert lab.run(TABLET.name, argv).stdout.strip() == "echoed"
+
+
+# Without SNI, without Host (HTTP/1.0 needs none), and neither of both.
+NAMELESS = {
+    "TLS": "timeout 8 openssl s_client -connect {there}:443 -noservername < /dev/null | grep -o 'BEGIN CERTIFICATE'",
+    "HTTP": "curl -sS -o /dev/null -w %{{http_code}} --max-time 8 --http1.0 -H Host: http://{there}/",
+    "TCP": f"{sys.executable} {HERE / 'connects.py'} once {{address}} {PORT}",
+}
+SERVED = ("BEGIN CERTIFICATE", "200", "echoed")
+
+
+@pytest.mark.usefixtures("echo")
+@families
+@pytest.mark.parametrize("kind", NAMELESS)
+def test_flow_without_a_name_goes_nowhere_though_its_address_was_given(
+    school: Appliance, kind: str, family: int
+) -> None:
+    """Else whoever has a server gets to it under any name that is allowed."""
+    lab, since = school.lab, time.time()
+    address = str(address_of(ALLOWED) if family == 4 else address6_of(ALLOWED))
+    there = f"[{address}]" if family == 6 else address
+    command = ["bash", "-c", NAMELESS[kind].format(there=there, address=address)]
+    for host in (LAPTOP, STAFF):
+        assert dig(lab, host.name, ALLOWED, "A" if family == 4 else "AAAA").data
+
+    assert lab.run(STAFF.name, command).stdout.strip() in SERVED
+    assert lab.run(LAPTOP.name, command).stdout.strip() not in SERVED
+    lab.wait_for(
+        lambda: f"nameless:{LAPTOP.group}" in {r.rule_id for r in blocked(school, LAPTOP, since)},
+        "the record",
+        deadline_s=10,
+    )
 
 
 @pytest.mark.usefixtures("echo")
@@ -122,7 +156,8 @@ def test_a_direct_connection_is_open_to_its_group_without_a_name(school) -> None
 @pytest.mark.usefixtures("echo")
 def test_the_record_survives_a_firewall_that_begins_anew(school) -> None:
     lab, name = school.lab, "kept.laptop.example"
-    argv = [sys.executable, str(HERE / "connects.py"), "once", str(address_of(name)), str(PORT)]
+    script, address = str(HERE / "connects.py"), str(address_of(name))
+    argv = [sys.executable, script, "once", address, str(PORT), name]
     dig(lab, LAPTOP.name, name)
     assert lab.run(LAPTOP.name, argv).stdout.strip() == "echoed"
     school.kill("firewall")

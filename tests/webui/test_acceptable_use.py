@@ -281,7 +281,10 @@ def test_table_says_which_connections_a_group_has(coordinator):
         for id_ in ("ks2", "staff", "quarantine")
         for page in [coordinator.get(f"/acceptable-use/{id_}").text]
     }
-    assert "Devices reach: only addresses that our own name service gave." in said["ks2"]
+    assert (
+        "Devices reach: only addresses that our own name service gave, and only by a name."
+        in said["ks2"]
+    )
     assert "QUIC (HTTP/3): closed." in said["ks2"]
     assert "Devices reach: any address. QUIC (HTTP/3): open." in said["staff"]
     assert "For new and unknown devices this always stays so." in said["quarantine"]

@@ -68,7 +68,7 @@ YOUTUBE_WORDS: Final = {
 
 ADDRESS_WORDS: Final = {
     "named": (
-        "Only addresses that our own name service gave",
+        "Only addresses that our own name service gave, and only by a name",
         "A program that brings an address along gets nowhere: VPNs, proxies, hidden resolvers, peer-to-peer.",
     ),
     "any": (
