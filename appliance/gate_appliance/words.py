@@ -19,6 +19,12 @@ _FLOWS = {
     "unsafe-address": "Blocked because it goes round the safe version of a search engine.",
     "time": "Allowed: a device asks for the time.",
 }
+# The same of a group whose connections pass where nothing can be judged.
+_UNJUDGED = {
+    "unknown-flow": "Allowed unread: the connection is older than the filter's last start, and this group's pass then.",
+    "unreadable": "Allowed unread: the connection hides or contradicts the name it is for, and this group's pass then.",
+    "protocol": "Allowed unread: it is a tunnel or another protocol whose content can't be told, and this group's pass then.",
+}
 
 
 def titles(mask: int) -> tuple[str, ...]:
@@ -28,6 +34,8 @@ def titles(mask: int) -> tuple[str, ...]:
 
 def sentence(action: str, reason: str, rule_id: str, policy: Policy) -> str:  # noqa: C901, PLR0911, PLR0912  # one line a reason
     """Return why something was allowed or blocked, as one sentence for a person without training."""
+    if action == Action.ALLOW.value and reason in _UNJUDGED:
+        return _UNJUDGED[reason]
     if reason in _FLOWS:
         return _FLOWS[reason]
     kind, _, detail = rule_id.partition(":")

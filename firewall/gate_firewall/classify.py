@@ -98,7 +98,7 @@ class Classifier:
         self._macs: SharedTable[str] = SharedTable(limit=4096, age_s=3600)
         self._openings: SharedTable[Opening] = SharedTable(limit=8192, age_s=300)
         self._quic: SharedTable[QuicFlow] = SharedTable(limit=1024, age_s=60)
-        self._datagrams: SharedTable[int] = SharedTable(limit=4096, age_s=60)
+        self._datagrams: SharedTable[Datagrams] = SharedTable(limit=4096, age_s=60)
         # A connection may be idle for long, and each has a request under way at most.
         self._watched: SharedTable[Watched] = SharedTable(limit=4096, age_s=3600)
         # The kernel carries these alone and tells us no end: they go by age, longer than a school day.
@@ -314,7 +314,10 @@ class Classifier:
     def _udp(self, seen: Sighting) -> Verdict:
         packet, reply = seen.packet, seen.request.reply
         key = _key(packet, reply=reply)
-        client = self._client(seen, self._mac(seen))
+        flow, datagrams = self._quic.get(key), self._datagrams.get(key)
+        begun = flow or datagrams
+        # An answer is for who began the flow, whoever has used that address since.
+        client = self._client(seen, begun.mac if begun and reply else self._mac(seen))
         if key.responder_port == _NTP_PORT and _is_time(packet.payload):
             ruling = self._rulings.time(client, seen.now.at)
             if ruling.action is Action.ALLOW:
@@ -324,13 +327,12 @@ class Classifier:
             return self._judge_again(seen, key, judged)
         if not reply and not seen.request.from_router and _speaks_for_another(packet):
             return self._fault(seen, key, client.mac, Reading("udp", ""), Fault.UNREADABLE)
-        flow = self._quic.get(key)
         if flow is None and not reply and _is_quic(key, packet.payload):
-            flow = QuicFlow()
+            flow = QuicFlow(client.mac)
             self._quic.put(key, flow, _owner(client), seen.now.monotonic_s)
         if flow is not None:
             return self._quic_flow(seen, key, client, flow)
-        reading = self._by_datagram(seen, key, client)
+        reading = self._by_datagram(seen, key, client, datagrams)
         if reading is None:
             return _undecided(seen)
         return self._read_whole(seen, key, client, reading)
@@ -360,21 +362,25 @@ class Classifier:
         self._quic.discard(key)
         return self._settle(seen, key, client, reading, found)
 
-    def _by_datagram(self, seen: Sighting, key: FlowKey, client: Client) -> Reading | None:
+    def _by_datagram(
+        self, seen: Sighting, key: FlowKey, client: Client, before: Datagrams | None
+    ) -> Reading | None:
         """Return what a flow of datagrams is; None while that is open."""
         protocol = signatures.of_datagram(seen.packet.payload, key.responder_port)
         if protocol:
             return Reading("udp", "", protocol)
-        count = (self._datagrams.get(key) or 0) + 1
+        number = before.number + 1 if before else 1
         if (
-            count >= MAX_DATAGRAMS
+            number >= MAX_DATAGRAMS
             or seen.request.decided
             or self._is_closed(client)
             or self._listed(seen, key, client)
         ):
             self._datagrams.discard(key)
             return Reading("udp", "")
-        self._datagrams.put(key, count, _owner(client), seen.now.monotonic_s)
+        self._datagrams.put(
+            key, Datagrams(client.mac, number), _owner(client), seen.now.monotonic_s
+        )
         return None
 
     def _ruling(
@@ -511,12 +517,23 @@ class Classifier:
         )
 
 
+class Datagrams(NamedTuple):
+    """A flow of datagrams that show nothing yet."""
+
+    mac: str | None
+    """The client's."""
+    number: int
+    """Of them, so far."""
+
+
 class QuicFlow:
     """A QUIC flow from its first datagram until it is known for what server it is, and that the server has heard that."""
 
-    __slots__ = ("_initials", "_others", "_reading", "answered")
+    __slots__ = ("_initials", "_others", "_reading", "answered", "mac")
 
-    def __init__(self) -> None:
+    def __init__(self, mac: str | None) -> None:
+        """Begin a flow; ``mac`` is the client's."""
+        self.mac = mac
         self._initials = Initials()
         self._others = 0
         self._reading: Reading | None = None

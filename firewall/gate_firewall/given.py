@@ -10,11 +10,12 @@ gave before.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from gate_core.direct import SHIPPED, DirectService
 from gate_core.given import (
@@ -27,13 +28,16 @@ from gate_core.given import (
     parse_news,
     render_request,
 )
-from gate_firewall.flows import Table
 
 HELD_S: Final = 12 * 3600.0
 """How long an address stays good after it was given last: connections last for a school day, and are judged again."""
 MAX_CLIENTS: Final = 4096
-MAX_ADDRESSES: Final = 4096
+MAX_ENTRIES: Final = 8192
 """Addresses of one client, and pairs of name and address: some thousand names."""
+MAX_SHARED_ENTRIES: Final = 65_536
+"""The same of those who ask for others: a school."""
+MAX_ALL_ENTRIES: Final = 500_000
+"""Of all clients: some 100 MB."""
 ALIVE_S: Final = 3.0
 """A worker that says nothing for so long is not waited for."""
 MAX_WORKERS: Final = 64
@@ -71,25 +75,21 @@ class GivenTable:
 
     def __init__(self) -> None:
         # Apart from each other: whoever makes up IP addresses fills the place of those who are known by nothing else.
-        self._devices: dict[str, Table[float]] = {}
-        """By MAC address: when an address was given, and when for which name."""
-        self._addresses: dict[bytes, Table[float]] = {}
-        """The same by IP address."""
-        self._everyone = _given()
-        """The same of those who ask for others."""
+        self._devices: _Clients[str] = _Clients()
+        """By MAC address."""
+        self._addresses: _Clients[bytes] = _Clients()
+        """By IP address."""
+        self._everyone = _Entries(MAX_SHARED_ENTRIES)
+        """Of those who ask for others."""
 
     def take(self, row: Given, now: float) -> None:
         """Take what was given at about the monotonic time ``now``."""
         if row.everyone:
-            tables = [self._everyone]
-        else:
-            tables = [_of(self._addresses, row.client)]
-            if row.mac:
-                tables.append(_of(self._devices, row.mac))
-        for table in tables:
-            for address in row.addresses:
-                table.put(address, now, now)
-                table.put((row.name, address), now, now)
+            self._everyone.note(row, now)
+            return
+        self._addresses.note(row.client, row, now)
+        if row.mac:
+            self._devices.note(row.mac, row, now)
 
     def is_known(self, client: bytes, mac: str | None) -> bool:
         """Tell whether a client, as for ``knows``, was given anything by itself."""
@@ -106,31 +106,68 @@ class GivenTable:
             now: Monotonic time in seconds.
         """
         what = (name, address) if name else address
-        of_device = self._devices.get(mac) if mac else None
-        for table in (of_device, self._addresses.get(client), self._everyone):
-            at = table.get(what) if table else None
-            if at is not None and at >= now - HELD_S:
-                return True
-        return False
+        since = now - HELD_S
+        return (
+            (mac is not None and self._devices.knows(mac, what, since))
+            or self._addresses.knows(client, what, since)
+            or self._everyone.knows(what, since)
+        )
+
+
+class _Entries:
+    """When an address was given, and when for which name; the newest ones."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        # By hash: there are many. Python's has a secret of the process, so that nobody makes two that are alike.
+        self._at: OrderedDict[int, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def note(self, row: Given, now: float) -> None:
+        for address in row.addresses:
+            for what in (address, (row.name, address)):
+                key = hash(what)
+                self._at[key] = now
+                self._at.move_to_end(key)
+        while len(self._at) > self._limit:
+            self._at.popitem(last=False)
+
+    def knows(self, what: Hashable, since: float) -> bool:
+        at = self._at.get(hash(what))
+        return at is not None and at >= since
 
 
 W = TypeVar("W", str, bytes)
 
 
-def _given() -> Table[float]:
-    return Table(limit=MAX_ADDRESSES, age_s=HELD_S)
+class _Clients(Generic[W]):
+    """The entries of each client: a part of its own, which nobody else can fill."""
 
+    def __init__(self) -> None:
+        self._entries: OrderedDict[W, _Entries] = OrderedDict()
+        self._count = 0
 
-def _of(tables: dict[W, Table[float]], who: W) -> Table[float]:
-    """Return what is known of ``who``; each has a part of its own, which nobody else can fill."""
-    table = tables.pop(who, None)
-    if table is None:
-        if len(tables) >= MAX_CLIENTS:
+    def __contains__(self, who: W | None) -> bool:
+        return who in self._entries
+
+    def note(self, who: W, row: Given, now: float) -> None:
+        its = self._entries.get(who)
+        if its is None:
+            its = self._entries[who] = _Entries(MAX_ENTRIES)
+        self._entries.move_to_end(who)
+        self._count -= len(its)
+        its.note(row, now)
+        self._count += len(its)
+        while self._count > MAX_ALL_ENTRIES or len(self._entries) > MAX_CLIENTS:
             # Who was given nothing for longest.
-            del tables[next(iter(tables))]
-        table = _given()
-    tables[who] = table
-    return table
+            _, gone = self._entries.popitem(last=False)
+            self._count -= len(gone)
+
+    def knows(self, who: W, what: Hashable, since: float) -> bool:
+        its = self._entries.get(who)
+        return its is not None and its.knows(what, since)
 
 
 class GivenSocket:

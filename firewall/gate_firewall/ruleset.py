@@ -32,13 +32,13 @@ LEARNT_S: Final = 3600
 # More than a school has; forged addresses can fill the sets, and then devices that are new have no VLAN for an hour.
 _LEARNT: Final = 2048
 
-# Devices whose queries are counted; each is forgotten a while after its last.
-_ASKING: Final = 4096
-_ASKING_S: Final = 60
-
-# Devices whose traffic is measured; each is forgotten a while after its last packet.
+# Devices whose queries, packets or traffic are counted; each is forgotten a while after its last.
 _RATED: Final = 4096
 _RATED_S: Final = 60
+
+_SLOW_RATE: Final = 20
+"""Packets a second that one device may send or get of what is neither judged nor recorded: enough for clocks, pings and the
+errors of its flows, and a tunnel of 20 kbit/s at the most."""
 
 _BURST_MS: Final = 200
 _BURST_OCTETS: Final = 262_144
@@ -58,6 +58,8 @@ _UNANSWERED: Final = field(Answer.UNANSWERED)
 _NEIGHBOURS: Final = "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }"
 _SHORT_OCTETS: Final = 136
 """Of an ICMP message that is no echo: neighbour discovery takes less than half of it."""
+_UNRECORDED: Final = "{ 67, 68, 123, 546, 547 }"
+"""Ports of DHCP and NTP, whose datagrams pass one by one."""
 _ECHO_OCTETS: Final = 128
 """Payload of a ping: twice what the usual programs send, and too little for a tunnel that is worth its while."""
 _KNOWN: Final = "{ ip, ip6, arp }"
@@ -68,6 +70,9 @@ _FAMILY: Final = {4: "ip", 6: "ip6"}
 _SERVER_HELLO: Final = (
     f"meta l4proto tcp @ih,0,8 22 @ih,40,8 2 @ih,88,64 != 0x{hello.RETRY[:8].hex()} @ih,344,8 32"
 )
+_UDP_FLOW: Final = {
+    v: f"ether saddr . {ip} saddr . udp sport . {ip} daddr . udp dport" for v, ip in _FAMILY.items()
+}
 _PURE_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 
 
@@ -114,6 +119,8 @@ class RulesetConfig:
     """Addresses of the router, which nobody on the switch side may speak for."""
     query_rate: int = 1200
     """DNS queries a second of one device that are handed to the sinkhole at most; 0 for all."""
+    packet_rate: int = 2000
+    """Packets a second of one device, both ways, that are asked about at most; 0 for all."""
     unlimited: tuple[str, ...] = ()
     """Addresses of those whose queries all are."""
     down: Rates = Rates()
@@ -291,9 +298,10 @@ def _sets(epoch: Epoch) -> list[str]:
     return [
         _set("open_devices", "ether_addr", sorted(epoch.open_macs)),
         _set("guests", "mark", _guests(epoch)),
-        f"set asking {{ type ether_addr; flags dynamic,timeout; timeout {_ASKING_S}s; size {_ASKING}; }}",
+        *map(_rated, ("asking", "asked_about", "slow")),
         *(
-            f"set refused{v} {{ type ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
+            # By device: nobody has another's flows refused in advance.
+            f"set refused{v} {{ type ether_addr . ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
             for v in (4, 6)
         ),
     ]
@@ -315,8 +323,7 @@ def _verdicts(epoch: Epoch) -> list[str]:
         _chain(
             "refuse",
             "meta l4proto tcp counter reject with tcp reset",
-            "add @refused4 { ip saddr . udp sport . ip daddr . udp dport }",
-            "add @refused6 { ip6 saddr . udp sport . ip6 daddr . udp dport }",
+            *(f"add @refused{v} {{ {_UDP_FLOW[v]} }}" for v in (4, 6)),
             "meta l4proto udp counter reject with icmpx port-unreachable",
             "counter drop",
         ),
@@ -357,6 +364,7 @@ def _filter(config: RulesetConfig) -> list[str]:
         _flood(config),
         _own(config),
         _bare(),
+        *_slow(),
         *_ask(config),
         _select(),
         _settle(),
@@ -420,8 +428,7 @@ def _flood(config: RulesetConfig) -> str:
             f"{_FAMILY[address.version]} saddr {address} return"
             for address in map(ip_address, config.unlimited)
         ]
-        limit = f"limit rate over {config.query_rate}/second burst {config.query_rate} packets"
-        rules.append(f"update @asking {{ ether saddr {limit} }} counter drop")
+        rules += _at_most("asking", "ether saddr", config.query_rate)
     return _chain("flood", *rules)
 
 
@@ -475,9 +482,14 @@ def _ask(config: RulesetConfig) -> list[str]:
             "meta l4proto tcp ip ttl set 64",
             "meta l4proto tcp ip6 hoplimit set 64",
             f"meta mark & {marks.FROM_ROUTER:#010x} != 0 goto ask_from_router",
+            *_at_most("asked_about", "ether saddr", config.packet_rate),
             *asked("ether saddr", _ASK),
         ),
-        _chain("ask_from_router", *asked("ether daddr", _ASK | marks.FROM_ROUTER)),
+        _chain(
+            "ask_from_router",
+            *_at_most("asked_about", "ether daddr", config.packet_rate),
+            *asked("ether daddr", _ASK | marks.FROM_ROUTER),
+        ),
         _chain(
             "asked",
             f"ct direction reply meta mark set meta mark | {marks.REPLY:#010x}",
@@ -488,12 +500,33 @@ def _ask(config: RulesetConfig) -> list[str]:
     ]
 
 
+def _slow() -> list[str]:
+    """Return the chains that hold back what passes without being judged."""
+    return [
+        _chain(
+            "slow",
+            f"meta mark & {marks.FROM_ROUTER:#010x} != 0 goto slow_from_router",
+            *_at_most("slow", "ether saddr", _SLOW_RATE),
+        ),
+        _chain("slow_from_router", *_at_most("slow", "ether daddr", _SLOW_RATE)),
+    ]
+
+
+def _rated(name: str) -> str:
+    return f"set {name} {{ type ether_addr; flags dynamic,timeout; timeout {_RATED_S}s; size {_RATED}; }}"
+
+
+def _at_most(name: str, device: str, rate: int) -> list[str]:
+    """Return the rule that drops what a ``device`` has beyond ``rate`` packets a second; nothing for 0."""
+    limit = f"limit rate over {rate}/second burst {rate} packets"
+    return [f"update @{name} {{ {device} {limit} }} counter drop"] if rate else []
+
+
 def _numbers(queues: range) -> str:
     return str(queues[0]) if len(queues) == 1 else f"{queues[0]}-{queues[-1]}"
 
 
 def _select() -> str:
-    flow, flow6 = (f"{ip} saddr . udp sport . {ip} daddr . udp dport" for ip in ("ip", "ip6"))
     local = (
         "ip daddr { 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 }",
         "ip6 daddr { fc00::/7, fe80::/10 }",
@@ -513,6 +546,9 @@ def _select() -> str:
         # From the school they are short: what they quote could be anything.
         f"meta mark & {marks.FROM_ROUTER:#010x} != 0 meta l4proto {{ icmp, ipv6-icmp }} ct state related,untracked accept",
         f"icmpv6 type {_NEIGHBOURS} ip6 length <= {_SHORT_OCTETS} accept",
+        "meta l4proto { icmp, ipv6-icmp } jump slow",
+        f"meta l4proto udp th sport {_UNRECORDED} jump slow",
+        f"meta l4proto udp th dport {_UNRECORDED} jump slow",
         f"meta l4proto {{ icmp, ipv6-icmp }} ct state related ip length <= {20 + _SHORT_OCTETS} accept",
         f"meta l4proto {{ icmp, ipv6-icmp }} ct state related ip6 length <= {_SHORT_OCTETS} accept",
         f"icmp type {{ echo-request, echo-reply }} ip length <= {28 + _ECHO_OCTETS} ct state != invalid accept",
@@ -525,8 +561,7 @@ def _select() -> str:
         "ct state invalid,untracked counter drop",
         # Queries were redirected before they came here; DNS over TLS and over QUIC go nowhere.
         "meta l4proto { tcp, udp } th dport { 53, 853 } counter goto refuse",
-        f"{flow} @refused4 counter drop",
-        f"{flow6} @refused6 counter drop",
+        *(f"{_UDP_FLOW[v]} @refused{v} counter drop" for v in (4, 6)),
         f"meta l4proto tcp ct mark & {marks.VERDICT:#010x} {{ 0, {_UNANSWERED:#010x} }} jump bare",
         "goto ask",
         # Behind conntrack (-200), before mangle (-150), where NFQUEUE is in the hand-off by iptables.
@@ -577,9 +612,7 @@ def _rates(config: RulesetConfig) -> list[str]:
                 name, octets = f"{who}_{way}", mbit * 125_000
                 burst = max(octets // 1000 * _BURST_MS, _BURST_OCTETS)
                 limit = f"limit rate over {octets} bytes/second burst {burst} bytes"
-                sets.append(
-                    f"set {name} {{ type ether_addr; flags dynamic,timeout; timeout {_RATED_S}s; size {_RATED}; }}"
-                )
+                sets.append(_rated(name))
                 rules += [
                     f"{match}update @{name} {{ {device} {limit} }} counter drop",
                     *([f"{match}return"] if match else []),

@@ -36,7 +36,7 @@ LISTED_ADDRESS: Final = "listed-address"
 
 
 class Fault(Enum):
-    """Why a flow of a closed group is blocked without asking for a decision."""
+    """Why a flow can't be judged: blocked in a closed group, recorded as such in an open one."""
 
     UNKNOWN_FLOW = "unknown-flow"
     """Its beginning was not seen: it is older than the classifier. To judge it by the name "" would be a guess, and
@@ -245,9 +245,14 @@ class Rulings:
     def fault(self, client: Client, fault: Fault, at: datetime | None) -> Ruling:
         """Return what a flow gets that can't be judged: blocked where the group is closed, else by the name ""."""
         group = self.group(client)
-        if group.on_fault is OnFault.CLOSED:
-            return Ruling(Action.BLOCK, fault.value, f"{fault.value}:{group.id}")
-        return self.by_name(client, "", at)
+        action = Action.BLOCK
+        if group.on_fault is OnFault.OPEN:
+            ruling = self.by_name(client, "", at)
+            if ruling.action is Action.BLOCK:
+                return ruling
+            action = Action.ALLOW
+        # Allowed or not, the record says that nobody knows what it was.
+        return Ruling(action, fault.value, f"{fault.value}:{group.id}")
 
     def quic(self, client: Client) -> Ruling | None:
         """Return why QUIC is closed to a client, whose browser then goes back to TCP; None where it is open."""

@@ -414,6 +414,7 @@ def _ruleset_config(settings: FirewallSettings) -> RulesetConfig:
         up=Rates(settings.firewall.device_up_mbit, settings.firewall.guest_up_mbit),
         gateways=settings.bridge.gateways,
         query_rate=settings.query_rate,
+        packet_rate=settings.firewall.packet_rate,
         unlimited=settings.unlimited,
     )
 

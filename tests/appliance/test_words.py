@@ -77,6 +77,12 @@ def test_sentence_of_every_safe_version_calls_it_by_its_title():
         assert safe.rule_id.split(":")[1] not in text
 
 
+@pytest.mark.parametrize("reason", ["unknown-flow", "unreadable", "protocol"])
+def test_sentence_of_what_nobody_can_judge_says_what_became_of_it(reason):
+    assert sentence("allow", reason, f"{reason}:staff", POLICY).startswith("Allowed unread: ")
+    assert sentence("block", reason, f"{reason}:ks2", POLICY).split()[0] in ("Blocked", "Cut")
+
+
 def test_sentence_of_a_flood_says_what_the_device_did():
     assert "asked for more names at once" in sentence(
         "block", "flood", "flood:00:00:5e:00:53:10", POLICY

@@ -250,7 +250,7 @@ def test_judge_records_a_flow_once(classifier):
             PUPIL, 443, b"\x16\3\1\0\0", Answer.BLOCK, "unreadable:ks2", id="pupil, malformed"
         ),
         pytest.param(
-            STAFF, 443, b"\x16\3\1\0\0", Answer.ACCEPT, "default:staff", id="staff, malformed"
+            STAFF, 443, b"\x16\3\1\0\0", Answer.ACCEPT, "unreadable:staff", id="staff, malformed"
         ),
         pytest.param(
             PUPIL, 8443, hello("games.example"), Answer.BLOCK, "exception:x", id="tls, other port"
@@ -386,6 +386,19 @@ def test_judge_gives_the_time_in_a_pause_and_nothing_else_on_its_ports():
     assert time.packet(b"tunnel") is Answer.BLOCK
     assert time.packet(b"\x23" + bytes(1000)) is Answer.BLOCK
     assert [event.rule_id for event in time.events] == ["pause:p"]
+
+
+@pytest.mark.parametrize(("port", "answer"), [(9000, Answer.NONE), (443, Answer.NONE)])
+def test_judge_answers_who_began_a_flow_of_datagrams(port, answer):
+    """Not who has sent something with that address since."""
+    classifier = Classifier({}.get, build_policy(paused=("ks2",)), epoch=1)
+    flow = Flow(classifier, STAFF, port, protocol=UDP)
+    first = flow.packet(b"hello")
+    forged = Flow(classifier, PUPIL, 9999, protocol=UDP)
+    forged._ends = (ADDRESSES[STAFF], 1), (SERVER, 9999)
+
+    assert forged.packet(b"x") is Answer.BLOCK
+    assert [first, flow.packet(b"hello", reply=True)] == [answer, answer]
 
 
 def test_judge_records_datagrams_again_only_when_they_are_blocked(classifier):

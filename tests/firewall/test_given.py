@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
+import gate_firewall.given
 from gate_appliance.private_socket import open_private
 from gate_core.direct import DirectService
 from gate_core.given import LEARNT_S, Given, News, Request, parse_request, render_news
@@ -166,6 +167,33 @@ def test_serve_answers_nobody_without_an_address(short_path, given):
 
 def test_only_this_user_can_tell(short_path, given):
     assert stat.S_IMODE((short_path / "given.sock").stat().st_mode) == 0o600
+
+
+def test_clients_have_no_more_than_there_is_place_for(monkeypatch):
+    monkeypatch.setattr(gate_firewall.given, "MAX_ALL_ENTRIES", 40)
+    table = GivenTable()
+    for number in range(30):
+        table.take(ROW._replace(client=number.to_bytes(4), mac=""), 1.0)
+
+    known = [table.knows(number.to_bytes(4), None, "a.example", THERE, 2.0) for number in range(30)]
+    # Two entries each.
+    assert known == [False] * 10 + [True] * 20
+
+
+@pytest.mark.parametrize("everyone", [False, True])
+def test_client_loses_its_own_oldest_entries(monkeypatch, everyone):
+    monkeypatch.setattr(
+        gate_firewall.given, "MAX_SHARED_ENTRIES" if everyone else "MAX_ENTRIES", 20
+    )
+    table = GivenTable()
+    table.take(ROW, 1.0)
+    for number in range(11):
+        name = f"n{number}.example"
+        table.take(Given(OTHER, "", everyone, name, (number.to_bytes(4),)), 1.0)
+
+    known = [table.knows(OTHER, None, "", number.to_bytes(4), 2.0) for number in range(11)]
+    assert known == [False] + [True] * 10
+    assert table.knows(CLIENT, MAC, "a.example", THERE, 2.0)
 
 
 def test_addresses_that_are_made_up_push_no_device_out():

@@ -1,14 +1,20 @@
-"""A greedy device and a modest one on a narrow line."""
+"""What one device may have: of a narrow line, of the classifier's time, and of what passes unjudged."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Callable, Iterator
 
+import pytest
 from appliance import CONFIG_FILE, Appliance
 from clients import curl
 from laboratory import Laboratory
-from plan import LAPTOP, ROUTER, TABLET
+from plan import BOX, LAPTOP, ROUTER, TABLET, UNRESOLVED, UNRESOLVED_V6
+from sites import ALLOWED
+
+from gate_core.config import FirewallConfig
 
 LINE_MBIT = 16
 DOWNLOADS = 12
@@ -58,3 +64,100 @@ def test_without_limits_a_greedy_device_takes_the_line(fresh_school: Appliance) 
 def test_a_limit_leaves_the_rest_of_the_line_to_others(fresh_school: Appliance) -> None:
     """A quarter of the line: what is dropped behind the line has used it, so that half of it would leave others a third."""
     assert modest_share(fresh_school, f"device_down_mbit = {LINE_MBIT // 4}") > 0.35
+
+
+# Distinct flows, as fast as it goes; says how many datagrams were sent.
+DATAGRAMS = """
+import itertools, socket, sys, time
+address, seconds = sys.argv[1], float(sys.argv[2])
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+    end = time.monotonic() + seconds
+    for sent in itertools.count():
+        if time.monotonic() > end:
+            break
+        out.sendto(b"octets", (address, 1024 + sent % 60_000))
+print(sent)
+"""
+FLOOD_S = 4.0
+
+
+def queued(lab: Laboratory) -> int:
+    """Return how many packets the classifier has been asked about."""
+    listing = lab.run(BOX.name, ["cat", "/proc/net/netfilter/nfnetlink_queue"], check=True).stdout
+    # Its eighth column numbers them.
+    return sum(int(line.split()[7]) for line in listing.splitlines())
+
+
+def test_one_device_s_flood_leaves_the_queue_to_others(school: Appliance) -> None:
+    lab = school.lab
+    before = queued(lab)
+    argv = [sys.executable, "-c", DATAGRAMS, UNRESOLVED, f"{FLOOD_S}"]
+    flood = lab.popen(LAPTOP.name, argv)
+    # Meanwhile, one after another.
+    pages = [curl(lab, TABLET.name, f"https://{ALLOWED}/").status for _ in range(10)]
+    text, _ = flood.communicate(timeout=30)
+    asked = queued(lab) - before
+
+    assert pages == [200] * len(pages)
+    limit = FirewallConfig().packet_rate
+    # What it may have at once, what comes again meanwhile, and the other's pages.
+    assert asked < limit * (FLOOD_S + 2) + 1000
+    assert int(text) > 2 * asked, "a flood that the limit does not touch shows nothing"
+
+
+@pytest.fixture
+def arrived(lab: Laboratory) -> Iterator[Callable[[], int]]:
+    """Count what comes to the router of pings and questions for the time."""
+    rules = """table inet slow {
+        counter those { }
+        chain in {
+            type filter hook prerouting priority -300;
+            iifname "eth0" icmp type echo-request counter name those
+            iifname "eth0" icmpv6 type echo-request counter name those
+            iifname "eth0" udp dport 123 counter name those
+        }
+    }"""
+    lab.run(ROUTER.name, ["nft", "-f", "-"], input=rules, check=True)
+
+    def count() -> int:
+        argv = ["nft", "-j", "reset", "counter", "inet", "slow", "those"]
+        [_, its] = json.loads(lab.run(ROUTER.name, argv, check=True).stdout)["nftables"]
+        return int(its["counter"]["packets"])
+
+    yield count
+    lab.run(ROUTER.name, ["nft", "delete", "table", "inet", "slow"], check=True)
+
+
+TIMES = """
+import socket, sys, time
+address = sys.argv[1]
+with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as out:
+    for _ in range(400):
+        out.sendto(b"\\x23" + bytes(47), (address, 123))
+        time.sleep(0.002)
+"""
+
+
+@pytest.mark.parametrize("address", [UNRESOLVED, UNRESOLVED_V6])
+@pytest.mark.parametrize("what", ["ping", "time"])
+def test_what_passes_unrecorded_is_no_way_for_much(
+    lab: Laboratory, arrived: Callable[[], int], what: str, address: str
+) -> None:
+    """Be it to an address that nobody asked for, and in a pause."""
+    argv = {
+        "ping": ["ping", "-q", "-c", "400", "-i", "0.002", "-W", "1", address],
+        "time": [sys.executable, "-c", TIMES, address],
+    }[what]
+    # Another test's may be counted still.
+    lab.wait_for(
+        lambda: lab.run(TABLET.name, ["ping", "-c", "1", "-W", "1", address]).returncode == 0,
+        "a ping",
+        10,
+    )
+    arrived()
+    started = time.monotonic()
+    lab.run(LAPTOP.name, argv, timeout_s=30)
+    elapsed = time.monotonic() - started
+
+    assert 10 <= arrived() <= 40 + 20 * elapsed < 200
+    assert lab.run(TABLET.name, ["ping", "-c", "1", "-W", "2", address]).returncode == 0
