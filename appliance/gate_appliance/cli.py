@@ -160,7 +160,7 @@ def _status_text(status: Status) -> str:
         f" ({status.mode}, policy {status.version})",
         *(f"  {c.name:<15} {c.state:<9} {c.detail}" for c in status.components),
         *(
-            f"  queue {q.number:<9} {q.waiting:,} packets wait, {q.dropped:,} dropped since its process began"
+            f"  queue {q.number:<9} {q.waiting:,} packets wait, {q.dropped:,} dropped, of groups that fail {q.groups}"
             for q in status.queues
         ),
     ]

@@ -58,7 +58,7 @@ class Health:
     ) -> None:
         self._config = config
         self._resolvers = resolvers
-        self._packets = Packets(recorder, activity, clock, config.firewall.workers)
+        self._packets = Packets(recorder, activity, clock, config.firewall)
         self._probes = probes
         self._clock = clock
         self._recorder = recorder

@@ -16,6 +16,7 @@ from typing import Final
 from gate_appliance.activity import ActivityLog
 from gate_appliance.recorder import Recorder
 from gate_core.clients import Group
+from gate_core.config import FirewallConfig
 from gate_core.desk import Component, QueueView
 from gate_core.events import Counters, Source
 from gate_core.ports import Clock
@@ -47,7 +48,7 @@ class Packets:
         recorder: Recorder,
         activity: ActivityLog,
         clock: Clock,
-        workers: int,
+        config: FirewallConfig,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Know nothing yet.
@@ -56,13 +57,13 @@ class Packets:
             recorder: Where the firewall's findings and counters arrive.
             activity: Where it is written how many flows of each day showed a name.
             clock: For what is today.
-            workers: How many processes the firewall has.
+            config: How many processes it has, and which queues.
             now: Monotonic time in seconds.
         """
         self._recorder = recorder
         self._activity = activity
         self._clock = clock
-        self._workers = workers
+        self._config = config
         self._now = now
         self._counted: dict[int, int] = {}
         """Worker to the packets that it has lost since its start."""
@@ -91,7 +92,7 @@ class Packets:
 
     def queues(self) -> tuple[QueueView, ...]:
         """Return how the queues of the processes that are alive do, by number."""
-        alive = self._alive()
+        alive, open_from = self._alive(), self._config.queue + self._config.workers
         found = []
         for counters in self._counters():
             if counters.worker in alive:
@@ -99,6 +100,7 @@ class Packets:
                 found += [
                     QueueView(
                         int(number),
+                        "closed" if int(number) < open_from else "open",
                         waiting,
                         sum(counts.get(what, {}).get(number, 0) for what in _DROPPED),
                     )
@@ -117,11 +119,11 @@ class Packets:
 
     def _missing_words(self) -> Iterator[str]:
         alive = self._alive()
-        for worker in range(1, self._workers + 1):
+        for worker in range(1, self._config.workers + 1):
             if worker not in alive:
                 name = "firewall" if worker == 1 else f"firewall-{worker}"
                 yield (
-                    f"The process {name}, one of {self._workers}, does not answer: new connections that it would look at"
+                    f"The process {name}, one of {self._config.workers}, does not answer: new connections that it would look at"
                     " are held closed, or let through for groups that fail open."
                 )
 

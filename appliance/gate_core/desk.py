@@ -98,6 +98,8 @@ class QueueView:
     """A queue of the kernel in which packets wait for a process of the firewall."""
 
     number: int
+    groups: Literal["closed", "open"]
+    """Whose packets: what its groups have chosen for when nobody judges them."""
     waiting: int
     """Packets at this moment."""
     dropped: int

@@ -15,6 +15,8 @@ from gate_firewall.ruleset import Epoch, Handoff, RulesetConfig
 
 QUEUE: Final = RulesetConfig(Handoff.IPTABLES).closed_queues[0]
 """Where what is asked about waits."""
+PACKET_RATE: Final = 1_000_000
+"""One device stands for a whole school here: the limit is there, and above what it can send."""
 _EPOCH: Final = Epoch(1, "bench")
 _GROUP: Final = 1
 
@@ -31,7 +33,8 @@ def main() -> None:
     """Lay bridge and rules."""
     settings = BridgeConfig(BRIDGE, ROUTER_PORT, SWITCH_PORT, (BOX,), (ROUTER,))
     bridge.raise_bridge(settings)
-    apply.load(RulesetConfig(apply.choose_handoff("auto"), gateways=(ROUTER,)), _EPOCH)
+    handoff = apply.choose_handoff("auto")
+    apply.load(RulesetConfig(handoff, gateways=(ROUTER,), packet_rate=PACKET_RATE), _EPOCH)
     apply.enforce_sysctls(BRIDGE)
     bridge.join_ports(settings)
 

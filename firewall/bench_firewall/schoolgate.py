@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from bench.schoolgate import ZONE
 from bench_firewall.network import BOX, BRIDGE, PUPIL, ROUTER, ROUTER_PORT, STAFF, SWITCH_PORT
+from bench_firewall.rules import PACKET_RATE
 from gate_core.policy import Policy, decide
 
 NETWORKS: Final = {f"{PUPIL}/32": "ks2", f"{STAFF}/32": "staff"}
@@ -36,6 +37,8 @@ def command(folder: Path) -> list[str]:
         router_port = "{ROUTER_PORT}"
         addresses = ["{BOX}"]
         gateways = ["{ROUTER}"]
+        [firewall]
+        packet_rate = {PACKET_RATE}
         """
     )
     return [sys.executable, "-m", "gate_appliance", "run", "firewall", "--config", str(config)]

@@ -172,13 +172,16 @@ def test_status_tells_what_waits_in_the_queues_and_what_was_dropped(gate, stewar
 
     with closing(Outbox(steward.places.events)) as outbox:
         for full, told in (
-            (0, "\n  queue 10        3 packets wait, 0 dropped since its process began\n"),
+            (
+                0,
+                "\n  queue 10        3 packets wait, 0 dropped, of groups that fail closed\n",
+            ),
             (1200, "1,200 packets were dropped within the last 10 minutes"),
         ):
             while told not in tell(full):
                 assert time.monotonic() < deadline, f"not told: {told}"
                 time.sleep(0.05)
-    queue = {"number": 10, "waiting": 3, "dropped": 1200}
+    queue = {"number": 10, "groups": "closed", "waiting": 3, "dropped": 1200}
     assert json.loads(gate("status", "--json")[1])["queues"] == [queue]
 
 

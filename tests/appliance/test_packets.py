@@ -11,6 +11,7 @@ from gate_appliance.activity import ActivityLog
 from gate_appliance.outbox import Outbox
 from gate_appliance.packets import DROPS_TOLD_FOR_S, MIN_DAYS, MIN_FLOWS, Packets
 from gate_appliance.recorder import Recorder
+from gate_core.config import FirewallConfig
 from gate_core.desk import QueueView
 from gate_core.events import Counters, Findings, InForce, ReadableFlows, Source
 
@@ -29,7 +30,8 @@ class Box:
         self.packets = self.packets_of(workers=0)
 
     def packets_of(self, workers):
-        return Packets(self.recorder, self.log, self, workers, now=lambda: self.now_s)
+        config = FirewallConfig(workers, queue=0)
+        return Packets(self.recorder, self.log, self, config, now=lambda: self.now_s)
 
     def now(self):
         return self.at
@@ -140,13 +142,14 @@ def test_a_process_that_is_not_there_is_named(box, monkeypatch):
 
 
 def test_queues_are_those_of_the_processes_that_are_alive(box):
-    assert box.packets.queues() == ()
+    packets = box.packets_of(workers=1)
+    assert packets.queues() == ()
     box.hear(30, 4, worker=1)
-    assert box.packets.queues() == ()
+    assert packets.queues() == ()
     box.hear_alive(1)
-    assert box.packets.queues() == (QueueView(0, 0, 0), QueueView(1, 5, 34))
+    assert packets.queues() == (QueueView(0, "closed", 0, 0), QueueView(1, "open", 5, 34))
     box.hear(9, source=Source.DNS, worker=1)
-    assert box.packets.queues() == (QueueView(0, 0, 0), QueueView(1, 5, 34))
+    assert packets.queues() == (QueueView(0, "closed", 0, 0), QueueView(1, "open", 5, 34))
 
 
 def usual(box, *shares, flows=1000):

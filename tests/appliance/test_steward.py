@@ -156,7 +156,7 @@ def test_status_has_a_new_revision_for_what_changes_and_not_for_counts(
 ):
     steward.look()
     first = steward.status(-1, 0)
-    monkeypatch.setattr(Packets, "queues", lambda _: (QueueView(0, 5, 1),))
+    monkeypatch.setattr(Packets, "queues", lambda _: (QueueView(0, "closed", 5, 1),))
     steward.look()
     counted = steward.status(-1, 0)
     assert counted.queues != first.queues
