@@ -1,6 +1,6 @@
 """Many live connections for ``bench_changes.py``, and who sees what of them crosses the bridge.
 
-``flood.py serve PORT`` answers HTTP and then echoes; ``flood.py keep ADDRESS PORT NAME COUNT RATE DIRECTORY`` holds COUNT
+``flood.py serve PORT`` answers a request for WebSocket and then echoes; ``flood.py keep ADDRESS PORT NAME COUNT RATE DIRECTORY`` holds COUNT
 connections to it, over which RATE lines a second go to and fro; ``flood.py watch INTERFACE PORT FILE`` writes the time of
 every packet with a payload that arrives: eight octets each, seconds since 1970 as a double.
 """
@@ -19,6 +19,8 @@ MAX_RATE = 5_000
 MAX_SECONDS = 1_800
 """A flood left alone ends by itself."""
 
+UPGRADE = b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+"""What follows is read by nobody, so that the kernel carries it."""
 _SO_TIMESTAMPNS = 35
 """Absent from the module socket: asm-generic/socket.h."""
 _OUTGOING = 4
@@ -45,7 +47,7 @@ class Echo(asyncio.Protocol):
         self._head += data
         if b"\r\n\r\n" in self._head:
             self._answered = True
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+            self._transport.write(b"HTTP/1.1 101 Switching Protocols" + UPGRADE)
 
 
 class Kept(asyncio.Protocol):
@@ -59,7 +61,7 @@ class Kept(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.write(b"GET /flood HTTP/1.1\r\nHost: " + self._flood.name + b"\r\n\r\n")
+        transport.write(b"GET /flood HTTP/1.1\r\nHost: " + self._flood.name + UPGRADE)
 
     def data_received(self, data: bytes) -> None:
         self.ready = True
