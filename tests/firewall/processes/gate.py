@@ -77,7 +77,8 @@ settings = FirewallSettings(
         addresses=("10.77.0.2/24", "fd77::2/64"),
         gateways=("10.77.0.1", "fd77::1"),
     ),
-    FirewallConfig(),
+    # One device is to fill a queue.
+    FirewallConfig(packet_rate=0),
 )
 with (
     TemporaryDirectory() as directory,
