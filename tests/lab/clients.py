@@ -62,9 +62,14 @@ def dig(lab: Laboratory, host: str, name: str, kind: str = "A", *options: str) -
     )
 
 
-def segmented_tls(lab: Laboratory, host: str, address: str, name: str, octets: int) -> str:
-    """Make a TLS request whose every write travels in segments of ``octets``; return status line, ``cut`` or ``timeout``."""
-    argv = [sys.executable, str(HERE / "segments.py"), address, name, str(octets)]
+def segmented_tls(
+    lab: Laboratory, host: str, address: str, name: str, octets: int, *cut: str
+) -> str:
+    """Make a TLS request whose every write travels in segments of ``octets``; return status line, ``cut`` or ``timeout``.
+
+    The hello is in several records where there is a ``cut``, one of ``segments.CUTS``.
+    """
+    argv = [sys.executable, str(HERE / "segments.py"), address, name, str(octets), *cut]
     return lab.run(host, argv).stdout.strip()
 
 

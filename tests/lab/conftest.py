@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from appliance import Appliance
+from appliance import CONFIG_FILE, GATE, Appliance
+from clients import dig, openssl
 from laboratory import Laboratory, LaboratoryError
+from plan import BOX, LAPTOP, UNRESOLVED, address_of
+
+from gate_core.edits import Edit
+from gate_core.given import LEARNT_S
 
 HERE = Path(__file__).parent
 
@@ -43,6 +48,47 @@ def school(namespaces: None) -> Iterator[Appliance]:
 def lab(school: Appliance) -> Laboratory:
     """The laboratory of ``school``."""
     return school.lab
+
+
+@pytest.fixture(scope="module")
+def learnt(school: Appliance) -> Iterator[None]:
+    """Run a firewall whose clock is ahead, so that it holds pupils to what they were given: else that takes ten minutes.
+
+    The last tests of a module may ask for it; from then on it is no part of ``gate up``.
+    """
+    lab, name = school.lab, "files.example"
+
+    def opens(address: str) -> bool:
+        return "This is" in openssl(lab, LAPTOP.name, address, name)
+
+    run = ["run", "firewall", "--config", str(CONFIG_FILE)]
+    ahead = ["unshare", "--time", "--monotonic", str(int(LEARNT_S)), "--fork", "--kill-child"]
+    with school.without("firewall"):
+        process = lab.popen(BOX.name, [*ahead, GATE, *run], log="gate-ahead")
+        try:
+            school.wait_until_filtering()
+            dig(lab, LAPTOP.name, name)
+            lab.wait_for(lambda: opens(str(address_of(name))), "the firewall", 20)
+            lab.wait_for(lambda: not opens(UNRESOLVED), "the workers' record", 10)
+            yield
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+@pytest.fixture(scope="class")
+def pupils_have_quic(school: Appliance) -> Iterator[None]:
+    """Open QUIC to pupils, who have none as schools begin."""
+
+    def change(before: bool, after: bool) -> None:
+        school.adopt(Edit.of(("groups", LAPTOP.group, "quic"), before, after))
+        school.wait_until_filtering()
+
+    change(False, True)
+    try:
+        yield
+    finally:
+        change(True, False)
 
 
 @pytest.fixture

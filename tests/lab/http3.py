@@ -1,8 +1,8 @@
 """HTTP/3 and DNS over QUIC by aioquic, as a server and as a client.
 
 ``python http3.py serve DIRECTORY NAME...`` answers on UDP 443 and 8853 at the addresses of each NAME, of both families; each
-request is in the log of what was served. ``python http3.py get ADDRESS NAME v1|v2`` asks for ``/`` and prints the page, or
-``cut`` or ``timeout``.
+request is in the log of what was served. ``python http3.py get ADDRESS NAME v1|v2 [JUNK]`` asks for ``/`` and prints the page, or
+``cut`` or ``timeout``; from the same port it sends so many datagrams before which are none of QUIC.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from plan import address6_of, address_of
 VERSIONS = {"v1": QuicProtocolVersion.VERSION_1, "v2": QuicProtocolVersion.VERSION_2}
 PORTS = (443, 8853)
 TIMEOUT_S = 2
+JUNK = bytes(64)
+"""No QUIC: its first octet lacks the fixed bit (RFC 9000, section 17.2). A server drops it."""
 
 
 class Server(QuicConnectionProtocol):
@@ -101,11 +103,17 @@ async def serve(directory: Path, names: list[str]) -> None:
 class Client(QuicConnectionProtocol):
     """Asks for one page."""
 
-    def __init__(self, *args: Any, **more: Any) -> None:
+    def __init__(self, *args: Any, junk: int, **more: Any) -> None:
         super().__init__(*args, **more)
         self._http = H3Connection(self._quic)
+        self._junk = junk
         self.page = b""
         self.end = asyncio.Event()
+
+    def connect(self, addr: Any, transmit: bool = True) -> None:
+        for _ in range(self._junk):
+            self._transport.sendto(JUNK, addr)
+        super().connect(addr, transmit)
 
     def ask(self, name: str) -> None:
         fields = {":method": "GET", ":scheme": "https", ":authority": name, ":path": "/"}
@@ -127,15 +135,16 @@ class Client(QuicConnectionProtocol):
                 self.end.set()
 
 
-async def get(address: str, name: str, version: str) -> str:
+async def get(address: str, name: str, version: str, junk: str = "0") -> str:
     settings = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=name)
     settings.verify_mode = ssl.CERT_NONE
     settings.original_version = VERSIONS[version]
     settings.supported_versions = [VERSIONS[version]]
+    protocol = partial(Client, junk=int(junk))
     try:
         async with (
             asyncio.timeout(TIMEOUT_S),
-            connect(address, 443, configuration=settings, create_protocol=Client) as client,
+            connect(address, 443, configuration=settings, create_protocol=protocol) as client,
         ):
             assert isinstance(client, Client)
             client.ask(name)

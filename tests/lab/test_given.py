@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from appliance import CONFIG_FILE, GATE, Appliance, blocked
+from appliance import blocked
 from clients import dig, openssl
 from laboratory import HERE, Laboratory
 from plan import (
@@ -27,7 +27,6 @@ from plan import (
 from sites import ALLOWED
 
 from gate_core.edits import Edit
-from gate_core.given import LEARNT_S
 
 PORT = 7000
 CONNECTS = 5_000
@@ -191,29 +190,6 @@ def test_search_engine_is_served_by_its_safe_version_alone(
     assert served_over_tls(lab, host, SEARCH, SAFE_SEARCH, family)
 
 
-@pytest.fixture
-def learnt(school: Appliance) -> Iterator[None]:
-    """Run a firewall whose clock is ahead, so that the addresses in use are known to it: else that takes ten minutes."""
-    lab = school.lab
-
-    def ask(address: str) -> str:
-        return openssl(lab, LAPTOP.name, address, OTHER)
-
-    run = ["run", "firewall", "--config", str(CONFIG_FILE)]
-    ahead = ["unshare", "--time", "--monotonic", str(int(LEARNT_S)), "--fork", "--kill-child"]
-    with school.without("firewall"):
-        process = lab.popen(BOX.name, [*ahead, GATE, *run], log="gate-ahead")
-        try:
-            school.wait_until_filtering()
-            dig(lab, LAPTOP.name, OTHER)
-            lab.wait_for(lambda: "This is" in ask(str(address_of(OTHER))), "the firewall", 20)
-            lab.wait_for(lambda: "This is" not in ask(UNRESOLVED), "the workers' record", 10)
-            yield
-        finally:
-            process.kill()
-            process.wait(10)
-
-
 @pytest.mark.usefixtures("learnt")
 def test_allowed_name_is_served_at_its_own_address_alone(lab: Laboratory) -> None:
     for family, kind in ((4, "A"), (6, "AAAA")):
@@ -224,3 +200,15 @@ def test_allowed_name_is_served_at_its_own_address_alone(lab: Laboratory) -> Non
         assert not served_over_tls(lab, LAPTOP, ALLOWED, OTHER, family)
         assert served_over_tls(lab, LAPTOP, ALLOWED, ALLOWED, family)
         assert served_over_tls(lab, STAFF, ALLOWED, OTHER, family)
+
+
+@pytest.mark.usefixtures("learnt")
+@pytest.mark.parametrize("address", [UNRESOLVED, UNRESOLVED_V6])
+def test_nothing_opens_to_a_pupil_at_what_nobody_gave(lab: Laboratory, address: str) -> None:
+    """Whatever it would say: no server sees its SYN."""
+    dig(lab, LAPTOP.name, ALLOWED)
+    for host in (LAPTOP, STAFF):
+        before = lab.mark()
+        shown = openssl(lab, host.name, address, ALLOWED)
+        assert (f"This is {ALLOWED}" in shown) is (host is STAFF)
+        assert any(s.address == address for s in lab.served(before)) is (host is STAFF)

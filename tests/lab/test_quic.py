@@ -15,8 +15,6 @@ from programs import firefox, http3
 from selenium.common.exceptions import WebDriverException
 from sites import ALLOWED, BLOCKED, SHOP
 
-from gate_core.edits import Edit
-
 EVERYBODY = (LAPTOP, STAFF)
 NAMES = (ALLOWED, BLOCKED, SHOP)
 
@@ -30,19 +28,6 @@ def server(school: Appliance) -> Iterator[None]:
     shops = {"ks2": "unacceptable", "staff": "acceptable"}
     with school.cells(shops, "shopping"), http3(school.lab, *NAMES):
         yield
-
-
-@pytest.fixture(scope="class")
-def pupils_have_quic(school: Appliance) -> Iterator[None]:
-    def change(before: bool, after: bool) -> None:
-        school.adopt(Edit.of(("groups", LAPTOP.group, "quic"), before, after))
-        school.wait_until_filtering()
-
-    change(False, True)
-    try:
-        yield
-    finally:
-        change(True, False)
 
 
 def get(lab: Laboratory, host: Host, at: str, name: str, version: str, family: int = 4) -> str:
