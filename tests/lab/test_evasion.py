@@ -520,7 +520,7 @@ def test_longer_hello_gets_what_its_group_has_for_what_cannot_be_read(
 
     lab.wait_for(lambda: recorded(LAPTOP) and recorded(STAFF), "the record", 8)
     assert recorded(LAPTOP) == {("block", "unreadable")}
-    assert recorded(STAFF) == {("allow", "default")}
+    assert recorded(STAFF) == {("allow", "unreadable")}
 
 
 SECOND_REQUEST = """

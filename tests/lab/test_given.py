@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from appliance import blocked
+from appliance import Appliance, blocked
 from clients import dig, openssl
 from laboratory import HERE, Laboratory
 from plan import (
@@ -73,19 +73,6 @@ def test_what_nobody_gave_is_closed_to_pupils(lab: Laboratory, address: str) -> 
 
     assert lab.run(LAPTOP.name, argv).stdout.strip() == "ConnectionResetError"
     assert lab.run(STAFF.name, argv).stdout.strip() == "echoed"
-
-
-@pytest.mark.usefixtures("echo", "learnt")
-def test_what_one_device_was_given_is_no_other_s(lab: Laboratory) -> None:
-    name = "only.laptop.example"
-    assert dig(lab, LAPTOP.name, name, "AAAA").data == (str(address6_of(name)),)
-    script, address = str(HERE / "connects.py"), str(address6_of(name))
-    argv = [sys.executable, script, "once", address, str(PORT), name]
-
-    assert lab.run(LAPTOP.name, argv).stdout.strip() == "echoed"
-    assert lab.run(TABLET.name, argv).stdout.strip() == "ConnectionRefusedError"
-    assert dig(lab, TABLET.name, name, "AAAA").data
-    assert lab.run(TABLET.name, argv).stdout.strip() == "echoed"
 
 
 # Without SNI, without Host (HTTP/1.0 needs none), and neither of both.
@@ -212,3 +199,16 @@ def test_nothing_opens_to_a_pupil_at_what_nobody_gave(lab: Laboratory, address: 
         shown = openssl(lab, host.name, address, ALLOWED)
         assert (f"This is {ALLOWED}" in shown) is (host is STAFF)
         assert any(s.address == address for s in lab.served(before)) is (host is STAFF)
+
+
+@pytest.mark.usefixtures("echo", "learnt")
+def test_what_one_device_was_given_is_no_other_s(lab: Laboratory) -> None:
+    name = "only.laptop.example"
+    assert dig(lab, LAPTOP.name, name, "AAAA").data == (str(address6_of(name)),)
+    script, address = str(HERE / "connects.py"), str(address6_of(name))
+    argv = [sys.executable, script, "once", address, str(PORT), name]
+
+    assert lab.run(LAPTOP.name, argv).stdout.strip() == "echoed"
+    assert lab.run(TABLET.name, argv).stdout.strip() == "ConnectionRefusedError"
+    assert dig(lab, TABLET.name, name, "AAAA").data
+    assert lab.run(TABLET.name, argv).stdout.strip() == "echoed"
