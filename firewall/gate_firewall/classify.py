@@ -184,7 +184,8 @@ class Classifier:
             self._openings.discard(key)
             # Of a flow that was to pass once it was answered.
             self._judged.discard(key)
-            return self._fault(seen, key, opening.mac, NAMELESS, Fault.UNREADABLE)
+            sent = _from_its_side(seen, opening.from_router)
+            return self._fault(sent, key, opening.mac, NAMELESS, Fault.UNREADABLE)
         if begins and (refused := self._before(seen, key, opening)):
             return refused
         if reading is None:
@@ -293,7 +294,8 @@ class Classifier:
             return _DROP
         except UnreadableError:
             self._watched.discard(key)
-            return self._fault(seen, key, watched.mac, Reading("http", ""), Fault.UNREADABLE)
+            sent = _from_its_side(seen, watched.from_router)
+            return self._fault(sent, key, watched.mac, Reading("http", ""), Fault.UNREADABLE)
         client = self._client(seen, watched.mac)
         if watched.switched:
             whole = self._read_whole(seen, key, client, Reading("websocket", watched.name))
@@ -595,6 +597,13 @@ def _check_side(seen: Sighting, from_router: bool) -> None:
     if seen.request.reply and seen.request.from_router is from_router:
         # Initiator and responder are on two sides of the bridge: the client speaks for the server.
         raise UnreadableError("an answer from the side of who asked")
+
+
+def _from_its_side(seen: Sighting, opened_from_router: bool) -> Sighting:
+    """Return ``seen`` as it would be had its packet come from the side that it says: the record is of the client even so."""
+    request = seen.request
+    from_router = opened_from_router is not request.reply
+    return seen._replace(request=request._replace(from_router=from_router))
 
 
 def _remote(key: FlowKey, *, outside: bool) -> str:

@@ -17,6 +17,7 @@ from gate_core.policy import Action, DatedException, Pause, Policy, Scope
 from gate_core.snapshot import NO_LISTS
 from gate_core.timetable import Span
 from gate_firewall.classify import Classifier, Learnt, Moment, Sighting
+from gate_firewall.flows import render_address
 from gate_firewall.given import GivenTable
 from gate_firewall.marks import Answer, Request
 from gate_firewall.packet import ACK, SYN, TCP, UDP, Packet
@@ -488,6 +489,9 @@ def test_judge_takes_no_answer_from_the_side_that_opened(payload, inbound):
     flow.send(request("maths.example"))
 
     assert flow.acknowledge(payload=payload, same_side=True) is Answer.BLOCK
+    its = flow.events[-1]
+    assert its.address == render_address(ADDRESSES[PUPIL])
+    assert its.remote == f"{render_address(SERVER)} {50_000 if inbound else 8080}/tcp"
 
 
 def test_judge_opens_nothing_by_a_syn_in_a_decided_flow(classifier):
