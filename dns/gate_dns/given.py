@@ -18,8 +18,8 @@ from gate_dns.messages.codes import Qtype
 from gate_dns.messages.service import read_service
 from gate_dns.messages.wire import FAULTS, RECORD, read_labels
 
-TOLD_S: Final = 1800.0
-"""How long nothing is said again."""
+TOLD_S: Final = 60.0
+"""How long nothing is said again: the classifier may have lost it meanwhile, to another's forged queries say."""
 MAX_TOLD: Final = 8192
 """Names of clients that are known to have been told; beyond it those told first are said again."""
 MAX_UNSENT: Final = 20_000
@@ -55,19 +55,20 @@ class GivenRecord:
         if who is None or now > self._alive_until:
             return
         key = (who, name)
-        new = given = frozenset(addresses)
+        told = given = frozenset(addresses)
         known = self._told.get(key)
         if known is not None and known[1] > now - TOLD_S:
             if known[0] >= given:
                 return
-            new = given - known[0]
             if len(known[0]) < MAX_UNION:
-                given |= known[0]
+                told = given | known[0]
         elif len(self._told) >= MAX_TOLD:
             for oldest in tuple(self._told)[:_FORGET_AT_ONCE]:
                 del self._told[oldest]
-        self._told[key] = (given, now)
-        self.unsent += _rows(who, name, new)
+        # To the end, as what was told last.
+        self._told.pop(key, None)
+        self._told[key] = (told, now)
+        self.unsent += _rows(who, name, given)
         if len(self.unsent) > MAX_UNSENT:
             del self.unsent[: MAX_UNSENT // 4]
 

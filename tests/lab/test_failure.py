@@ -18,9 +18,12 @@ from gate_core.edits import Edit
 
 KNOWN = ("--connect-to", f"::{address_of(ALLOWED)}:")
 RESTARTS = 20
+# More than a queue holds, and no more at once than one device may.
 FILL = """
-import socket, sys
+import socket, sys, time
 for number in range(6000):
+    if number % 100 == 0:
+        time.sleep(0.07)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.sendto(b"fill", (sys.argv[1], 9000))
 """
