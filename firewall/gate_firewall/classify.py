@@ -164,6 +164,9 @@ class Classifier:
         # The rules refuse a SYN within a flow that has a verdict: this one opens a flow, or repeats what did.
         begins = packet.flags & _SYN_ACK == SYN and not reply and not seen.request.decided
         if begins:
+            if opening is None and not seen.request.new:
+                # The responder has answered a SYN that is forgotten, and what it was sent since, and goes by those.
+                return self._fault(seen, key, self._mac(seen), NAMELESS, Fault.UNKNOWN_FLOW)
             if opening is None or (opening.marked and seen.request.new):
                 opening = self._opened(seen, key)
         elif seen.request.new:
@@ -203,10 +206,10 @@ class Classifier:
 
     def _before(self, seen: Sighting, key: FlowKey, opening: Opening) -> Verdict | None:
         """Return what stops a flow at its SYN; None where nothing does."""
-        if opening.from_router:
-            return None
         client = self._client(seen, opening.mac)
-        ruling = self._rulings.before(client, key, seen.now, final=seen.final)
+        ruling = self._rulings.before(
+            client, key, seen.now, outside=opening.from_router, final=seen.final
+        )
         if ruling is None:
             return _WAIT
         if ruling.action is Action.ALLOW:

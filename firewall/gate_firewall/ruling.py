@@ -222,9 +222,14 @@ class Rulings:
             return ruling if direct else Ruling(Action.BLOCK, "nameless", f"nameless:{group.id}")
         return ruling
 
-    def before(self, client: Client, key: FlowKey, now: Moment, *, final: bool) -> Ruling | None:
-        """Return what a flow gets that was opened inside, as long as nobody knows what it is; None as for ``flow``."""
+    def before(
+        self, client: Client, key: FlowKey, now: Moment, *, outside: bool, final: bool
+    ) -> Ruling | None:
+        """Return what a flow gets as long as nobody knows what it is; arguments and None as for ``flow``."""
         learnt, group = self._learnt, self.group(client)
+        if outside:
+            closed = group.named_only and not is_inside(key.initiator)
+            return _unasked(group) if closed else _OPEN
         if (
             learnt is None
             or not group.named_only

@@ -113,13 +113,14 @@ class Flow:
             source, destination, self._protocol, source_port, port, sequence, 0, flags,
             payload, whole=True, later_fragment=False,
         )  # fmt: skip
-        seen = Sighting(packet, Request(False, False, False), 0, self._mac, Moment(AT, 5.0), False)
+        request = Request(False, False, False, bool(flags & SYN))
+        seen = Sighting(packet, request, 0, self._mac, Moment(AT, 5.0), False)
         verdict = self._classifier.judge(seen)
         self.mark = verdict.mark
         return verdict.waits
 
     def open(self):
-        return self.packet(flags=SYN, sequence=self._sent - 1)
+        return self.packet(flags=SYN, sequence=self._sent - 1, new=True)
 
     def send(self, payload, **how):
         sequence = self._sent
@@ -598,6 +599,18 @@ def test_judge_of_a_flow_that_was_forgotten_before_it_was_answered(classifier):
     assert flow.events[-1].reason == "unknown-flow"
 
 
+def test_judge_of_a_beginning_within_a_flow_that_was_forgotten(classifier):
+    """The server has the first half of a hello, and in the second one stands another hello."""
+    flow = Flow(classifier)
+    flow.open()
+    flow.send(hello("games.example")[:40])
+    for number in range(2048):
+        Flow(classifier, source_port=41_000 + number).open()
+
+    assert flow.packet(flags=SYN, sequence=1039) is Answer.BLOCK
+    assert flow.events[-1].reason == "unknown-flow"
+
+
 @pytest.mark.parametrize(("new", "answer"), [(True, Answer.NONE), (False, Answer.BLOCK)])
 def test_judge_of_a_beginning_on_ports_of_a_flow_that_waited_for_its_answer(
     classifier, new, answer
@@ -1069,7 +1082,7 @@ def test_judge_reads_a_hello_in_the_syn(classifier):
     octets = hello("maths.example")
     flow._sent += len(octets)
 
-    assert flow.packet(octets, flags=SYN, sequence=999) is Answer.UNANSWERED
+    assert flow.packet(octets, flags=SYN, sequence=999, new=True) is Answer.UNANSWERED
     assert flow.acknowledge(payload=SERVER_HELLO, sequence=77) is Answer.ACCEPT
 
 
@@ -1086,9 +1099,8 @@ def test_judge_of_a_flow_from_outside_to_who_is_held_to_names(sinkhole):
     classifier = sinkhole.classifier()
     classifier._mac_of = lambda _: PUPIL
     flow = Flow(classifier, port=8080, inbound=True)
-    flow.open()
-    flow.send_all(b"NICK a\r\n")
 
+    assert flow.open() is Answer.BLOCK
     assert flow.events[0].rule_id == "unasked:ks2"
 
 

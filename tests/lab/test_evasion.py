@@ -281,6 +281,22 @@ def test_ports_of_a_connection_that_only_looks_ended_carry_no_other(
 
 
 @families
+def test_beginning_within_a_flow_that_was_forgotten_hides_no_name(
+    lab: Laboratory, family: int
+) -> None:
+    before = lab.mark()
+    said = {}
+    for host in (LAPTOP, STAFF):
+        ends = [given(lab, host, DECOY, family), DECOY, SHOP, host.mac, ROUTER.mac]
+        script = [sys.executable, str(HERE / "forgotten.py"), *ends]
+        said[host] = lab.run(host.name, script, timeout_s=60).stdout.strip()
+
+    assert said == {LAPTOP: "ConnectionResetError", STAFF: "served"}
+    assert not saw(lab, before, SHOP, LAPTOP)
+    assert saw(lab, before, SHOP, STAFF)
+
+
+@families
 def test_answer_from_the_side_of_who_asked_hides_no_name(school: Appliance, family: int) -> None:
     lab = school.lab
     before, since = lab.mark(), time.time()
