@@ -134,6 +134,13 @@ class _Entries:
         while len(self._at) > self._limit:
             self._at.popitem(last=False)
 
+    def halve(self) -> int:
+        """Forget the older half, one entry at least; return how many those were."""
+        number = (len(self._at) + 1) // 2
+        for _ in range(number):
+            self._at.popitem(last=False)
+        return number
+
     def knows(self, what: Hashable, since: float) -> bool:
         at = self._at.get(hash(what))
         return at is not None and at >= since
@@ -160,10 +167,13 @@ class _Clients(Generic[W]):
         self._count -= len(its)
         its.note(row, now)
         self._count += len(its)
-        while self._count > MAX_ALL_ENTRIES or len(self._entries) > MAX_CLIENTS:
+        if len(self._entries) > MAX_CLIENTS:
             # Who was given nothing for longest.
             _, gone = self._entries.popitem(last=False)
             self._count -= len(gone)
+        while self._count > MAX_ALL_ENTRIES:
+            # Some made-up clients that ask for a lot take nothing from all who ask for little.
+            self._count -= max(self._entries.values(), key=len).halve()
 
     def knows(self, who: W, what: Hashable, since: float) -> bool:
         its = self._entries.get(who)

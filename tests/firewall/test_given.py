@@ -172,12 +172,28 @@ def test_only_this_user_can_tell(short_path, given):
 def test_clients_have_no_more_than_there_is_place_for(monkeypatch):
     monkeypatch.setattr(gate_firewall.given, "MAX_ALL_ENTRIES", 40)
     table = GivenTable()
-    for number in range(30):
-        table.take(ROW._replace(client=number.to_bytes(4), mac=""), 1.0)
+    clients = [number.to_bytes(4) for number in range(30)]
+    for client in clients:
+        table.take(ROW._replace(client=client, mac=""), 1.0)
 
-    known = [table.knows(number.to_bytes(4), None, "a.example", THERE, 2.0) for number in range(30)]
-    # Two entries each.
-    assert known == [False] * 10 + [True] * 20
+    pairs = sum(table.knows(client, None, "a.example", THERE, 2.0) for client in clients)
+    addresses = sum(table.knows(client, None, "", THERE, 2.0) for client in clients)
+    assert 30 < pairs + addresses <= 40
+    assert table.knows(clients[-1], None, "a.example", THERE, 2.0)
+
+
+def test_clients_that_are_given_much_push_nobody_out_who_was_given_little(monkeypatch):
+    monkeypatch.setattr(gate_firewall.given, "MAX_ALL_ENTRIES", 400)
+    table = GivenTable()
+    table.take(ROW, 1.0)
+    for client in range(10):
+        for number in range(50):
+            its = Given(bytes(4), f"00:00:5e:00:54:{client:02x}", False, f"n{number}", (OTHER,))
+            table.take(its, 2.0)
+
+    # By its MAC address alone.
+    assert table.knows(OTHER, MAC, "a.example", THERE, 3.0)
+    assert table.knows(OTHER, "00:00:5e:00:54:09", "n49", OTHER, 3.0)
 
 
 @pytest.mark.parametrize("everyone", [False, True])
