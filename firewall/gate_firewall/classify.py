@@ -316,9 +316,11 @@ class Classifier:
         ruling = self._ruling(seen, key, client, reading)
         return _WAIT if ruling is None else self._settle(seen, key, client, reading, ruling)
 
-    def _udp(self, seen: Sighting) -> Verdict:
+    def _udp(self, seen: Sighting) -> Verdict:  # noqa: PLR0911  # one a case
         packet, reply = seen.packet, seen.request.reply
         key = _key(packet, reply=reply)
+        if forged := self._forged_answer(seen, key):
+            return forged
         flow, datagrams = self._quic.get(key), self._datagrams.get(key)
         begun = flow or datagrams
         # An answer is for who began the flow, whoever has used that address since.
@@ -341,6 +343,22 @@ class Classifier:
         if reading is None:
             return _undecided(seen)
         return self._read_whole(seen, key, client, reading)
+
+    def _forged_answer(self, seen: Sighting, key: FlowKey) -> Verdict | None:
+        """Return that an answer is dropped which comes from the side of who asked; None where it is none.
+
+        It would be judged as of a flow that was opened outside. The flow itself goes on: anybody may have sent it.
+        """
+        packet, request = seen.packet, seen.request
+        if not request.reply or request.from_router or not _speaks_for_another(packet):
+            return None
+        sent = _from_its_side(seen, opened_from_router=False)
+        client = self._client(sent, seen.mac)
+        if not self._is_closed(client):
+            return None
+        ruling = self._rulings.fault(client, Fault.UNREADABLE, seen.now.at)
+        event = self._event(sent, key, client, ruling, Reading("udp", ""))
+        return Verdict(Answer.BLOCK, None, event)
 
     def _quic_flow(  # noqa: PLR0911  # one a case
         self, seen: Sighting, key: FlowKey, client: Client, flow: QuicFlow
@@ -453,6 +471,9 @@ class Classifier:
         return None
 
     def _judge_again(self, seen: Sighting, key: FlowKey, judged: Judged) -> Verdict:
+        if _opened_outside(seen) is not (judged.address == key.responder):
+            # By a packet that says nothing of where its flow was opened.
+            seen = _from_its_side(seen, judged.address == key.responder)
         client = self._client(seen, judged.mac)
         ruling = self._ruling(seen, key, client, judged.reading)
         if ruling is None:

@@ -1095,6 +1095,44 @@ def test_judge_of_a_datagram_that_speaks_for_somebody_outside(classifier):
     assert flow.events[0].rule_id == "unreadable:ks2"
 
 
+def test_judge_of_a_datagram_that_answers_itself(sinkhole):
+    """A question for the time leaves its flow undecided; it would be decided as one that somebody outside had opened."""
+    flow = Flow(sinkhole.classifier(), port=123, protocol=UDP)
+
+    assert flow.packet(b"\x23" + bytes(47)) is Answer.NONE
+    assert flow.packet(b"x", reply=True, same_side=True) is Answer.BLOCK
+    assert flow.mark is None
+    (event,) = flow.events
+    assert (event.rule_id, event.address, event.remote) == (
+        "unreadable:ks2",
+        "10.77.0.10",
+        "203.0.113.5 123/udp",
+    )
+    # The flow is what it was.
+    assert flow.packet(b"\x24" + bytes(47), reply=True) is Answer.NONE
+    assert flow.packet(b"tunnel") is Answer.BLOCK
+
+
+def test_judge_again_by_a_packet_from_the_wrong_side(sinkhole):
+    """It says nothing of which end is in the school."""
+    classifier = sinkhole.classifier()
+    sinkhole.give("maths.example")
+    flow = Flow(classifier)
+    flow.open()
+    flow.send_all(hello("maths.example"))
+    sinkhole.table = GivenTable()
+    later = sinkhole.classifier()
+    later._judged = classifier._judged
+
+    assert flow.packet(reply=True, decided=True, same_side=True) is Answer.ACCEPT
+    flow._classifier = later
+    assert flow.packet(reply=True, decided=True, same_side=True) is Answer.BLOCK
+    assert [(e.rule_id, e.address, e.remote) for e in flow.events] == [
+        ("default:ks2", "10.77.0.10", "203.0.113.5 443/tcp"),
+        ("unasked:ks2", "10.77.0.10", "203.0.113.5 443/tcp"),
+    ]
+
+
 def test_judge_of_a_flow_from_outside_to_who_is_held_to_names(sinkhole):
     classifier = sinkhole.classifier()
     classifier._mac_of = lambda _: PUPIL
