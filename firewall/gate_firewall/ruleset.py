@@ -298,7 +298,7 @@ def _sets(epoch: Epoch) -> list[str]:
     return [
         _set("open_devices", "ether_addr", sorted(epoch.open_macs)),
         _set("guests", "mark", _guests(epoch)),
-        *map(_rated, ("asking", "asked_about", "slow")),
+        *map(_rated, ("asking", "asked_about", "slow", "failing")),
         *(
             # By device: nobody has another's flows refused in advance.
             f"set refused{v} {{ type ether_addr . ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
@@ -508,7 +508,14 @@ def _slow() -> list[str]:
             f"meta mark & {marks.FROM_ROUTER:#010x} != 0 goto slow_from_router",
             *_at_most("slow", "ether saddr", _SLOW_RATE),
         ),
-        _chain("slow_from_router", *_at_most("slow", "ether daddr", _SLOW_RATE)),
+        _chain(
+            "slow_from_router",
+            # An answer of DHCP to all is no device's: they would have one limit together.
+            "meta pkttype { broadcast, multicast } return",
+            *_at_most("slow", "ether daddr", _SLOW_RATE),
+        ),
+        # Apart, so that a device's own pings cost it none.
+        _chain("errors", *_at_most("failing", "ether daddr", _SLOW_RATE)),
     ]
 
 
@@ -543,8 +550,10 @@ def _select() -> str:
         # Early, because nearly all packets end here.
         "jump epoch",
         # Errors of known flows, and neighbour discovery, which is untracked. What is left is asked about.
-        # From the school they are short: what they quote could be anything.
-        f"meta mark & {marks.FROM_ROUTER:#010x} != 0 meta l4proto {{ icmp, ipv6-icmp }} ct state related,untracked accept",
+        # What they quote could be anything: from the school they are short, from the router they are few.
+        f"meta mark & {marks.FROM_ROUTER:#010x} != 0 meta l4proto {{ icmp, ipv6-icmp }} ct state untracked accept",
+        f"meta mark & {marks.FROM_ROUTER:#010x} != 0 meta l4proto {{ icmp, ipv6-icmp }} ct state related jump errors",
+        f"meta mark & {marks.FROM_ROUTER:#010x} != 0 meta l4proto {{ icmp, ipv6-icmp }} ct state related accept",
         f"icmpv6 type {_NEIGHBOURS} ip6 length <= {_SHORT_OCTETS} accept",
         "meta l4proto { icmp, ipv6-icmp } jump slow",
         f"meta l4proto udp th sport {_UNRECORDED} jump slow",

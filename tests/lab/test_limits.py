@@ -161,3 +161,86 @@ def test_what_passes_unrecorded_is_no_way_for_much(
 
     assert 10 <= arrived() <= 40 + 20 * elapsed < 200
     assert lab.run(TABLET.name, ["ping", "-c", "1", "-W", "2", address]).returncode == 0
+
+
+@pytest.fixture
+def heard(lab: Laboratory) -> Iterator[Callable[[], int]]:
+    """Count what comes to the laptop of errors, and of answers of DHCP."""
+    rules = """table inet heard {
+        counter those { }
+        chain in {
+            type filter hook prerouting priority -300;
+            icmp type destination-unreachable counter name those
+            udp dport 68 counter name those
+        }
+    }"""
+    lab.run(LAPTOP.name, ["nft", "-f", "-"], input=rules, check=True)
+
+    def count() -> int:
+        argv = ["nft", "-j", "list", "counter", "inet", "heard", "those"]
+        [_, its] = json.loads(lab.run(LAPTOP.name, argv, check=True).stdout)["nftables"]
+        return int(its["counter"]["packets"])
+
+    yield count
+    lab.run(LAPTOP.name, ["nft", "delete", "table", "inet", "heard"], check=True)
+
+
+SCAPY = f"""
+import time
+from scapy.all import *
+conf.verb = 0
+link = conf.L2socket(iface="eth0")
+def send(packet, there="{LAPTOP.mac}", here="{ROUTER.mac}", times=1):
+    for _ in range(times):
+        link.send(Ether(src=here, dst=there) / packet)
+ping = IP(src="{LAPTOP.v4}", dst="{UNRESOLVED}") / ICMP(id=7) / Raw(b"x" * 32)
+"""
+
+
+def frames(lab: Laboratory, host: str, text: str) -> None:
+    lab.run(host, [sys.executable, "-c", SCAPY + text], timeout_s=30, check=True)
+
+
+def test_errors_from_outside_are_no_way_for_much(lab: Laboratory, heard: Callable[[], int]) -> None:
+    """Whoever gets a ping can answer it with errors of any size."""
+    frames(lab, LAPTOP.name, f'send(ping, "{ROUTER.mac}", "{LAPTOP.mac}")')
+    started = time.monotonic()
+    error = f'IP(src="{UNRESOLVED}", dst="{LAPTOP.v4}") / ICMP(type=3, code=1) / ping'
+    frames(lab, ROUTER.name, f'send({error} / Raw(b"x" * 1000), times=400)')
+
+    assert 10 <= heard() <= 40 + 20 * (time.monotonic() - started) < 300
+
+
+def test_answers_of_dhcp_to_all_have_no_limit_together(
+    lab: Laboratory, heard: Callable[[], int]
+) -> None:
+    answer = (
+        f'IP(src="{ROUTER.v4}", dst="255.255.255.255") / UDP(sport=67, dport=68) / Raw(b"x" * 300)'
+    )
+    frames(lab, ROUTER.name, f'send({answer}, "ff:ff:ff:ff:ff:ff", times=200)')
+
+    lab.wait_for(lambda: heard() == 200, "all answers", 5)
+
+
+SELF_ANSWERED = f"""
+there = dict(src="{LAPTOP.v4}", dst="{UNRESOLVED}")
+back = dict(src="{UNRESOLVED}", dst="{LAPTOP.v4}")
+def out(data):
+    send(IP(**there) / UDP(sport=23456, dport=123) / Raw(data), "{ROUTER.mac}", "{LAPTOP.mac}")
+    time.sleep(0.3)
+out(b"\\x23" + bytes(47))
+send(IP(**back) / UDP(sport=123, dport=23456) / Raw(b"answer"), "{ROUTER.mac}", "{LAPTOP.mac}")
+time.sleep(0.3)
+for _ in range(5):
+    out(b"tunnel")
+"""
+
+
+def test_whoever_answers_himself_opens_no_tunnel(
+    lab: Laboratory, arrived: Callable[[], int]
+) -> None:
+    """The question for the time arrives, and nothing behind it."""
+    arrived()
+    frames(lab, LAPTOP.name, SELF_ANSWERED)
+
+    assert arrived() == 1
