@@ -354,9 +354,10 @@ class Classifier:
             return None
         sent = _from_its_side(seen, opened_from_router=False)
         client = self._client(sent, seen.mac)
-        if not self._is_closed(client):
+        if not (self._is_closed(client) or self._rulings.group(client).named_only):
             return None
         ruling = self._rulings.fault(client, Fault.UNREADABLE, seen.now.at)
+        ruling = ruling._replace(action=Action.BLOCK)
         event = self._event(sent, key, client, ruling, Reading("udp", ""))
         return Verdict(Answer.BLOCK, None, event)
 

@@ -1113,6 +1113,19 @@ def test_judge_of_a_datagram_that_answers_itself(sinkhole):
     assert flow.packet(b"tunnel") is Answer.BLOCK
 
 
+def test_judge_of_a_datagram_that_answers_itself_in_an_open_group_held_to_names(sinkhole):
+    groups = {"staff": replace(GROUPS["staff"], named_only=True)}
+    learnt = Learnt(sinkhole.table, sinkhole.pins, lambda _: False)
+    classifier = Classifier({}.get, build_policy(groups=groups), 7, learnt)
+    flow = Flow(classifier, STAFF, port=9000, protocol=UDP)
+
+    assert flow.packet(b"x") is Answer.NONE
+    answers = [flow.packet(b"x", reply=True, same_side=True) for _ in range(3)]
+    assert answers == [Answer.BLOCK] * 3
+    assert flow.mark is None
+    assert {event.action for event in flow.events} == {"block"}
+
+
 def test_judge_again_by_a_packet_from_the_wrong_side(sinkhole):
     """It says nothing of which end is in the school."""
     classifier = sinkhole.classifier()
