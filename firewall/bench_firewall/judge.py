@@ -30,8 +30,8 @@ from gate_core.categories import CategoryIndex
 from gate_core.clients import Device, Group, OnFault
 from gate_core.policy import Policy
 from gate_firewall.classify import Classifier, Moment, Sighting
-from gate_firewall.marks import parse_request
-from gate_firewall.packet import parse_packet
+from gate_firewall.marks import NEW, parse_request
+from gate_firewall.packet import SYN, parse_packet
 from gate_firewall.queue import Faults, Judge, Queue, Settler
 from gate_firewall.queues import LISTING
 
@@ -118,6 +118,8 @@ def judge() -> Judge:
     now = Moment(datetime.fromtimestamp(time.time(), UTC), time.monotonic())
 
     def judged(octets: bytes, mark: int, _sender: bytes | None, _last: bool) -> int | None:
+        # As the rules say of a SYN.
+        mark |= NEW if octets[33] == SYN else 0
         seen = Sighting(parse_packet(octets), parse_request(mark), mark, MAC, now)
         return classifier.judge(seen).mark
 

@@ -120,7 +120,7 @@ class RulesetConfig:
     query_rate: int = 1200
     """DNS queries a second of one device that are handed to the sinkhole at most; 0 for all."""
     packet_rate: int = 2000
-    """Packets a second of one device, both ways, that are asked about at most; 0 for all."""
+    """Packets a second of one device, each way, that are asked about at most; 0 for all."""
     unlimited: tuple[str, ...] = ()
     """Addresses of those whose queries all are."""
     down: Rates = Rates()
@@ -298,7 +298,7 @@ def _sets(epoch: Epoch) -> list[str]:
     return [
         _set("open_devices", "ether_addr", sorted(epoch.open_macs)),
         _set("guests", "mark", _guests(epoch)),
-        *map(_rated, ("asking", "asked_about", "slow", "failing")),
+        *map(_rated, ("asking", "asked_about", "told_about", "slow", "failing")),
         *(
             # By device: nobody has another's flows refused in advance.
             f"set refused{v} {{ type ether_addr . ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
@@ -487,7 +487,8 @@ def _ask(config: RulesetConfig) -> list[str]:
         ),
         _chain(
             "ask_from_router",
-            *_at_most("asked_about", "ether daddr", config.packet_rate),
+            # Apart: what others send to a device takes nothing from what it may send.
+            *_at_most("told_about", "ether daddr", config.packet_rate),
             *asked("ether daddr", _ASK | marks.FROM_ROUTER),
         ),
         _chain(

@@ -22,6 +22,7 @@ from gate_core.snapshot import NO_LISTS, render_snapshot
 from gate_core.timetable import Span
 from gate_firewall.classify import Classifier, Moment, Sighting
 from gate_firewall.marks import Request
+from gate_firewall.packet import SYN
 
 PROCESSES = Path(__file__).parent / "processes"
 NOW = datetime.now(UTC)  # noqa: TID251  # the firewall under test has the real clock
@@ -82,7 +83,8 @@ def verdicts(request):
         found = []
         for packet, reply in packets:
             mac = ROUTER_MAC if reply else request.param
-            side = Request(from_router=reply, reply=reply, decided=False)
+            begins = bool(packet.flags & SYN) and not reply
+            side = Request(from_router=reply, reply=reply, decided=False, new=begins)
             seen = Sighting(packet, side, 0, mac, Moment(NOW, 5.0))
             if event := classifier.judge(seen).event:
                 found.append((event.action, event.reason, event.kind, event.name))
