@@ -56,6 +56,8 @@ _PENDING: Final = field(Answer.PENDING)
 _WATCH: Final = field(Answer.WATCH)
 _UNANSWERED: Final = field(Answer.UNANSWERED)
 _NEIGHBOURS: Final = "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }"
+_ON_LINK: Final = "{ fe80::/10, fc00::/7, ff02::/16 }"
+"""Addresses that are not reached over the internet."""
 _SHORT_OCTETS: Final = 136
 """Of an ICMP message that is no echo: neighbour discovery takes less than half of it."""
 _UNRECORDED: Final = "{ 67, 68, 123, 546, 547 }"
@@ -319,6 +321,8 @@ def _guests(epoch: Epoch) -> list[str]:
 def _verdicts(epoch: Epoch) -> list[str]:
     answer = f"meta mark & {marks.FROM_ROUTER:#010x} != 0 ct direction reply"
     others = 0xFFFF_FFFF ^ marks.VERDICT
+    # That of a way too narrow for a hello, say: it has the mark of its flow, and what is asked about ends that.
+    an_error = "meta l4proto != tcp return"
     return [
         _chain(
             "refuse",
@@ -330,6 +334,7 @@ def _verdicts(epoch: Epoch) -> list[str]:
         _chain("epoch", *_epoch_rules(epoch)),
         _chain(
             "watch",
+            an_error,
             # The name is in what the initiator sends; a connection of which it says nothing new needs no reader.
             # What says that it comes from the other end, but comes from this side, is looked at.
             f"meta mark & {marks.FROM_ROUTER:#010x} != 0 ct direction reply accept",
@@ -338,6 +343,7 @@ def _verdicts(epoch: Epoch) -> list[str]:
         ),
         _chain(
             "unanswered",
+            an_error,
             f"{answer} {_SERVER_HELLO} ct mark set ct mark & {others:#010x} | {_ACCEPT:#010x} accept",
             "jump bare",
             # Any other answer: whatever looks like a hello behind it is none. At once, not with the verdict on it.
@@ -539,6 +545,7 @@ def _select() -> str:
         "ip daddr { 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16 }",
         "ip6 daddr { fc00::/7, fe80::/10 }",
     )
+    from_router = f"meta mark & {marks.FROM_ROUTER:#010x} != 0"
     dhcp = (
         "udp sport { 67, 68 } udp dport { 67, 68 }",
         "udp sport { 546, 547 } udp dport { 546, 547 }",
@@ -551,12 +558,15 @@ def _select() -> str:
         # Early, because nearly all packets end here.
         "jump epoch",
         # Errors of known flows, and neighbour discovery, which is untracked. What is left is asked about.
-        # What they quote could be anything: from the school they are short, from the router they are few.
-        f"meta mark & {marks.FROM_ROUTER:#010x} != 0 meta l4proto {{ icmp, ipv6-icmp }} ct state untracked accept",
-        f"meta mark & {marks.FROM_ROUTER:#010x} != 0 meta l4proto {{ icmp, ipv6-icmp }} ct state related jump errors",
-        f"meta mark & {marks.FROM_ROUTER:#010x} != 0 meta l4proto {{ icmp, ipv6-icmp }} ct state related accept",
-        f"icmpv6 type {_NEIGHBOURS} ip6 length <= {_SHORT_OCTETS} accept",
+        f"{from_router} meta l4proto ipv6-icmp ip6 daddr {_ON_LINK} ct state untracked accept",
+        f"icmpv6 type {_NEIGHBOURS} ip6 daddr {_ON_LINK} ip6 length <= {_SHORT_OCTETS} accept",
+        # What errors quote could be anything: from the school they are short, from the router they are few.
+        f"{from_router} meta l4proto {{ icmp, ipv6-icmp }} ct state related jump errors",
+        f"{from_router} meta l4proto {{ icmp, ipv6-icmp }} ct state related accept",
+        # To an address that is not on the link a router carries them on.
         "meta l4proto { icmp, ipv6-icmp } jump slow",
+        f"{from_router} meta l4proto {{ icmp, ipv6-icmp }} ct state untracked accept",
+        f"icmpv6 type {_NEIGHBOURS} ip6 length <= {_SHORT_OCTETS} accept",
         f"meta l4proto udp th sport {_UNRECORDED} jump slow",
         f"meta l4proto udp th dport {_UNRECORDED} jump slow",
         f"meta l4proto {{ icmp, ipv6-icmp }} ct state related ip length <= {20 + _SHORT_OCTETS} accept",

@@ -74,6 +74,10 @@ TWINS = (
 )  # fmt: skip
 WITHOUT_TWIN = {
     "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } ip6 length <= 136 accept": "IPv4 has ARP",
+    "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } ip6 daddr { fe80::/10, fc00::/7, ff02::/16 } ip6 length <= 136 accept":
+        "IPv4 has ARP",
+    "meta mark & 0x00080000 != 0 meta l4proto ipv6-icmp ip6 daddr { fe80::/10, fc00::/7, ff02::/16 } ct state untracked accept":
+        "IPv4 has ARP",
     "meta l4proto ipv6-icmp @th,0,8 134 counter drop": "routers of IPv4 advertise by DHCP",
     "icmpv6 type { mld-listener-query, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept":
         "ARP is no IP and passes no inet table; the box listens to no group of IPv4 but to all hosts",

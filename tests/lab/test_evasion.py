@@ -539,6 +539,72 @@ def test_longer_hello_gets_what_its_group_has_for_what_cannot_be_read(
     assert recorded(STAFF) == {("allow", "unreadable")}
 
 
+# Says hello, or makes a request, to who does not answer; then sends more, and tells whether it was refused.
+HALF = """
+import os, socket, ssl, sys, time
+address, name, kind, go = sys.argv[1:]
+outgoing = ssl.MemoryBIO()
+try:
+    ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+except ssl.SSLWantReadError:
+    hello = outgoing.read()
+request = f"GET / HTTP/1.1\\r\\nHost: {name}\\r\\n\\r\\n".encode()
+first, more = (hello, bytes.fromhex("170303000161")) if kind == "tls" else (request, request)
+with socket.create_connection((address, 7001), 5) as connection:
+    connection.settimeout(1)
+    connection.sendall(first)
+    print(connection.getsockname()[1], flush=True)
+    while not os.path.exists(go):
+        time.sleep(0.1)
+    try:
+        connection.sendall(more)
+        print(len(connection.recv(1)))
+    except TimeoutError:
+        print("open")
+    except OSError as e:
+        print(type(e).__name__)
+"""
+# The way to the server is too narrow for what a client has sent.
+NARROW = """
+import sys
+from scapy.all import ICMP, IP, TCP, Ether, conf
+router, mac, client, port, address = sys.argv[1:]
+conf.verb = 0
+sent = IP(src=client, dst=address) / TCP(sport=int(port), dport=7001)
+error = IP(src=address, dst=client) / ICMP(type=3, code=4, nexthopmtu=1400) / sent
+conf.L2socket(iface="eth0").send(Ether(src=router, dst=mac) / error)
+"""
+DEAF = """
+import socket
+listening = socket.create_server(("0.0.0.0", 7001))  # the laboratory's internet
+print("ready", flush=True)
+held = []
+while True:
+    held.append(listening.accept())
+"""
+
+
+@pytest.mark.parametrize("kind", ["tls", "http"])
+def test_error_on_the_way_ends_no_connection(lab: Laboratory, kind: str) -> None:
+    address, go = given(lab, LAPTOP, ALLOWED, 4), str(raw.PAUSED)
+    server = lab.popen(ROUTER.name, [sys.executable, "-c", DEAF])
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        argv = [sys.executable, "-c", HALF, address, ALLOWED, kind, go]
+        client = lab.popen(LAPTOP.name, argv)
+        assert client.stdout is not None
+        ends = [ROUTER.mac, LAPTOP.mac, LAPTOP.v4, client.stdout.readline().strip(), address]
+        lab.run(ROUTER.name, [sys.executable, "-c", NARROW, *ends], check=True)
+        lab.run(LAPTOP.name, ["touch", go], check=True)
+        assert client.stdout.readline() == "open\n"
+        assert client.wait(10) == 0
+    finally:
+        lab.run(LAPTOP.name, ["rm", "-f", go])
+        server.kill()
+        server.wait()
+
+
 SECOND_REQUEST = """
 import socket, sys
 address, first, second, how = sys.argv[1:]

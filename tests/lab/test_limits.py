@@ -244,3 +244,39 @@ def test_whoever_answers_himself_opens_no_tunnel(
     frames(lab, LAPTOP.name, SELF_ANSWERED)
 
     assert arrived() == 1
+
+
+# Neighbour discovery, but with an address of the internet, to which the router would carry it on.
+NEIGHBOURS = """
+import sys, time
+from scapy.all import Ether, ICMPv6Unknown, IPv6, Raw, conf
+mac, router, source, address = sys.argv[1:]
+link = conf.L2socket(iface="eth0")
+for kind in (133, 135, 136):
+    frame = Ether(src=mac, dst=router) / IPv6(src=source, dst=address) / ICMPv6Unknown(type=kind)
+    octets = bytes(frame / Raw(bytes(100)))
+    for _ in range(200):
+        link.outs.send(octets)
+"""
+
+
+def test_neighbour_discovery_is_no_way_out(lab: Laboratory) -> None:
+    rules = f"""table inet neighbours {{
+        counter those {{ }}
+        chain in {{
+            type filter hook prerouting priority -300;
+            ip6 daddr {UNRESOLVED_V6} meta l4proto ipv6-icmp counter name those
+        }}
+    }}"""
+    lab.run(ROUTER.name, ["nft", "-f", "-"], input=rules, check=True)
+    try:
+        ends = [LAPTOP.mac, ROUTER.mac, LAPTOP.v6, UNRESOLVED_V6]
+        started = time.monotonic()
+        lab.run(LAPTOP.name, [sys.executable, "-c", NEIGHBOURS, *ends], check=True)
+        elapsed = time.monotonic() - started
+        argv = ["nft", "-j", "list", "counter", "inet", "neighbours", "those"]
+        [_, its] = json.loads(lab.run(ROUTER.name, argv, check=True).stdout)["nftables"]
+    finally:
+        lab.run(ROUTER.name, ["nft", "delete", "table", "inet", "neighbours"], check=True)
+
+    assert its["counter"]["packets"] <= 40 + 20 * elapsed < 400
