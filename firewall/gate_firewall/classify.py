@@ -335,6 +335,10 @@ class Classifier:
         if not reply and not seen.request.from_router and _speaks_for_another(packet):
             return self._fault(seen, key, client.mac, Reading("udp", ""), Fault.UNREADABLE)
         if flow is None and not reply and _is_quic(key, packet.payload):
+            known = seen.request.new or self._rulings.quic(client) is not None
+            if not known and self._is_closed(client):
+                # The responder has answered something that nobody remembers.
+                return self._fault(seen, key, client.mac, Reading("udp", ""), Fault.UNKNOWN_FLOW)
             flow = QuicFlow(client.mac)
             self._quic.put(key, flow, _owner(client), seen.now.monotonic_s)
         if flow is not None:
@@ -361,12 +365,20 @@ class Classifier:
         event = self._event(sent, key, client, ruling, Reading("udp", ""))
         return Verdict(Answer.BLOCK, None, event)
 
-    def _quic_flow(  # noqa: PLR0911  # one a case
+    def _quic_flow(  # noqa: C901, PLR0911  # one a case
         self, seen: Sighting, key: FlowKey, client: Client, flow: QuicFlow
     ) -> Verdict:
         """Return the verdict on a datagram of a flow that is QUIC, or on its port."""
         if closed := self._rulings.quic(client):
             return self._refuse(seen, key, client, Reading("udp", ""), closed)
+        if not seen.request.reply:
+            outside = _opened_outside(seen)
+            before = self._rulings.before(client, key, seen.now, outside=outside, final=seen.final)
+            if before is None:
+                return _WAIT
+            if before.action is Action.BLOCK:
+                self._quic.discard(key)
+                return self._refuse(seen, key, client, Reading("udp", ""), before)
         try:
             reading = flow.read(seen.packet.payload, key.responder_port, reply=seen.request.reply)
         except MalformedQuicError:
@@ -580,6 +592,8 @@ class QuicFlow:
         """
         if reply:
             self.answered = self.answered or self._initials.answered_by(datagram)
+            if self._initials.unread:
+                raise MalformedQuicError("an answer to a ClientHello that was not read")
             return self._reading
         hello = self._initials.add(datagram)
         if hello is not None and self._reading is None:

@@ -257,12 +257,24 @@ def _behind_ack(payload: bytes, place: int, *, counts: int) -> int:
 class _Connection:
     """What a server would make of the Initials whose keys come from one connection ID."""
 
-    __slots__ = ("_id", "_keys", "_numbers", "_retried", "_second", "_stream", "hello")
+    __slots__ = (
+        "_its",
+        "_keys",
+        "_numbers",
+        "_retried",
+        "_second",
+        "_stream",
+        "hello",
+        "id",
+        "unread",
+    )
 
     def __init__(self, connection_id: bytes) -> None:
-        self._id = connection_id
+        self.id = connection_id
         self._keys: dict[int, _Keys] = {}
         """By version: the server may change it on the way (RFC 9369, section 4), and the keys still come from the same ID."""
+        self._its: dict[int, _Keys] = {}
+        """The server's, by version."""
         self._numbers: tuple[int, ...] = ()
         """The lowest and the highest packet number; none before the first packet.
 
@@ -275,6 +287,8 @@ class _Connection:
         self._second = False
         """Whether another one is complete that says the same: a server may ask for it (RFC 8446, section 4.1.4)."""
         self._retried = False
+        self.unread = False
+        """Whether the server has answered a hello that was not complete here."""
 
     def open(self, version: int, packet: bytes, place: int) -> bytes | None:
         """Return the frames of ``packet``, whose number is at ``place``; None where it does not authenticate.
@@ -282,11 +296,12 @@ class _Connection:
         Raises:
             ValueError: It does, but some servers would discard it, or take its number for another.
         """
-        keys = self._keys.get(version) or _Keys(_VERSIONS[version], self._id, _CLIENT_IN)
+        keys = self._keys.get(version)
+        if keys is None:
+            keys = self._keys[version] = _Keys(_VERSIONS[version], self.id, _CLIENT_IN)
         opened = keys.open(packet, place, self._numbers)
         if opened is None:
             return None
-        self._keys[version] = keys
         if opened.first & 0x0C:  # RFC 9000, section 17.2
             raise ValueError("reserved bits that are not zero")
         if not opened.payload:  # RFC 9000, section 12.4
@@ -315,12 +330,16 @@ class _Connection:
 
     def is_answered_by(self, version: int, packet: bytes, place: int) -> bool:
         """Tell whether ``packet`` is a server's, and has its hello, to a ClientHello that is complete."""
-        if self.hello is None:
-            return False
-        opened = _Keys(_VERSIONS[version], self._id, _SERVER_IN).open(packet, place, ())
+        keys = self._its.get(version)
+        if keys is None:
+            keys = self._its[version] = _Keys(_VERSIONS[version], self.id, _SERVER_IN)
+        opened = keys.open(packet, place, ())
         if opened is None:
             return False
         for offset, octets in _crypto_frames(opened.payload):
+            if self.hello is None:
+                self.unread = True
+                return False
             if offset == 0 and len(octets) >= ANSWER_OCTETS:
                 self._retried = is_retry(octets)
                 if not self._retried:
@@ -334,7 +353,7 @@ class _Connection:
 class Initials:
     """The Initials of one flow, in the direction of the initiator, however they arrive."""
 
-    __slots__ = ("_connections", "_datagrams", "_hello", "_unknown", "version")
+    __slots__ = ("_connections", "_datagrams", "_hello", "_tried", "_unknown", "version")
 
     def __init__(self) -> None:
         self.version = 0
@@ -345,6 +364,8 @@ class Initials:
         """Whether there was a version that can't be read and that a server may know."""
         self._hello: Hello | None = None
         self._datagrams = 0
+        self._tried: _Connection | None = None
+        """What nothing has authenticated by yet."""
 
     def add(self, datagram: bytes) -> Hello | None:
         """Take the next datagram; return the ClientHello as soon as it is complete, None before.
@@ -361,6 +382,11 @@ class Initials:
         except (ValueError, IndexError) as e:
             what = f"parsing {len(datagram)} octets: {e}: {datagram[:32].hex()}"
             raise MalformedQuicError(what) from e
+
+    @property
+    def unread(self) -> bool:
+        """Whether the responder has answered a ClientHello that was not read here, by ``answered_by``."""
+        return any(connection.unread for connection in self._connections.values())
 
     def answered_by(self, datagram: bytes) -> bool:
         """Tell whether ``datagram``, of the responder, answers the ClientHello: then it has what was read here, in full.
@@ -405,10 +431,14 @@ class Initials:
             if frames is not None:
                 break
         else:
-            connection = _Connection(header.destination)
+            if self._tried is None or self._tried.id != header.destination:
+                # Kept: to make its keys anew for each packet of a datagram would cost more than all else.
+                self._tried = _Connection(header.destination)
+            connection = self._tried
             frames = connection.open(header.version, packet, place)
             if frames is None:
                 return
+            self._tried = None
             self._connect(header, connection)
         self.version = header.version
         arrived = False

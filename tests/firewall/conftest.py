@@ -22,7 +22,7 @@ from gate_core.snapshot import NO_LISTS, render_snapshot
 from gate_core.timetable import Span
 from gate_firewall.classify import Classifier, Moment, Sighting
 from gate_firewall.marks import Request
-from gate_firewall.packet import SYN
+from gate_firewall.packet import SYN, TCP
 
 PROCESSES = Path(__file__).parent / "processes"
 NOW = datetime.now(UTC)  # noqa: TID251  # the firewall under test has the real clock
@@ -81,10 +81,13 @@ def verdicts(request):
         groups = {id_: replace(group, quic=True) for id_, group in policy.groups.items()}
         classifier = Classifier({}.get, replace(policy, groups=groups), epoch=1)
         found = []
+        answered = False
         for packet, reply in packets:
             mac = ROUTER_MAC if reply else request.param
-            begins = bool(packet.flags & SYN) and not reply
-            side = Request(from_router=reply, reply=reply, decided=False, new=begins)
+            answered = answered or reply
+            # As conntrack has it: the captures of TCP have one side, whose SYN alone comes before an answer.
+            new = not answered and (packet.protocol != TCP or bool(packet.flags & SYN))
+            side = Request(from_router=reply, reply=reply, decided=False, new=new)
             seen = Sighting(packet, side, 0, mac, Moment(NOW, 5.0))
             if event := classifier.judge(seen).event:
                 found.append((event.action, event.reason, event.kind, event.name))

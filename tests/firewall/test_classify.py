@@ -1036,6 +1036,35 @@ def test_judge_of_a_direct_connection(sinkhole, changes, port, octets, rule_id):
     assert [event.rule_id for event in flow.events] == [rule_id]
 
 
+UNREADABLE_QUIC = b"\xc0\x12\x34\x56\x78\x08" + bytes(1300)
+
+
+def test_judge_of_quic_that_says_nothing_yet(sinkhole):
+    """Of a version that is not known here, to whom the client was not given, and to whom it was."""
+    classifier = sinkhole.classifier()
+    flow = Flow(classifier, protocol=UDP)
+    assert flow.packet(UNREADABLE_QUIC, new=True) is Answer.BLOCK
+    assert flow.events[0].rule_id == "unasked:ks2"
+    sinkhole.give("maths.example")
+
+    assert flow.packet(UNREADABLE_QUIC, new=True) is Answer.NONE
+
+
+def test_judge_of_quic_that_was_forgotten(sinkhole):
+    sinkhole.give("maths.example")
+    classifier = sinkhole.classifier()
+    flow = Flow(classifier, protocol=UDP)
+    flow.packet(UNREADABLE_QUIC, new=True)
+    assert flow.packet(UNREADABLE_QUIC) is Answer.NONE
+    for number in range(256):
+        Flow(classifier, protocol=UDP, source_port=41_000 + number).packet(
+            UNREADABLE_QUIC, new=True
+        )
+
+    assert flow.packet(UNREADABLE_QUIC) is Answer.BLOCK
+    assert flow.events[-1].reason == "unknown-flow"
+
+
 def test_judge_waits_for_the_sinkhole_once(sinkhole):
     flow = Flow(sinkhole.classifier())
     assert flow.waits(b"", flags=SYN, sequence=999)

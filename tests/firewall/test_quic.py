@@ -777,7 +777,10 @@ def test_answered_by_takes_no_answer_to_a_client_hello_that_was_not_read():
     initials.add(whole(WHOLE))
     initials.add(whole(FRONT, destination=OTHER))
 
+    assert not initials.answered_by(answer(ACK, keys=OTHER))
+    assert not initials.unread
     assert not initials.answered_by(answer(SERVER_HELLO, keys=OTHER))
+    assert initials.unread
     assert initials.answered_by(answer(SERVER_HELLO, keys=DCID))
 
 

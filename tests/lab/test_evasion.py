@@ -370,6 +370,31 @@ class TestJunkBeforeQuic:
         assert get(LAPTOP, DECOY) is (junk < MAX_DATAGRAMS)
 
 
+# Datagrams of no version that is known, to an echo.
+UNREADABLE_QUIC = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+    own.settimeout(1)
+    own.connect((sys.argv[1], 443))
+    try:
+        own.send(bytes.fromhex("c01234567808") + bytes(1300))
+        print(len(own.recv(2000)))
+    except OSError as e:
+        print(type(e).__name__)
+"""
+
+
+@pytest.mark.usefixtures("pupils_have_quic")
+class TestUnreadableQuic:
+    def test_goes_nowhere_but_to_an_address_that_was_given(self, lab: Laboratory) -> None:
+        def echoed(host: Host, address: str) -> str:
+            argv = [sys.executable, "-c", UNREADABLE_QUIC, address]
+            return lab.run(host.name, argv).stdout.strip()
+
+        assert echoed(STAFF, UNRESOLVED) == "1306"
+        assert echoed(LAPTOP, UNRESOLVED) == "ConnectionRefusedError"
+
+
 def test_forged_syn_gives_a_flow_no_other_name(school: Appliance) -> None:
     lab, hosts = school.lab, (LAPTOP, STAFF)
     before = lab.mark()
