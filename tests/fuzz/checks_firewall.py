@@ -16,7 +16,7 @@ from gate_core.policy import Policy
 from gate_core.snapshot import NO_LISTS
 from gate_firewall.classify import Classifier, Learnt, Moment, Sighting
 from gate_firewall.given import GivenTable
-from gate_firewall.marks import parse_request
+from gate_firewall.marks import NEW, parse_request
 from gate_firewall.packet import ACK, SYN, TCP, UDP, Packet, parse_packet
 from gate_firewall.pins import Pins
 from gate_firewall.queue import LATER, Faults, Settler
@@ -155,6 +155,8 @@ def _flow(protocol: int, port: int, mac: bytes, pieces: Iterator[_Piece]) -> Non
             (1000 + len(payload)) % 2**32, flags, payload, whole=True, later_fragment=False,
         )  # fmt: skip
         mark = (0x0008_1000 if reply else 0) | 0x0080_0000
+        if not reply and (protocol == UDP or flags & SYN):
+            mark |= NEW
         seen = Sighting(read, parse_request(mark), mark, mac.hex(":"), Moment(AT, 5.0), final=False)
         verdict = classifier.judge(seen)
         if verdict.waits:
