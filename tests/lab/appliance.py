@@ -219,7 +219,8 @@ class Appliance:
         """Return the process of a part; None where it is dead."""
         try:
             pid = self.pid(part)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
+            # Not there, or just being written.
             return None
         return pid if self.lab.path(Path(f"/proc/{pid}")).is_dir() else None
 

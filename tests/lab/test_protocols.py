@@ -304,6 +304,14 @@ def call(lab: Laboratory, host: Host, address: str, port: int, messages: tuple[s
     return lab.run(host.name, argv).stdout.strip()
 
 
+@pytest.fixture(scope="module")
+def messaging(school: Appliance) -> Iterator[None]:
+    """Open messaging to staff, be it lesson time or not."""
+    with school.cells({STAFF.group: "acceptable"}, "messaging"):
+        yield
+
+
+@pytest.mark.usefixtures("messaging")
 @calls
 def test_call_of_staff_passes_to_any_address(
     school: Appliance, name: str, ports: tuple[int, ...], messages: tuple[str, ...]
