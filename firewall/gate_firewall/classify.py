@@ -14,7 +14,7 @@ from gate_core.clients import Address, Client, OnFault
 from gate_core.events import Event, Source
 from gate_core.policy import Action, Policy
 from gate_firewall import quic, signatures
-from gate_firewall.flows import FlowKey, Judged, SharedTable, render_address
+from gate_firewall.flows import FlowKey, Judged, Octets, SharedTable, render_address
 from gate_firewall.given import is_inside
 from gate_firewall.marks import Answer, Request, render_answer
 from gate_firewall.opening import NAMELESS, Opening, OutOfTurnError, Reading, UnreadableError
@@ -31,6 +31,9 @@ WEB_PORTS: Final = (80, 443)
 
 MAX_DATAGRAMS: Final = 3
 """Datagrams looked at for a protocol, before a flow of an open group counts as one of none."""
+
+MAX_OCTETS: Final = 64 << 20
+"""Kept of all flows that are not read to the end: a fifth of it, for one device that has it for itself."""
 
 _SYN_ACK: Final = SYN | ACK
 _PLAIN: Final = ("http", "websocket")
@@ -96,11 +99,16 @@ class Classifier:
         self._mac_of = mac_of
         self._learnt = learnt
         self._macs: SharedTable[str] = SharedTable(limit=4096, age_s=3600)
-        self._openings: SharedTable[Opening] = SharedTable(limit=8192, age_s=300)
-        self._quic: SharedTable[QuicFlow] = SharedTable(limit=1024, age_s=60)
+        self._octets = Octets(MAX_OCTETS)
+        self._openings: SharedTable[Opening] = SharedTable(
+            limit=8192, age_s=300, octets=self._octets
+        )
+        self._quic: SharedTable[QuicFlow] = SharedTable(limit=1024, age_s=60, octets=self._octets)
         self._datagrams: SharedTable[Datagrams] = SharedTable(limit=4096, age_s=60)
         # A connection may be idle for long, and each has a request under way at most.
-        self._watched: SharedTable[Watched] = SharedTable(limit=4096, age_s=3600)
+        self._watched: SharedTable[Watched] = SharedTable(
+            limit=4096, age_s=3600, octets=self._octets
+        )
         # The kernel carries these alone and tells us no end: they go by age, longer than a school day.
         self._judged: SharedTable[Judged] = SharedTable(limit=65_536, age_s=12 * 3600)
         self.readable = Readable()
@@ -178,9 +186,7 @@ class Classifier:
                 return self._judge_again(seen, key, judged)
             return self._fault(seen, key, self._mac(seen), NAMELESS, Fault.UNKNOWN_FLOW)
         try:
-            if reply:
-                _check_side(seen, opening.from_router)
-            reading = opening.read(packet, reply=reply)
+            reading = self._hear(seen, key, opening)
         except OutOfTurnError:
             return _DROP
         except UnreadableError:
@@ -194,6 +200,20 @@ class Classifier:
         if reading is None:
             return _undecided(seen)
         return self._read(seen, key, opening, _at_resolver(reading, key))
+
+    def _hear(self, seen: Sighting, key: FlowKey, opening: Opening) -> Reading | None:
+        """Read a packet of a flow; as ``Opening.read``, and with the same errors."""
+        packet = seen.packet
+        if seen.request.reply:
+            _check_side(seen, opening.from_router)
+            return opening.read(packet, reply=True)
+        if not packet.payload:
+            return opening.read(packet, reply=False)
+        if self._octets.is_spent(_owner(seen, opening.mac)):
+            raise OutOfTurnError("too much is kept of this device's flows")
+        reading = opening.read(packet, reply=False)
+        self._openings.hold(key, opening.size)
+        return reading
 
     def _picked_up(self, seen: Sighting, key: FlowKey) -> Verdict:
         """Return the verdict on a packet of a flow that conntrack has forgotten, or has never seen begin."""
@@ -224,8 +244,7 @@ class Classifier:
         first = (seen.packet.sequence + 1) % 2**32
         from_router = seen.request.from_router
         opening = Opening(first, self._mac(seen), key.responder_port, from_router=from_router)
-        inside = seen.packet.destination if from_router else seen.packet.source
-        self._openings.put(key, opening, opening.mac or inside, seen.now.monotonic_s)
+        self._openings.put(key, opening, _owner(seen, opening.mac), seen.now.monotonic_s)
         return opening
 
     def _read(  # noqa: PLR0911  # one a case
@@ -259,7 +278,8 @@ class Classifier:
                 except UnreadableError:
                     self._openings.discard(key)
                     return self._fault(seen, key, opening.mac, reading, Fault.UNREADABLE)
-                self._watched.put(key, watched, _owner(client), seen.now.monotonic_s)
+                self._watched.put(key, watched, _owner(seen, opening.mac), seen.now.monotonic_s)
+                self._watched.hold(key, watched.size)
             elif not opening.acknowledged:
                 # Nobody knows yet whether the responder goes by the octets by which it would pass.
                 opening.marked = True
@@ -290,9 +310,11 @@ class Classifier:
                 self._watched.discard(key)
                 return again
             event = again.event
+        owner = _owner(seen, watched.mac)
         try:
             _check_side(seen, watched.from_router)
-            watched.take(seen.packet, reply=seen.request.reply)
+            full = self._octets.is_spent(owner)
+            watched.take(seen.packet, reply=seen.request.reply, full=full)
         except OutOfTurnError:
             return _DROP
         except UnreadableError:
@@ -305,7 +327,8 @@ class Classifier:
             if not whole.waits:
                 self._watched.discard(key)
             return whole
-        self._watched.put(key, watched, _owner(client), seen.now.monotonic_s)
+        self._watched.put(key, watched, owner, seen.now.monotonic_s)
+        self._watched.hold(key, watched.size)
         answer = Answer.WATCH if watched.settled else Answer.PENDING
         return self._open(seen, client, answer, event)
 
@@ -340,7 +363,7 @@ class Classifier:
                 # The responder has answered something that nobody remembers.
                 return self._fault(seen, key, client.mac, Reading("udp", ""), Fault.UNKNOWN_FLOW)
             flow = QuicFlow(client.mac)
-            self._quic.put(key, flow, _owner(client), seen.now.monotonic_s)
+            self._quic.put(key, flow, _owner(seen, client.mac), seen.now.monotonic_s)
         if flow is not None:
             return self._quic_flow(seen, key, client, flow)
         reading = self._by_datagram(seen, key, client, datagrams)
@@ -379,8 +402,11 @@ class Classifier:
             if before.action is Action.BLOCK:
                 self._quic.discard(key)
                 return self._refuse(seen, key, client, Reading("udp", ""), before)
+        if self._octets.is_spent(_owner(seen, flow.mac)):
+            return _DROP
         try:
             reading = flow.read(seen.packet.payload, key.responder_port, reply=seen.request.reply)
+            self._quic.hold(key, flow.size)
         except MalformedQuicError:
             self._quic.discard(key)
             return self._fault(seen, key, client.mac, Reading("quic", ""), Fault.UNREADABLE)
@@ -415,7 +441,7 @@ class Classifier:
             self._datagrams.discard(key)
             return Reading("udp", "")
         self._datagrams.put(
-            key, Datagrams(client.mac, number), _owner(client), seen.now.monotonic_s
+            key, Datagrams(client.mac, number), _owner(seen, client.mac), seen.now.monotonic_s
         )
         return None
 
@@ -473,7 +499,7 @@ class Classifier:
         address = key.responder if _opened_outside(seen) else key.initiator
         before = self._judged.get(key)
         judged = Judged(client.mac, reading, ruling.action, address, answered)
-        self._judged.put(key, judged, _owner(client), seen.now.monotonic_s)
+        self._judged.put(key, judged, _owner(seen, client.mac), seen.now.monotonic_s)
         if before and before[:_WHAT] == judged[:_WHAT]:
             return None
         if reading.kind not in _PLAIN and (reading.name or key.responder_port in WEB_PORTS):
@@ -494,7 +520,7 @@ class Classifier:
         event = None
         if ruling.action is not judged.action:
             again = judged._replace(action=ruling.action)
-            self._judged.put(key, again, _owner(client), seen.now.monotonic_s)
+            self._judged.put(key, again, _owner(seen, client.mac), seen.now.monotonic_s)
             event = self._event(seen, key, client, ruling, judged.reading)
         return self._verdict(seen, client, ruling, event)
 
@@ -511,9 +537,7 @@ class Classifier:
 
     def _client(self, seen: Sighting, mac: str | None) -> Client:
         """Return the end of the flow that is in the school, whichever side opened it."""
-        packet = seen.packet
-        address = packet.destination if seen.request.from_router else packet.source
-        return self._rulings.client(address, mac)
+        return self._rulings.client(_inside(seen), mac)
 
     def _open(
         self, seen: Sighting, client: Client, answer: Answer, event: Event | None = None
@@ -579,6 +603,11 @@ class QuicFlow:
         self.answered = False
         """Whether the responder has what was read."""
 
+    @property
+    def size(self) -> int:
+        """Octets of memory that it takes beyond those of any, about."""
+        return self._initials.size
+
     def read(self, datagram: bytes, port: int, *, reply: bool) -> Reading | None:
         """Take a ``datagram``; return what the flow is, None while that is open.
 
@@ -606,9 +635,14 @@ class QuicFlow:
         return self._reading
 
 
-def _owner(client: Client) -> str | Address:
-    """Return whose part of a table a client's flows are: of its device, whatever address that says it has."""
-    return client.mac or client.address
+def _inside(seen: Sighting) -> bytes:
+    """Return the address of the end that is in the school."""
+    return seen.packet.destination if seen.request.from_router else seen.packet.source
+
+
+def _owner(seen: Sighting, mac: str | None) -> str | bytes:
+    """Return whose part of a table a flow is: of the client's device, whatever address that says it has."""
+    return mac or _inside(seen)
 
 
 def _is_quic(key: FlowKey, payload: bytes) -> bool:

@@ -74,16 +74,45 @@ class Table(Generic[V]):
         self._entries.pop(key, None)
 
 
+class Octets:
+    """Counts what is kept of flows that are not read to the end. All owners together stay below a limit.
+
+    Each may have a part of what nobody has: so there is always something left for the next one.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._owned: dict[Hashable, int] = {}
+
+    def is_spent(self, owner: Hashable) -> bool:
+        """Tell whether nothing more is to be kept for ``owner``."""
+        owned = self._owned.get(owner)
+        return owned is not None and owned > self._free // SHARES
+
+    def add(self, owner: Hashable, octets: int) -> None:
+        """Count ``octets`` more for ``owner``; a negative number for less."""
+        self._free -= octets
+        owned = self._owned.get(owner, 0) + octets
+        if owned:
+            self._owned[owner] = owned
+        else:
+            self._owned.pop(owner, None)
+
+
 class SharedTable(Generic[V]):
     """As ``Table``, where each entry has an owner, who has a part of it at most: whoever puts in too much loses his own."""
 
-    def __init__(self, *, limit: int, age_s: float) -> None:
+    def __init__(self, *, limit: int, age_s: float, octets: Octets | None = None) -> None:
+        """Begin empty; ``octets`` counts what entries hold."""
         self._limit = limit
         self._share = limit // SHARES
         self._age_s = age_s
         self._entries: OrderedDict[Hashable, tuple[float, V, Hashable]] = OrderedDict()
         self._owned: dict[Hashable, OrderedDict[Hashable, None]] = {}
         """Keys of each owner, oldest first."""
+        self._octets = octets or Octets(0)
+        self._held: dict[Hashable, int] = {}
+        """Octets of entries that hold any."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -108,10 +137,19 @@ class SharedTable(Generic[V]):
         while len(entries) > self._limit or next(iter(entries.values()))[0] < now_s - self._age_s:
             self.discard(next(iter(entries)))
 
+    def hold(self, key: Hashable, octets: int) -> None:
+        """Count ``octets`` for the entry of ``key``, which is there, and no longer what was counted for it before."""
+        more = octets - self._held.get(key, 0)
+        if more:
+            self._octets.add(self._entries[key][2], more)
+            self._held[key] = octets
+
     def discard(self, key: Hashable) -> None:
         """Forget ``key``, if it is there."""
         entry = self._entries.pop(key, None)
         if entry:
+            if octets := self._held.pop(key, 0):
+                self._octets.add(entry[2], -octets)
             owned = self._owned[entry[2]]
             del owned[key]
             if not owned:

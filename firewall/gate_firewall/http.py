@@ -83,6 +83,11 @@ class Requests:
         self.switched = False
         """Whether both sides speak WebSocket from here on, for the host of the one request that there was."""
 
+    @property
+    def size(self) -> int:
+        """Octets that are kept."""
+        return len(self._rest)
+
     def answered(self, code: int) -> None:
         """Take the status code of an answer while a request waits for one: its body, or anything, comes after a 100 alone."""
         self.expecting = False

@@ -124,6 +124,11 @@ class Opening:
         return self._theirs.first if self._theirs else None
 
     @property
+    def size(self) -> int:
+        """Octets of memory that it takes beyond those of any, about."""
+        return self._stream.size
+
+    @property
     def has_hole(self) -> bool:
         """Whether octets have come that follow others which have not."""
         return self._stream.has_hole

@@ -312,6 +312,11 @@ class _Connection:
             raise ValueError(f"packet numbers more than {_MAX_SPAN} apart")
         return opened.payload
 
+    @property
+    def size(self) -> int:
+        """Octets of memory that it takes beyond those of any, about."""
+        return self._stream.size
+
     def take(self, offset: int, octets: bytes) -> None:
         """Take a CRYPTO frame; ValueError where it is too far on or contradicts an earlier one."""
         end = offset + len(octets)
@@ -382,6 +387,11 @@ class Initials:
         except (ValueError, IndexError) as e:
             what = f"parsing {len(datagram)} octets: {e}: {datagram[:32].hex()}"
             raise MalformedQuicError(what) from e
+
+    @property
+    def size(self) -> int:
+        """Octets of memory that it takes beyond those of any, about."""
+        return sum(connection.size for connection in self._connections.values())
 
     @property
     def unread(self) -> bool:

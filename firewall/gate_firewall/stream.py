@@ -71,6 +71,11 @@ class Stream:
         return not self._prefix and not self._kept
 
     @property
+    def size(self) -> int:
+        """Octets of memory that it takes, about."""
+        return len(self._prefix) + 2 * len(self._kept)
+
+    @property
     def has_hole(self) -> bool:
         """Whether something has arrived that follows what has not."""
         return len(self._kept) > len(self._prefix)

@@ -53,6 +53,11 @@ class Watched:
         """...and the sequence number behind it."""
 
     @property
+    def size(self) -> int:
+        """Octets that are kept."""
+        return len(self._kept) + self._requests.size
+
+    @property
     def settled(self) -> bool:
         """Whether the responder has acknowledged all that was read, and said whether it wants the rest of a request."""
         return not self._kept and not self._requests.expecting
@@ -67,8 +72,13 @@ class Watched:
         """Whether what follows is WebSocket, which the responder has agreed to."""
         return self._requests.switched and not self._kept
 
-    def sent(self, sequence: int, octets: bytes) -> None:
+    def sent(self, sequence: int, octets: bytes, *, full: bool = False) -> None:
         """Take ``octets`` of the initiator.
+
+        Args:
+            sequence: Number of the first.
+            octets: What follows.
+            full: Nothing more is to be kept, only what is kept already may come again.
 
         Raises:
             OutOfTurnError: There is a hole before them, or too much is not acknowledged.
@@ -91,7 +101,7 @@ class Watched:
             return
         if self._requests.expecting:
             raise OutOfTurnError("a body that did not wait for its answer")
-        if len(self._kept) + len(octets) > MAX_UNACKNOWLEDGED:
+        if full or len(self._kept) + len(octets) > MAX_UNACKNOWLEDGED:
             raise OutOfTurnError("too much is not acknowledged")
         try:
             hosts = self._requests.feed(octets)
@@ -102,7 +112,7 @@ class Watched:
         self._kept += octets
         self._next = (self._next + len(octets)) % 2**32
 
-    def take(self, packet: Packet, *, reply: bool) -> None:
+    def take(self, packet: Packet, *, reply: bool, full: bool = False) -> None:
         """Take a packet of either direction; as ``sent``, and with the same errors."""
         if reply:
             # A reset acknowledges what it refuses: RFC 9293, section 3.10.7.1.
@@ -125,7 +135,7 @@ class Watched:
                 "urgent data, a second beginning, or a packet too long for the queue"
             )
         waited = self._requests.expecting
-        self.sent(packet.sequence, packet.payload)
+        self.sent(packet.sequence, packet.payload, full=full)
         if self._requests.expecting and packet.payload and packet.flags & ACK:
             # The responder drops what acknowledges octets that it has not sent, so that the lowest number is the right one.
             begin = packet.acknowledged

@@ -726,6 +726,65 @@ def test_judge_drops_what_comes_out_of_turn_in_a_watched_connection(classifier):
     assert flow.send(request("maths.example"), decided=True) is Answer.PENDING
 
 
+UPLOAD = b"POST / HTTP/1.1\r\nHost: maths.example\r\nContent-Length: 99999999\r\n\r\n"
+
+
+def upload(classifier, mac, source_port):
+    """Return a connection that sends a long body from its second packet on."""
+    flow = Flow(classifier, mac, port=80, source_port=source_port)
+    flow.open()
+    flow.send_all(UPLOAD)
+    return flow
+
+
+def fill(flow, limit=1000):
+    """Return how many packets of 4,000 octets pass unacknowledged, up to ``limit``."""
+    for number in range(limit):
+        sent = flow._sent
+        if flow.send(bytes(4000), decided=True) is Answer.NONE:
+            flow._sent = sent
+            return number
+    return limit
+
+
+def test_judge_keeps_no_more_of_a_device_than_its_part_of_what_is_left():
+    closed = replace(GROUPS["staff"], on_fault=OnFault.CLOSED)
+    classifier = Classifier(lambda _: None, build_policy(groups={"staff": closed}), 1)
+    flows = [upload(classifier, PUPIL, 40_000 + number) for number in range(20)]
+    passed = [fill(flow) for flow in flows]
+
+    # A megabyte each, until one device has a fifth of 64 MiB.
+    assert passed[0] == 262
+    assert 0 <= 4000 * sum(passed) - (64 << 20) // 5 < 4000
+    half = Flow(classifier, source_port=41_000)
+    half.open()
+    assert (half.send(hello("maths.example")[:100]), half.mark) == (Answer.NONE, None)
+    # The part of somebody else is his.
+    assert fill(upload(classifier, STAFF, 40_000)) == 262
+    # What is kept may come again, and what is acknowledged makes room.
+    assert flows[1].packet(bytes(4000), sequence=flows[1]._sent - 4000, decided=True) is (
+        Answer.PENDING
+    )
+    assert flows[0].acknowledge(decided=True) is Answer.WATCH
+    assert fill(flows[0], 10) == 10
+    half.packet(hello("maths.example")[:100], sequence=1000)
+    assert half.mark is not None
+
+
+def test_judge_keeps_no_more_of_half_hellos_than_a_part(classifier):
+    whole = hello("maths.example" + ".a" * 100)
+    dropped = 0
+    for number in range(2000):
+        flow = Flow(classifier, source_port=20_000 + number)
+        flow.open()
+        # A hole before the last octet that is kept.
+        flow.packet(whole[:1], sequence=1000 + 16_000)
+        dropped += flow.mark is None
+
+    assert 1500 < dropped < 1800
+    assert classifier._octets._free > 50 << 20
+
+
 def test_judge_of_a_watched_connection_by_the_policy_in_force(classifier):
     flow = Flow(classifier, port=80)
     flow.open()
