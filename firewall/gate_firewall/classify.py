@@ -358,7 +358,7 @@ class Classifier:
         if not reply and not seen.request.from_router and _speaks_for_another(packet):
             return self._fault(seen, key, client.mac, Reading("udp", ""), Fault.UNREADABLE)
         if flow is None and not reply and _is_quic(key, packet.payload):
-            known = seen.request.new or self._rulings.quic(client) is not None
+            known = seen.request.new or self._rulings.quic(client, seen.now.at) is not None
             if not known and self._is_closed(client):
                 # The responder has answered something that nobody remembers.
                 return self._fault(seen, key, client.mac, Reading("udp", ""), Fault.UNKNOWN_FLOW)
@@ -392,7 +392,7 @@ class Classifier:
         self, seen: Sighting, key: FlowKey, client: Client, flow: QuicFlow
     ) -> Verdict:
         """Return the verdict on a datagram of a flow that is QUIC, or on its port."""
-        if closed := self._rulings.quic(client):
+        if closed := self._rulings.quic(client, seen.now.at):
             return self._refuse(seen, key, client, Reading("udp", ""), closed)
         if not seen.request.reply:
             outside = _opened_outside(seen)

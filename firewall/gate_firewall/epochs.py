@@ -212,7 +212,8 @@ def epoch_of(number: int, policy: Policy, at: datetime | None) -> Epoch:
     """Return the epoch ``number``, of ``policy`` around the school's time ``at``."""
     isolated = frozenset(device.mac for device in policy.devices.values() if device.isolated)
     guests = frozenset(g.number for g in policy.groups.values() if g.id == _GUESTS)
-    return Epoch(number, _label(policy, at), _open_macs(policy, at), isolated, guests)
+    macs = frozenset(policy.devices)
+    return Epoch(number, _label(policy, at), _open_macs(policy, at), isolated, guests, macs)
 
 
 def _label(policy: Policy, at: datetime | None) -> str:

@@ -40,6 +40,9 @@ _SLOW_RATE: Final = 20
 """Packets a second that one device may send or get of what is neither judged nor recorded: enough for clocks, pings and the
 errors of its flows, and a tunnel of 20 kbit/s at the most."""
 
+_STRANGERS: Final = 4
+"""As many devices all those may have together whose addresses nobody has written down: addresses can be made up."""
+
 _BURST_MS: Final = 200
 _BURST_OCTETS: Final = 262_144
 """What a device may have at once after a rest. Less would keep TCP from reaching the rate: it sends as much as is on its
@@ -153,6 +156,8 @@ class Epoch:
     """Devices that are cut off at layer 2, canonical."""
     guests: frozenset[int] = frozenset()
     """Numbers of the groups of guests, 1 to 63."""
+    macs: frozenset[str] = frozenset()
+    """Devices that the policy names, canonical: what they may have they don't share with made-up addresses."""
 
 
 def build(config: RulesetConfig, epoch: Epoch) -> str:
@@ -173,6 +178,7 @@ def build_epoch(epoch: Epoch) -> str:
     # What was refused may be allowed now.
     lines += [f"flush set {table} {name}" for name in ("refused4", "refused6")]
     for name, members in (
+        (f"{table} known_devices", sorted(epoch.macs)),
         (f"{table} open_devices", sorted(epoch.open_macs)),
         (f"{table} guests", _guests(epoch)),
         (f"bridge {TABLE} isolated", sorted(epoch.isolated_macs)),
@@ -298,9 +304,14 @@ def _forged(config: RulesetConfig) -> list[str]:
 def _sets(epoch: Epoch) -> list[str]:
     refused = f"flags dynamic,timeout; timeout {_REFUSED_S}s; size 65536;"
     return [
+        _set("known_devices", "ether_addr", sorted(epoch.macs)),
         _set("open_devices", "ether_addr", sorted(epoch.open_macs)),
         _set("guests", "mark", _guests(epoch)),
-        *map(_rated, ("asking", "asked_about", "told_about", "slow", "failing")),
+        *(
+            _rated(name)
+            for limit in ("asking", "asked_about", "told_about", "slow", "failing")
+            for name in (limit, f"{limit}_strangers")
+        ),
         *(
             # By device: nobody has another's flows refused in advance.
             f"set refused{v} {{ type ether_addr . ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
@@ -531,9 +542,20 @@ def _rated(name: str) -> str:
 
 
 def _at_most(name: str, device: str, rate: int) -> list[str]:
-    """Return the rule that drops what a ``device`` has beyond ``rate`` packets a second; nothing for 0."""
-    limit = f"limit rate over {rate}/second burst {rate} packets"
-    return [f"update @{name} {{ {device} {limit} }} counter drop"] if rate else []
+    """Return the rules that drop what a ``device`` has beyond ``rate`` packets a second; nothing for 0.
+
+    Where a set is full there is no limit for who is not in it. Those whom the policy names are no more than it holds; the
+    others, who may be one, have a limit together.
+    """
+    if not rate:
+        return []
+    own, all_ = (f"limit rate over {n}/second burst {n} packets" for n in (rate, rate * _STRANGERS))
+    known, unknown = f"{device} @known_devices", f"{device} != @known_devices"
+    return [
+        f"{known} update @{name} {{ {device} {own} }} counter drop",
+        f"{unknown} update @{name}_strangers {{ {device} {own} }} counter drop",
+        f"{unknown} {all_} counter drop",
+    ]
 
 
 def _numbers(queues: range) -> str:

@@ -188,7 +188,7 @@ class Rulings:
         ruling = self.by_protocol(client, reading.protocol, reading.name, now.at)
         if ruling.action is Action.BLOCK:
             return ruling
-        if reading.kind == "quic" and (closed := self.quic(client)):
+        if reading.kind == "quic" and (closed := self.quic(client, now.at)):
             return closed
         listed = self.listed(client, key, now.at, outside=outside)
         learnt = self._learnt
@@ -259,10 +259,16 @@ class Rulings:
         # Allowed or not, the record says that nobody knows what it was.
         return Ruling(action, fault.value, f"{fault.value}:{group.id}")
 
-    def quic(self, client: Client) -> Ruling | None:
-        """Return why QUIC is closed to a client, whose browser then goes back to TCP; None where it is open."""
+    def quic(self, client: Client, at: datetime | None) -> Ruling | None:
+        """Return why QUIC is closed to a client, whose browser then goes back to TCP; None where it is open.
+
+        A pause closes it: it takes up to 64 datagrams to know what such a flow is.
+        """
         group = self.group(client)
-        return None if group.quic else Ruling(Action.BLOCK, "quic", f"quic:{group.id}")
+        if not group.quic:
+            return Ruling(Action.BLOCK, "quic", f"quic:{group.id}")
+        ruling = self.by_name(client, "", at)
+        return ruling if ruling.reason == Reason.PAUSED.value else None
 
     def time(self, client: Client, at: datetime | None) -> Ruling:
         """Return what a question for the time gets: a wrong clock breaks TLS, so only cut-off devices go without."""

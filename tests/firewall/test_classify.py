@@ -1109,6 +1109,16 @@ def test_judge_of_quic_that_says_nothing_yet(sinkhole):
     assert flow.packet(UNREADABLE_QUIC, new=True) is Answer.NONE
 
 
+@pytest.mark.parametrize(("paused", "answer"), [((), Answer.NONE), (("staff",), Answer.BLOCK)])
+def test_judge_of_quic_in_a_pause(paused, answer):
+    """From its first datagram: as many as 64 would go by before it is known for what they are."""
+    classifier = Classifier(lambda _: None, build_policy(paused=paused), 1)
+    flow = Flow(classifier, STAFF, protocol=UDP)
+
+    assert flow.packet(UNREADABLE_QUIC, new=True) is answer
+    assert [event.reason for event in flow.events] == ["paused"] * len(paused)
+
+
 def test_judge_of_quic_that_was_forgotten(sinkhole):
     sinkhole.give("maths.example")
     classifier = sinkhole.classifier()

@@ -25,6 +25,7 @@ WITH_STAFF = Epoch(
     frozenset({"00:00:5e:00:53:21", "00:00:5e:00:53:20"}),
     frozenset({"00:00:5e:00:53:31", "00:00:5e:00:53:30"}),
     frozenset({4, 17}),
+    frozenset({"00:00:5e:00:53:21", "00:00:5e:00:53:20", "00:00:5e:00:53:10"}),
 )
 NFT = RulesetConfig(Handoff.NFT)
 IPTABLES = RulesetConfig(Handoff.IPTABLES)

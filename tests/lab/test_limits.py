@@ -163,6 +163,36 @@ def test_what_passes_unrecorded_is_no_way_for_much(
     assert lab.run(TABLET.name, ["ping", "-c", "1", "-W", "2", address]).returncode == 0
 
 
+MADE_UP = """
+import socket, struct, sys
+from scapy.all import Ether, ICMP, IP, Raw
+there, source, target, count = sys.argv[1:]
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as link:
+    link.bind(("eth0", 0))
+    ping = bytes(IP(src=source, dst=target) / ICMP(id=9) / Raw(b"x" * 32))
+    head = bytes(Ether(dst=there, type=0x800))
+    for number in range(int(count)):
+        mac = b"\\x02\\0\\0\\0" + struct.pack("!H", number % 5000)
+        link.send(head[:6] + mac + head[12:] + ping)
+"""
+
+
+def test_made_up_devices_have_one_limit_together(
+    lab: Laboratory, arrived: Callable[[], int]
+) -> None:
+    """More than any set holds; and those whom the policy names keep theirs."""
+    arrived()
+    started = time.monotonic()
+    argv = [sys.executable, "-c", MADE_UP, ROUTER.mac, LAPTOP.v4, UNRESOLVED, "20000"]
+    lab.run(LAPTOP.name, argv, timeout_s=60, check=True)
+    elapsed = time.monotonic() - started
+
+    assert 10 <= arrived() <= 100 + 80 * elapsed < 5000
+    for client in (LAPTOP, TABLET):
+        ping = ["ping", "-c", "1", "-W", "2", UNRESOLVED]
+        assert lab.run(client.name, ping).returncode == 0
+
+
 @pytest.fixture
 def heard(lab: Laboratory) -> Iterator[Callable[[], int]]:
     """Count what comes to the laptop of errors, and of answers of DHCP."""
