@@ -197,7 +197,8 @@ class FirewallConfig:
     """First queue number."""
     packet_rate: int = key(2000, whole(0, 1_000_000, "number of packets a second"))
     """Packets a second of one device that the classifier is asked about, each way; the rest is dropped, so that no device
-    keeps it from judging the others'. A connection takes about three. A router on the switch side counts as one. 0: all."""
+    keeps it from judging the others'. A connection takes about three. A router on the switch side counts as one. Devices
+    that the policy does not name have four times this together, as their addresses may be made up. 0: all."""
     handoff: Literal["auto", "nft", "iptables"] = key("auto")
     """How packets reach the queue; ``iptables`` where the kernel lacks nftables' ``queue``."""
     pages_from: tuple[str, ...] = key((), _network)
