@@ -402,8 +402,8 @@ class Classifier:
             if before.action is Action.BLOCK:
                 self._quic.discard(key)
                 return self._refuse(seen, key, client, Reading("udp", ""), before)
-        if self._octets.is_spent(_owner(seen, flow.mac)):
-            return _DROP
+            if self._octets.is_spent(_owner(seen, flow.mac)):
+                return _DROP
         try:
             reading = flow.read(seen.packet.payload, key.responder_port, reply=seen.request.reply)
             self._quic.hold(key, flow.size)

@@ -32,8 +32,13 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.utils import rdpcap, wrpcap
 
+from gate_core.clients import Group
+from gate_core.policy import Policy
+from gate_core.snapshot import NO_LISTS
+from gate_firewall.classify import Classifier, Moment, Sighting
 from gate_firewall.dissect import read_capture
 from gate_firewall.host import MAX_OCTETS
+from gate_firewall.marks import Request
 from gate_firewall.packet import Packet, parse_packet
 from gate_firewall.quic import (
     MAX_CONNECTION_IDS,
@@ -295,6 +300,34 @@ def test_answered_by_takes_neither_retry_nor_a_mere_acknowledgement():
 
     # Retry, Retry anew, ACK, ServerHello, a packet without CRYPTO.
     assert answers == [False, False, False, True, False]
+
+
+def test_size_is_of_what_is_kept():
+    initials = Initials()
+    assert initials.size == 0
+    initials.add(whole(crypto(0, HELLO[:100])))
+    assert initials.size == 100
+    initials.add(whole(crypto(16_000, b"x"), number=1))
+    assert 32_000 < initials.size < 33_000
+
+
+def test_judge_keeps_no_more_of_half_hellos_than_a_part():
+    groups = {"all": Group("all", "All", 1, {}, quic=True)}
+    policy = Policy(version=1, groups=groups, rows=(), unknown_group="all", index=NO_LISTS)
+    classifier = Classifier({}.get, policy, 1)
+    far = whole(crypto(16_000, b"x"))
+    again = whole(crypto(16_000, b"x"), destination=bytes(8))
+    request = Request(from_router=False, reply=False, decided=False, new=True)
+    passed = 0
+    for number in range(256):
+        for datagram in (far, again):
+            packet, _ = carried(datagram, 443)
+            packet = packet._replace(source_port=20_000 + number)
+            seen = Sighting(packet, request, 0, "00:00:5e:00:53:10", Moment(None, 5.0))
+            passed += classifier.judge(seen).mark is not None
+
+    # Of 512 that take 32 kB each, as many as a fifth of 64 MiB holds.
+    assert 400 < passed < 440
 
 
 # The verdict on captures, as they stand and packed anew.
