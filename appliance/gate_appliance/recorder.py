@@ -180,7 +180,8 @@ class Recorder:
                 with self._lock:
                     self._findings[message.source] = tuple(message.sentences)
             case Tagged():
-                self._on_tagged(message.mac, message.vlan)
+                for mac, vlan in zip(message.macs, message.vlans, strict=True):
+                    self._on_tagged(mac, vlan)
             case Traffic() | ReadableFlows():
                 with self._lock:
                     self._sums.append(message)

@@ -187,12 +187,12 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A device of the switch side speaks in a VLAN."""
+    """In which VLANs devices of the switch side speak; in columns of equal length."""
 
-    mac: str
+    macs: Sequence[str]
     """Canonical."""
-    vlan: int
-    """VLAN identifier, 1 to 4094 (IEEE 802.1Q, section 9.6); 0 where its frames have no tag."""
+    vlans: Sequence[int]
+    """VLAN identifiers, 1 to 4094 (IEEE 802.1Q, section 9.6); 0 where frames have no tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,8 +330,10 @@ def _read_counters(source: object, worker: object, counts: object) -> Counters:
     return Counters(Source(source), number, counts)
 
 
-def _read_tagged(*values: object) -> Tagged:
-    return Tagged(*_typed(list(values), (str, int)))
+def _read_tagged(macs: object, vlans: object) -> Tagged:
+    tagged = Tagged(_texts(macs), _numbers(vlans))
+    _demand_rows(tagged.macs, tagged.vlans)
+    return tagged
 
 
 def _read_traffic(

@@ -20,6 +20,8 @@ _LOG: Final = logging.getLogger(__name__)
 READ_EVERY_S: Final = 3.0
 TELL_ALL_EVERY_S: Final = 60.0
 """What was told may have been lost on the way, and a steward that starts has heard nothing."""
+MAX_TOLD: Final = 1000
+"""Devices in one message, which is then of some 30 kB."""
 
 
 def parse_vlans(*listings: str) -> dict[str, int]:
@@ -57,9 +59,13 @@ class News:
         if now_s >= self._all_due_s:
             self._told = {}
             self._all_due_s = now_s + TELL_ALL_EVERY_S
-        news = [Tagged(mac, vlan) for mac, vlan in vlans.items() if self._told.get(mac) != vlan]
+        news = [(mac, vlan) for mac, vlan in vlans.items() if self._told.get(mac) != vlan]
         self._told = vlans
-        return news
+        # Few messages: addresses can be made up, and what else there is to tell must not stand behind thousands.
+        return [
+            Tagged([mac for mac, _ in rows], [vlan for _, vlan in rows])
+            for rows in (news[i : i + MAX_TOLD] for i in range(0, len(news), MAX_TOLD))
+        ]
 
 
 class Watch(Repeated):

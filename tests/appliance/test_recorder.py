@@ -246,12 +246,16 @@ def test_recorder_hands_vlans_on(short_path, log, outbox):
         short_path / "events", log, on_tagged=lambda mac, vlan: heard.append((mac, vlan))
     )
     recorder.start()
-    outbox.put(Tagged("00:00:5e:00:53:10", 20))
-    outbox.put(Tagged("00:00:5e:00:53:10", 0))
+    outbox.put(Tagged(["00:00:5e:00:53:10", "00:00:5e:00:53:11"], [20, 30]))
+    outbox.put(Tagged(["00:00:5e:00:53:10"], [0]))
     outbox.flush()
-    until(lambda: len(heard) == 2)
+    until(lambda: len(heard) == 3)
     recorder.close()
-    assert heard == [("00:00:5e:00:53:10", 20), ("00:00:5e:00:53:10", 0)]
+    assert heard == [
+        ("00:00:5e:00:53:10", 20),
+        ("00:00:5e:00:53:11", 30),
+        ("00:00:5e:00:53:10", 0),
+    ]
 
 
 LAPTOP = Who("192.0.2.10", "00:00:5e:00:53:10", "Laptop", "ks2", "")

@@ -48,7 +48,7 @@ def lists(*kinds):
 
 NEWS = (
     st.builds(InForce, st.sampled_from(Source), INTS, INTS, INTS, INTS)
-    | st.builds(Tagged, TEXT, INTS)
+    | st.builds(lambda rows: Tagged(*rows), lists(TEXT, INTS))
     | st.builds(Findings, st.sampled_from(Source), st.lists(TEXT, max_size=3))
     | st.builds(
         lambda at_ms, columns: Traffic(at_ms, [Who("192.0.2.10", "", "d", "ks2", "")], *columns),

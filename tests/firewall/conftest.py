@@ -147,7 +147,7 @@ class Gate:
         for text in self._process.stdout:
             line = json.loads(text)
             if line[0] == "tagged":
-                self.vlans.append(tuple(line[1:]))
+                self.vlans += line[1].items()
             self._lines.put(line)
 
     def enforce(self, policy):

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from gate_core.events import Tagged
+from gate_core.events import MAX_DATAGRAM_OCTETS, Tagged, parse_datagram, render_datagram
 from gate_firewall.vlans import TELL_ALL_EVERY_S, News, Watch, parse_vlans
 
 ONE, OTHER = "00:00:5e:00:53:10", "00:00:5e:00:53:20"
@@ -41,13 +41,24 @@ def test_parse_vlans_takes_the_one_of_the_last_frame(tags, plain, vlans):
 
 def test_news_are_what_changed_and_now_and_then_all():
     news = News()
-    assert news.of({ONE: 20, OTHER: 0}, 100.0) == [Tagged(ONE, 20), Tagged(OTHER, 0)]
+    assert news.of({ONE: 20, OTHER: 0}, 100.0) == [Tagged([ONE, OTHER], [20, 0])]
     assert news.of({ONE: 20, OTHER: 0}, 103.0) == []
-    assert news.of({ONE: 30, OTHER: 0}, 106.0) == [Tagged(ONE, 30)]
+    assert news.of({ONE: 30, OTHER: 0}, 106.0) == [Tagged([ONE], [30])]
     assert news.of({OTHER: 0}, 109.0) == []
-    assert news.of({ONE: 30, OTHER: 0}, 112.0) == [Tagged(ONE, 30)]
-    everybody = [Tagged(ONE, 30), Tagged(OTHER, 0)]
+    assert news.of({ONE: 30, OTHER: 0}, 112.0) == [Tagged([ONE], [30])]
+    everybody = [Tagged([ONE, OTHER], [30, 0])]
     assert news.of({ONE: 30, OTHER: 0}, 100.0 + TELL_ALL_EVERY_S) == everybody
+
+
+def test_news_of_thousands_are_a_few_messages_that_fit_into_a_datagram():
+    everybody = {f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}": n % 4095 for n in range(4096)}
+    told = News().of(everybody, 0.0)
+
+    assert len(told) == 5
+    assert max(len(render_datagram(message)) for message in told) < MAX_DATAGRAM_OCTETS
+    parsed = [parse_datagram(render_datagram(message)) for message in told]
+    rows = {mac: vlan for t in parsed for mac, vlan in zip(t.macs, t.vlans, strict=True)}
+    assert rows == everybody
 
 
 def test_watch_goes_on_after_a_fault(monkeypatch, caplog):
@@ -66,5 +77,5 @@ def test_watch_goes_on_after_a_fault(monkeypatch, caplog):
 
     with Watch(read) as watch:
         assert ended.wait(10)
-        assert watch.take() == [Tagged(ONE, 20)]
+        assert watch.take() == [Tagged([ONE], [20])]
     assert [r.getMessage() for r in caplog.records] == ["action=read_vlans fault=no table"]

@@ -61,7 +61,7 @@ class PrintedEvents:
         elif isinstance(event, (Counters, Findings, ReadableFlows, Traffic)):
             return
         elif isinstance(event, Tagged):
-            line = ["tagged", event.mac, event.vlan]
+            line = ["tagged", dict(zip(event.macs, event.vlans, strict=True))]
         else:
             line = [event.action, event.kind, event.name, event.rule_id, event.group, event.mac]
         sys.stdout.write(json.dumps(line) + "\n")
