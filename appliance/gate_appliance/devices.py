@@ -5,6 +5,7 @@ Sightings are no policy: they may be lost, and they are written rarely to spare 
 
 from __future__ import annotations
 
+import heapq
 import json
 import threading
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from gate_appliance.durable import write_durably
 from gate_appliance.neighbours import Neighbour
 
 MAX_SIGHTINGS: Final = 5_000
-"""Devices remembered; phones with random addresses make new ones for ever, so the longest unseen go."""
+"""Devices remembered, and a tenth more for a while; phones with random addresses make new ones for ever, so the longest unseen go."""
 
 _MAX_ADDRESSES: Final = 6
 
@@ -78,8 +79,11 @@ class Sightings:
             return mac in self._seen
 
     def _bound(self) -> None:
-        while len(self._seen) > MAX_SIGHTINGS:
-            del self._seen[min(self._seen.values(), key=lambda s: s.last_seen).mac]
+        over = len(self._seen) - MAX_SIGHTINGS
+        # Not at each one: whoever makes up addresses brings thousands.
+        if over > MAX_SIGHTINGS // 10:
+            for sighting in heapq.nsmallest(over, self._seen.values(), key=lambda s: s.last_seen):
+                del self._seen[sighting.mac]
 
     def all(self) -> dict[str, Sighting]:
         """Return the sightings by MAC address."""

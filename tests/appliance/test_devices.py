@@ -44,6 +44,16 @@ def test_take_forgets_the_longest_unseen(sightings, monkeypatch):
     assert sorted(sightings.all()) == ["00:00:5e:00:53:01", "00:00:5e:00:53:02"]
 
 
+def test_take_forgets_several_at_once(sightings, monkeypatch):
+    monkeypatch.setattr(devices_module, "MAX_SIGHTINGS", 20)
+    macs = [f"00:00:5e:00:53:{n:02x}" for n in range(23)]
+    for n, mac in enumerate(macs[:22]):
+        sightings.take([neighbour(mac=mac)], NOW + timedelta(minutes=n))
+    assert sorted(sightings.all()) == macs[:22]
+    sightings.take([neighbour(mac=macs[22])], NOW + timedelta(hours=1))
+    assert sorted(sightings.all()) == macs[3:]
+
+
 def test_tagged_tells_whether_the_vlan_changed(sightings):
     sightings.take([neighbour()], NOW)
     assert not sightings.tagged(MAC, 0)
