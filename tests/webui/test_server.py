@@ -1,13 +1,18 @@
+import asyncio
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
 
-from gate_webui.server import MAX_PER_ADDRESS
+from gate_core.config import WebConfig
+from gate_webui.server import MAX_PER_ADDRESS, Services, WebSettings, serve
 
 
 def curl(*arguments: str) -> tuple[str, str]:
@@ -154,3 +159,20 @@ def test_serve_ends_at_sigterm_with_clients_connected(server):
     held.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
+
+
+def test_serve_ends_at_a_signal_that_comes_while_its_loop_is_made(tmp_path, monkeypatch):
+    make = asyncio.new_event_loop
+
+    def make_in_trouble() -> asyncio.AbstractEventLoop:
+        signal.raise_signal(signal.SIGTERM)
+        return make()
+
+    monkeypatch.setattr(asyncio.events, "new_event_loop", make_in_trouble)
+    config = WebConfig(listen=("127.0.0.1",), port=0, block_page_port=0)
+    clock = SimpleNamespace(now=lambda: None)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("within the making of a loop"))
+    try:
+        serve(WebSettings.of(config, tmp_path, ()), Services(None, None, clock))
+    finally:
+        signal.signal(signal.SIGTERM, before)

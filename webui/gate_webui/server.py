@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -41,6 +41,7 @@ MAX_PER_ADDRESS: Final = 48
 """Of these, how many may come from one address: several browsers, each with six to a host name."""
 
 _CLOSE_S: Final = 2.0
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 _PAGE_THREADS: Final = 8
 _BLOCK_THREADS: Final = 4
 
@@ -76,14 +77,16 @@ def serve(settings: WebSettings, services: Services) -> None:
             settings.port,
             settings.block_page_port,
         )
-        # Where a signal ends us before the loop has begun, nobody else closes it.
-        with closing(_accept_all(listeners)) as accepting, suppress(asyncio.CancelledError):
-            asyncio.run(accepting)
+        # The wiring's handler raises SystemExit wherever the process happens to be, in a loop half made too.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        with suppress(asyncio.CancelledError):
+            asyncio.run(_accept_all(listeners))
     finally:
         for _, listener in listeners:
             listener.close()
         for site in sites:
             site.application.pool.shutdown(wait=False, cancel_futures=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
 def _certificate(settings: WebSettings, clock: Clock) -> Path:
@@ -127,10 +130,10 @@ def _listen(address: str, port: int) -> socket.socket:
 async def _accept_all(listeners: Iterable[tuple[_Site, socket.socket]]) -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if task is not None:
-        # The wiring's handler raises SystemExit wherever the process happens to be: within a connection it would be
-        # taken for that connection's fault.
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # Within a connection the wiring's SystemExit would be taken for that connection's fault.
+        for number in _STOPS:
             loop.add_signal_handler(number, task.cancel)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     async with asyncio.TaskGroup() as group:
         for site, listener in listeners:
             group.create_task(site.accept(listener))
