@@ -20,9 +20,9 @@ from typing import Final
 
 from bench.lists import data_folder, read_names
 from bench.schoolgate import School
-from bench_firewall import measure, quic, report, schoolgate
+from bench_firewall import measure, quic, report, schoolgate, suricata
 from bench_firewall.network import enter_own_room
-from bench_firewall.ways import WAYS, Line, make_material
+from bench_firewall.ways import SURICATA, WAYS, Line, make_material
 
 JUDGE, CHANGE, QUIC = "judge", "change", "quic"
 MEASURES: Final[dict[str, measure.Measure]] = {
@@ -44,6 +44,9 @@ NAMES: Final = 2_000
 def main() -> None:
     """Measure and print."""
     options = _options()
+    if SURICATA in options.only and not set(options.measure) <= set(ALONE):
+        # Within our own room there is no network to make it from.
+        suricata.make_root()
     enter_own_room()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     told = "".join(_alone(word) for word in ALONE if word in options.measure)

@@ -219,7 +219,8 @@ class Line:
             self._run(site, schoolgate.sinkhole_command(material.school, material.allowed), "-dns")
             return schoolgate.command(material.school)
         if site.name == SURICATA:
-            suricata.make_root()
+            if not suricata.ROOT.is_dir():
+                raise OSError(f"mmdebstrap could not make {suricata.ROOT}")
             folder = material.folder / site.name
             folder.mkdir()
             return suricata.lay(site, folder, material.blocked[:_DROPPED])
