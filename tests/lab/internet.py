@@ -190,6 +190,8 @@ class Server(socketserver.ThreadingTCPServer):
 
     def server_bind(self) -> None:
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Only where net.ipv4.tcp_fastopen has it as well.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, self.request_queue_size)
         super().server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:

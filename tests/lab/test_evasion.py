@@ -419,6 +419,77 @@ def test_forged_syn_gives_a_flow_no_other_name(school: Appliance) -> None:
     assert paths(lab, before, "/true") == [STAFF.v4]
 
 
+# MSG_FASTOPEN: the SYN carries what is said first, and the server takes it before anything is acknowledged (RFC 7413).
+FAST_OPEN = """
+import socket, ssl, sys
+address, port, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+request = f"GET / HTTP/1.1\\r\\nHost: {name}\\r\\nConnection: close\\r\\n\\r\\n".encode()
+with socket.socket(family, socket.SOCK_STREAM) as plain:
+    plain.settimeout(5)
+    try:
+        if port == 80:
+            plain.sendto(request, socket.MSG_FASTOPEN, (address, port))
+            said = plain.recv(4096)
+        else:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=name)
+            send = lambda octets: plain.sendto(octets, socket.MSG_FASTOPEN, (address, port))
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    send(outgoing.read())
+                    send = plain.sendall
+                    incoming.write(plain.recv(16384) or sys.exit("end"))
+            said = tls.version().encode()
+        print("answered" if said else "end")
+    except OSError as e:
+        print(type(e).__name__)
+"""
+
+
+@pytest.fixture
+def fast_open(lab: Laboratory) -> Iterator[None]:
+    """Let hosts send octets in a SYN, and every server take them, without a cookie."""
+    hosts = {LAPTOP: 0x1 | 0x4, STAFF: 0x1 | 0x4, ROUTER: 0x2 | 0x200}
+    before = {}
+    for host, flags in hosts.items():
+        before[host] = lab.run(host.name, ["sysctl", "-n", "net.ipv4.tcp_fastopen"]).stdout.strip()
+        lab.run(host.name, ["sysctl", "-qw", f"net.ipv4.tcp_fastopen={flags}"], check=True)
+    yield
+    for host, flags in before.items():
+        lab.run(host.name, ["sysctl", "-qw", f"net.ipv4.tcp_fastopen={flags}"], check=True)
+
+
+def opened_fast(lab: Laboratory) -> int:
+    """Return how many connections servers have taken by what a SYN carried."""
+    words = [line.split() for line in lab.run(ROUTER.name, ["nstat", "-asz"]).stdout.splitlines()]
+    return next(int(line[1]) for line in words if line[0] == "TcpExtTCPFastOpenPassive")
+
+
+@families
+@pytest.mark.parametrize("port", [80, 443])
+@pytest.mark.usefixtures("fast_open")
+def test_name_decides_in_a_syn_that_carries_it(lab: Laboratory, family: int, port: int) -> None:
+    address = given(lab, LAPTOP, DECOY, family)
+    given(lab, STAFF, DECOY, family)
+
+    def ask_fast(host: Host, name: str) -> str:
+        argv = [sys.executable, "-c", FAST_OPEN, address, str(port), name]
+        return lab.run(host.name, argv).stdout.strip()
+
+    before, taken = lab.mark(), opened_fast(lab)
+    assert ask_fast(LAPTOP, DECOY) == "answered"
+    assert saw(lab, before, DECOY, LAPTOP)
+    assert ask_fast(STAFF, SHOP) == "answered"
+    # Servers do take what comes so.
+    assert opened_fast(lab) == taken + 2
+    assert ask_fast(LAPTOP, SHOP) == "ConnectionRefusedError"
+    assert not saw(lab, before, SHOP, LAPTOP)
+
+
 def paths(lab: Laboratory, since: int, path: str) -> list[str]:
     """Return who was served that path of ``KEPT``."""
     return [s.client for s in lab.served(since) if (s.name, s.path) == (KEPT, path)]
