@@ -294,7 +294,7 @@ def _mean_us(calls: Iterator[object], number: int) -> float:
 
 def activity() -> Path:
     """Return the directory of a log of a week, written now or in an earlier run."""
-    folder = FOLDER / f"activity-{RECORDS}"
+    folder = FOLDER / f"log-{RECORDS}"
     if not folder.exists():
         some = random.Random(4)  # noqa: S311  # the same week each time
         # As everywhere: few names make most of the traffic, and most names are seen but once or twice.

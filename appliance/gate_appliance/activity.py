@@ -1,29 +1,33 @@
 """The log of decisions: one SQLite file a day, so that retention is deleting a file.
 
 It is disposable: a file that SQLite can't read is set aside and a new one begun; policy is never touched by it.
-A record's id is its day (ordinal) times 10^9 plus its row, so that ids grow over all files. Who asked and what was decided
-are rows of their own that many entries share; the view ``decision`` joins them. Beside the decisions a file holds what
-flows carried, summed by hour, client and name, and how many of them showed a name.
+A record's id is its day (ordinal) times 10^9 plus its row, so that ids grow over all files. Who asked, what was decided
+and each name are rows of their own that many entries share; the view ``decision`` joins them. Beside the decisions a file
+holds what flows carried, summed by hour, client and name, and how many of them showed a name.
+
+The file of today has no index, which would cost a write for each entry; that of a day that is over gets some (``settle``).
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import shutil
 import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Final, Literal, assert_never
 
+from gate_core.categories import mask_of
 from gate_core.desk import ActivityFilter
 from gate_core.events import (
     ALLOW,
@@ -37,11 +41,18 @@ from gate_core.events import (
     Who,
     batches,
 )
+from gate_core.written import aware
 
 _log = logging.getLogger(__name__)
 
 RESERVE_OCTETS: Final = 64 << 20
 """Free space that the log leaves to the policy; a fifth of a disk that is smaller than five times that."""
+
+PATIENCE_S: Final = 1.5
+"""How long a search may take until it says how far back it came."""
+
+MAX_RECORDS: Final = 500
+"""What a search returns at most."""
 
 CHECKPOINT_S: Final = 5.0
 """How often what was written is made durable: what a power cut may cost."""
@@ -53,35 +64,54 @@ twice as many by group."""
 _HOUR_MS: Final = 3_600_000
 _DAY: Final = 1_000_000_000
 _MAX_SHARED: Final = 50_000
+_LIST: Final = "(select value from json_each(?))"
+_FEW: Final = 20_000
+"""Entries of a day that are rather found by an index than by looking at all of them."""
 
-_FORM: Final = 2
+_FORM: Final = 3
 """Of the file, in its ``user_version``; ``_CREATE`` sets it."""
+_SETTLED: Final = 4
+"""The same with what ``_SETTLE`` adds."""
 
-_VIEW: Final = """
-create view decision as
-    select entry.id, at_ms, source, address, mac, device, grp, name, kind, action, reason, rule_id, categories, version,
-        count, person, took_us, upstream, coalesce(remote, '') as remote
-    -- In this order whatever is asked for: the newest entries are to be looked at first.
-    from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who;
-pragma user_version = 2;
-commit;
-"""
-
-_CREATE: Final = f"""
+_CREATE: Final = """
 begin;
 create table who (id integer primary key, address text, mac text, device text, grp text, person text);
 create table outcome (id integer primary key, source text, kind text, action text, reason text, rule_id text,
     categories integer, version integer, upstream text);
-create table entry (id integer primary key, at_ms integer, who integer, outcome integer, name text, count integer,
-    took_us integer, remote text);
-{_VIEW}"""
+create table word (id integer primary key, text text);
+create table entry (id integer primary key, at_ms integer, who integer, outcome integer, name integer, count integer,
+    took_us integer, remote integer);
+create view decision as
+    select entry.id, at_ms, source, address, mac, device, grp, word.text as name, kind, action, reason, rule_id,
+        categories, version, count, person, took_us, upstream, coalesce(there.text, '') as remote
+    -- In this order whatever is asked for: the newest entries are to be looked at first.
+    from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who
+        cross join word on word.id = entry.name left join word as there on there.id = entry.remote;
+pragma user_version = 3;
+commit;
+"""
 
-_FROM_FORM_1: Final = f"""
-begin;
-alter table entry add column remote text;
-drop view decision;
-{_VIEW}"""
-"""Files of form 1 that are not written to any more stay as they are; whoever reads them does without ``remote``."""
+_SETTLE: Final = """
+begin immediate;
+create index if not exists entry_who on entry (who);
+create index if not exists entry_outcome on entry (outcome);
+create index if not exists entry_name on entry (name);
+create index if not exists entry_remote on entry (remote) where remote is not null;
+create virtual table word_part using fts5 (text, content = 'word', content_rowid = 'id', tokenize = 'trigram',
+    detail = none, columnsize = 0);
+insert into word_part (word_part) values ('rebuild');
+pragma user_version = 4;
+commit;
+"""
+_UNSETTLE: Final = """
+begin immediate;
+drop table word_part;
+pragma user_version = 3;
+commit;
+"""
+"""For what comes late: new words are not in the index of parts."""
+_PART_CHARACTERS: Final = 3
+"""The shortest part of a word that its index finds."""
 
 _CREATE_SUMS: Final = """
 create table if not exists traffic (hour_ms integer, who integer, name text, down integer, up integer, flows integer,
@@ -119,6 +149,17 @@ class Record:
 
     id: int
     event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, newest first."""
+
+    records: tuple[Record, ...]
+    older: int = 0
+    """The id before which to search on; 0 where all there is was looked at."""
+    back_to: date | None = None
+    """The last day that was looked at, where patience was at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,24 +236,62 @@ class ActivityLog:
         with self._writing:
             self._end()
 
-    def search(self, wanted: ActivityFilter) -> Iterator[Record]:
-        """Yield at most ``wanted.limit`` records that fit, newest first."""
-        left = min(max(wanted.limit, 1), 500)
-        has_remote = "select 1 from pragma_table_info('entry') where name = 'remote'"
+    def search(self, wanted: ActivityFilter) -> Found:
+        """Return the newest records that fit.
+
+        Days are looked at from the newest on, until ``PATIENCE_S`` is over or there are enough.
+
+        Raises:
+            ValueError: A time is none, or the category.
+        """
+        limit = min(max(wanted.limit, 1), MAX_RECORDS)
+        ends = time.monotonic() + PATIENCE_S
+        records: list[Record] = []
+        looked: date | None = None
+        since_ms, until_ms = (self._ms(iso) for iso in (wanted.since, wanted.until))
+        first = self._day(since_ms) if since_ms else date.min
+        last = self._day(until_ms) if until_ms else date.max
+        span = since_ms, until_ms
         for day in sorted(self.days(), reverse=True):
             base = day.toordinal() * _DAY
-            if wanted.before and base >= wanted.before:
+            if not first <= day <= last or (wanted.before and base >= wanted.before):
                 continue
-            searched = "name"
-            if wanted.text and self._read(day, has_remote, []):
-                searched = "name || ' ' || remote"
-            where, values = _where(wanted, base, searched)
-            query = f"select * from decision {where} order by id desc limit ?"  # noqa: S608  # built from constants
-            for row in self._read(day, query, [*values, left]):
-                yield Record(base + row["id"], _event(row))
-                left -= 1
-            if left <= 0:
-                return
+            if looked and time.monotonic() > ends:
+                return Found(tuple(records), base + _DAY, looked)
+            looked = day
+            # One more than is wanted tells whether there are older ones.
+            before = max(wanted.before - base, 0)
+            rows = self._look(
+                day,
+                partial(
+                    _search, wanted=wanted, span=span, before=before, limit=limit + 1 - len(records)
+                ),
+            )
+            records += [Record(base + row["id"], _event(row)) for row in rows]
+            if len(records) > limit:
+                return Found(tuple(records[:limit]), records[limit - 1].id)
+        return Found(tuple(records))
+
+    def _ms(self, iso: str) -> int:
+        return int(aware(iso, self._zone).timestamp() * 1000) if iso else 0
+
+    def settle(self, today: date) -> None:
+        """Make the files of the days before ``today`` quick to search, which takes a second or more for each, once.
+
+        Raises:
+            OSError: The disk is nearly full.
+            sqlite3.OperationalError: The disk refuses; what a day had before stays.
+        """
+        for day in self.days():
+            if day >= today or self._form(day) != _FORM:
+                continue
+            self._demand_room()
+            with closing(sqlite3.connect(self._path(day), timeout=5, isolation_level=None)) as it:
+                it.execute("pragma synchronous=normal")
+                it.executescript(_SETTLE)
+
+    def _form(self, day: date) -> int:
+        return next((row[0] for row in self._read(day, "pragma user_version", [])), 0)
 
     def totals(self, day: date) -> Totals:
         """Return the counts of ``day``; what was counted before is not read again."""
@@ -315,6 +394,11 @@ class ActivityLog:
         )
 
     def _read(self, day: date, query: str, values: Sequence[Any]) -> list[sqlite3.Row]:
+        return self._look(day, lambda connection: connection.execute(query, values).fetchall())
+
+    def _look(
+        self, day: date, work: Callable[[sqlite3.Connection], list[sqlite3.Row]]
+    ) -> list[sqlite3.Row]:
         path = self._path(day)
         if not path.exists():
             return []
@@ -323,7 +407,7 @@ class ActivityLog:
                 sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)
             ) as connection:
                 connection.row_factory = sqlite3.Row
-                return connection.execute(query, values).fetchall()
+                return work(connection)
         except sqlite3.DatabaseError as e:
             _log.warning("action=search file=%s fault=%s", path.name, e)
             return []
@@ -363,6 +447,12 @@ class _Day:
             self._inode = path.stat().st_ino
             self._whos: dict[tuple[Any, ...], int] = self._shared("who")
             self._outcomes: dict[tuple[Any, ...], int] = self._shared("outcome")
+            self._words: dict[str, int] = {
+                text: id_ for (text,), id_ in self._shared("word").items()
+            }
+            (self._last_word,) = self._connection.execute(
+                "select ifnull(max(id), 0) from word"
+            ).fetchone()
         except BaseException:
             self._connection.close()
             raise
@@ -371,8 +461,8 @@ class _Day:
         (form,) = self._connection.execute("pragma user_version").fetchone()
         if form == 0 and not self._connection.execute("select 1 from sqlite_schema").fetchone():
             self._connection.executescript(_CREATE)
-        elif form == 1:
-            self._connection.executescript(_FROM_FORM_1)
+        elif form == _SETTLED:
+            self._connection.executescript(_UNSETTLE)
         elif form != _FORM:
             raise sqlite3.DatabaseError(f"a log of form {form}; this is form {_FORM}")
 
@@ -396,10 +486,10 @@ class _Day:
                     batch.at_ms,
                     map(whos.__getitem__, batch.who),
                     map(outcomes.__getitem__, batch.outcome),
-                    batch.names,
+                    self._word_ids(batch.names),
                     batch.counts,
                     batch.took_us,
-                    *([batch.remotes] if batch.remotes else []),
+                    *([self._remote_ids(batch.remotes)] if batch.remotes else []),
                 ]
                 for_one, for_many = _STATEMENTS[len(columns)]
                 rows = zip(*columns, strict=True)
@@ -466,6 +556,22 @@ class _Day:
         query = f"select * from {table} order by id desc limit {_MAX_SHARED}"  # noqa: S608  # constants
         return {tuple(row): id_ for id_, *row in self._connection.execute(query)}
 
+    def _word_ids(self, texts: Sequence[str]) -> list[int]:
+        """Return the id of each of ``texts``; those that are not there yet are written."""
+        known = self._words
+        if len(known) > _MAX_SHARED:
+            known.clear()
+        if new := set(texts).difference(known):
+            known.update(zip(new, count(self._last_word + 1)))
+            self._last_word += len(new)
+            rows = ((known[text], text) for text in new)
+            self._connection.executemany("insert into word values (?, ?)", rows)
+        return [known[text] for text in texts]
+
+    def _remote_ids(self, texts: Sequence[str]) -> list[int | None]:
+        ids = self._word_ids(texts)
+        return [id_ if text else None for id_, text in zip(ids, texts, strict=True)]
+
     def _ids(
         self, table: str, known: dict[tuple[Any, ...], int], rows: Iterable[tuple[Any, ...]]
     ) -> list[int]:
@@ -488,26 +594,116 @@ class _Day:
         return found
 
 
-def _where(wanted: ActivityFilter, base: int, searched: str) -> tuple[str, list[Any]]:
-    tests: list[str] = []
-    values: list[Any] = []
-    for column, value in (
-        ("grp", wanted.group),
-        ("mac", wanted.device),
-        ("person", wanted.person),
-        ("action", wanted.action),
-        ("source", wanted.source),
+@dataclass(slots=True)
+class _Condition:
+    """Something that entries must be: one of the ``ids`` in one of the columns."""
+
+    ids: dict[str, list[int]]
+    """By column of ``entry``, which has an index in a settled file."""
+
+    def is_void(self) -> bool:
+        """Tell whether no entry can be it."""
+        return not any(self.ids.values())
+
+    def test(self) -> str:
+        """Return what an entry must pass."""
+        return " or ".join(f"{column} in {_LIST}" for column in self.ids)
+
+    def values(self) -> list[str]:
+        """Return what stands for the marks of ``test`` and of ``way``."""
+        return [json.dumps(ids) for ids in self.ids.values()]
+
+    def way(self) -> str:
+        """Return the query of all such entries by the indexes."""
+        return " union all ".join(
+            f"select id from entry indexed by entry_{column}"  # noqa: S608  # constants
+            f" where {column} in {_LIST}"
+            for column in self.ids
+        )
+
+
+def _search(
+    connection: sqlite3.Connection,
+    wanted: ActivityFilter,
+    span: tuple[int, int],
+    before: int,
+    limit: int,
+) -> list[sqlite3.Row]:
+    """Return the newest entries of a day that fit, as the view has them."""
+    conditions = _conditions(connection, wanted)
+    if any(condition.is_void() for condition in conditions):
+        return []
+    tests = [f"({condition.test()})" for condition in conditions]
+    values: list[Any] = [value for condition in conditions for value in condition.values()]
+    for test, value in (
+        ("at_ms >= ?", span[0]),
+        ("at_ms < ?", span[1]),
+        ("id < ?", before),
     ):
         if value:
-            tests.append(f"{column} = ?")
+            tests.append(test)
             values.append(value)
-    if wanted.text:
-        tests.append(f"(instr({searched}, ?) or instr(lower(device), ?))")
-        values += [wanted.text.lower()] * 2
-    if wanted.before:
-        tests.append("id < ?")
-        values.append(wanted.before - base)
-    return ("where " + " and ".join(tests) if tests else ""), values
+    way = _shortest(connection, conditions)
+    if way:
+        tests.append(f"id in ({way.way()})")
+        values += way.values()
+    where = f"where {' and '.join(tests)}" if tests else ""
+    # An index that SQLite chose by itself would be looked through to its end, however soon there are enough.
+    query = (
+        f"select * from decision where id in (select id from entry not indexed {where} order by id desc limit ?)"  # noqa: S608  # constants
+        " order by id desc"
+    )
+    return connection.execute(query, [*values, limit]).fetchall()
+
+
+def _conditions(connection: sqlite3.Connection, wanted: ActivityFilter) -> list[_Condition]:
+    """Return what is wanted in ids of this file."""
+
+    def ids(table: str, tests: Mapping[str, Any]) -> list[int]:
+        query = f"select rowid from {table} where {' and '.join(tests)}"  # noqa: S608  # constants
+        return [row[0] for row in connection.execute(query, [*tests.values()])]
+
+    who = {"grp = ?": wanted.group, "mac = ?": wanted.device, "person = ?": wanted.person}
+    outcome = {
+        "action = ?": wanted.action,
+        "source = ?": wanted.source,
+        "categories & ?": mask_of([wanted.category]) if wanted.category else 0,
+    }
+    found = []
+    for column, tests in (("who", who), ("outcome", outcome)):
+        asked = {test: value for test, value in tests.items() if value}
+        if asked:
+            found.append(_Condition({column: ids(column, asked)}))
+    if text := wanted.text.lower():
+        if len(text) >= _PART_CHARACTERS and _is_settled(connection):
+            # As a pattern each character stands for itself.
+            pattern = "".join(f"[{c}]" if c in "*?[" else c for c in text)
+            words = ids("word_part", {"text glob ?": f"*{pattern}*"})
+        else:
+            words = ids("word", {"instr(text, ?)": text})
+        devices = ids("who", {"instr(lower(device), ?)": text})
+        found.append(_Condition({"name": words, "remote": words, "who": devices}))
+    return found
+
+
+def _is_settled(connection: sqlite3.Connection) -> bool:
+    (form,) = connection.execute("pragma user_version").fetchone()
+    return bool(form == _SETTLED)
+
+
+def _shortest(
+    connection: sqlite3.Connection, conditions: Sequence[_Condition]
+) -> _Condition | None:
+    """Return the condition that the fewest entries meet; None where those are many, or there is no index."""
+    if not _is_settled(connection):
+        return None
+    least, found = _FEW, None
+    for condition in conditions:
+        query = f"select count(*) from (select 1 from ({condition.way()}) limit ?)"  # noqa: S608  # constants
+        (many,) = connection.execute(query, [*condition.values(), least]).fetchone()
+        if many < least:
+            least, found = many, condition
+    return found
 
 
 def _event(row: sqlite3.Row) -> Event:

@@ -180,13 +180,13 @@ def _log_command(arguments: argparse.Namespace) -> int:
         text=arguments.text, action="block" if arguments.blocked else "", limit=arguments.limit
     )
     found = desk_of(arguments).activity(filter=wanted, actor=actor_of(arguments))
-    if not found:
+    if not found.records:
         asked = wanted.text or wanted.action
         say("nothing that is recorded fits" if asked else "nothing is recorded yet")
     elif sys.stdout.isatty():
         # For people alone: what reads a pipe takes each line for an entry.
         say("  ".join(_LOG_COLUMNS))
-    for r in reversed(found):
+    for r in reversed(found.records):
         answered = f"{r.took_us / 1000:.1f} ms" if r.took_us else "-"
         fields = (r.at, r.action, r.device, r.group, r.name or "-", r.kind or "-", r.rule_id)
         more = f"x{r.count}", f"policy {r.version}", r.upstream or r.remote or "-", answered

@@ -22,6 +22,7 @@ from gate_core.clients import Client, MalformedMacError, is_randomised, parse_ma
 from gate_core.desk import (
     ActivityFilter,
     ActivityRecord,
+    ActivityView,
     ConsumerView,
     DeviceView,
     Explanation,
@@ -129,13 +130,20 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
         filter: ActivityFilter,  # noqa: A002  # the word of the page
         actor: str,
         reason: str = "",
-    ) -> tuple[ActivityRecord, ...]:
+    ) -> ActivityView:
         """Return what the data plane decided, newest first; who looks, and why, is recorded."""
         masked = self._look(actor, reason)
         if masked and filter.person:
             raise RefusedError("your role sees devices, not the names of people", "person")
+        for field, iso in (("since", filter.since), ("until", filter.until)):
+            if iso:
+                self._time(iso, field)
         policy = self._steward.policy
-        return tuple(
+        try:
+            found = self._steward.activity.search(filter)
+        except ValueError as e:
+            raise RefusedError(str(e), "category") from e
+        records = tuple(
             ActivityRecord(
                 record.id,
                 datetime.fromtimestamp(record.event.at_ms / 1000, self._clock.zone).isoformat(
@@ -162,8 +170,18 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
                 record.event.upstream,
                 record.event.remote,
             )
-            for record in self._steward.activity.search(filter)
+            for record in found.records
         )
+        back_to = found.back_to.isoformat() if found.back_to else ""
+        return ActivityView(records, found.older, back_to)
+
+    def _time(self, text: str, field: str) -> datetime:
+        try:
+            return aware(text, self._clock.zone).astimezone(self._clock.zone)
+        except (ValueError, OverflowError):
+            raise RefusedError(
+                f"{text[:40]!r} is no date and time such as 2027-01-22T10:30", field
+            ) from None
 
     def usage(self, *, span: UsageSpan, actor: str, reason: str = "") -> UsageView:
         """Return who used the internet most; who looks, and why, is recorded."""
@@ -189,12 +207,7 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
             raise RefusedError(str(e), "name") from e
         policy, when = self._steward.policy, self._clock.now()
         if at:
-            try:
-                when = aware(at, self._clock.zone).astimezone(self._clock.zone)
-            except (ValueError, OverflowError):
-                raise RefusedError(
-                    f"{at[:40]!r} is no date and time such as 2027-01-22T10:30", "at"
-                ) from None
+            when = self._time(at, "at")
             policy = self._steward.policy_at(when)
         who = self._client(policy, client)
         trace = tuple(explain(policy, who, qname, when, protocol))

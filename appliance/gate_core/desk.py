@@ -241,6 +241,12 @@ class ActivityFilter:
     """``allow`` or ``block``."""
     source: str = ""
     """``dns`` or ``firewall``."""
+    category: str = ""
+    """Id of a category."""
+    since: str = ""
+    """From when on, in ISO 8601: a time of the school's such as ``2026-11-22T09:00``, or a day from its beginning."""
+    until: str = ""
+    """Until when: the first moment that is not looked at, in the same form."""
     before: int = 0
     """Only records with a lower id; 0 for the newest."""
     limit: int = 50
@@ -277,6 +283,18 @@ class ActivityRecord:
     """Who answered a query; "" where the appliance did itself."""
     remote: str = ""
     """Where a connection went, such as ``203.0.113.5 443/tcp``; "" of a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityView:
+    """What was found of the decisions."""
+
+    records: tuple[ActivityRecord, ...]
+    """Newest first."""
+    older: int = 0
+    """What ``before`` is to be for those before; 0 where there are none."""
+    back_to: str = ""
+    """The last day that was looked at, such as ``2026-11-22``, where looking at all would have taken too long; else ""."""
 
 
 UsageSpan = Literal["day", "week"]
@@ -631,7 +649,7 @@ class Desk(Protocol):
         filter: ActivityFilter,  # noqa: A002  # the word of the page
         actor: str,
         reason: str = "",
-    ) -> tuple[ActivityRecord, ...]:
+    ) -> ActivityView:
         """Return what the data plane decided, newest first; who looks, and why, is recorded once an hour and reason.
 
         A ``reason`` is demanded of everybody but the command line; roles without the right to names get none.

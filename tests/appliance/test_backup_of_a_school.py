@@ -133,7 +133,9 @@ def test_restored_appliance_decides_a_recorded_day_alike(school, steward, config
         assert restored.policy_fault == ""
         assert not desk.verify_record(actor="head").fault
         recorded = [
-            r.event for r in restored.activity.search(ActivityFilter(limit=500)) if r.event.name
+            r.event
+            for r in restored.activity.search(ActivityFilter(limit=500)).records
+            if r.event.name
         ]
         assert len(recorded) == min(len(day), 500)
         for event in day:

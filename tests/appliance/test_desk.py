@@ -194,13 +194,13 @@ def test_it_sees_devices_and_not_the_names_of_people(school, steward, people):
     )
     steward.activity.append([event])
     arguments = {"filter": ActivityFilter(), "reason": "a check"}
-    (seen,) = school.activity(**arguments, actor="head")
+    (seen,) = school.activity(**arguments, actor="head").records
     assert (seen.person, seen.device, seen.sentence != "") == ("p1", "Tablet", True)
     for actor in ("it", "command line (x)"):
-        (seen,) = school.activity(**arguments, actor=actor)
+        (seen,) = school.activity(**arguments, actor=actor).records
         assert (seen.person, seen.device) == ("", "Tablet")
     by_text = {"filter": ActivityFilter(text="p1"), "reason": "a check"}
-    assert school.activity(**by_text, actor="it") == ()
+    assert school.activity(**by_text, actor="it").records == ()
 
 
 @pytest.mark.parametrize("reason", ["", " ", "x" * 501, "\x1b"])

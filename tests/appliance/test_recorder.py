@@ -6,6 +6,8 @@ from collections import namedtuple
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import product
+from random import Random
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,6 +18,7 @@ from gate_appliance import recorder as recorder_module
 from gate_appliance.activity import ActivityLog
 from gate_appliance.outbox import Outbox
 from gate_appliance.recorder import Recorder
+from gate_core.categories import BY_ID
 from gate_core.desk import ActivityFilter
 from gate_core.events import (
     MANY,
@@ -78,7 +81,7 @@ def outbox(short_path):
 
 
 def found(log, **wanted):
-    return [r.event.name for r in log.search(ActivityFilter(**wanted))]
+    return [r.event.name for r in log.search(ActivityFilter(**wanted)).records]
 
 
 def test_events_reach_the_log(recorder, outbox, log):
@@ -107,15 +110,114 @@ def test_search_narrows_by_each_field(log):
     assert found(log, text="%") == []
 
 
+def fits(e, text="", group="", device="", person="", action="", source="", category=""):
+    """Tell whether a search for these finds ``e``, in the plainest way."""
+    return (
+        any(text.lower() in said for said in (e.name, e.remote, e.device.lower()))
+        and group in {"", e.group}
+        and device in {"", e.mac}
+        and person in {"", e.person}
+        and action in {"", e.action}
+        and source in {"", e.source.value}
+        and (not category or bool(e.categories & BY_ID[category].mask))
+    )
+
+
+CONDITIONS = {
+    "text": ["", "n7", ".example", "203.0.113.9", "PAD 3", "nowhere", "7.*l", "n?.", "[n]7."],
+    "group": ["", "g1", "g9"],
+    "device": ["", "00:00:5e:00:53:02"],
+    "person": ["", "p1"],
+    "action": ["", "block"],
+    "source": ["", "firewall"],
+    "category": ["", "games"],
+}
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_search_finds_the_same_with_and_without_indexes(log, monkeypatch, few):
+    monkeypatch.setattr(activity_module, "_FEW", few)
+    random = Random(8)  # noqa: S311  # not for secrets
+    made = []
+    for n in range(600):
+        at_ms = AT_MS + n * 240_000
+        source = random.choice([Source.DNS, Source.DNS, Source.FIREWALL])
+        remote = f"203.0.113.{random.randrange(12)} 443/tcp" if source is Source.FIREWALL else ""
+        device = random.randrange(6)
+        more = {"mac": f"00:00:5e:00:53:0{device}", "device": f"Pad {device}"}
+        more |= {"group": f"g{device % 3}", "person": random.choice(["", "p1"])}
+        name = f"n{random.randrange(30)}.example"
+        action = random.choice(["allow", "allow", "block"])
+        mask = random.choice([0, 0, BY_ID["games"].mask])
+        made.append(
+            event(name, action, at_ms, source=source, remote=remote, categories=mask, **more)
+        )
+    log.append(made)
+    assert len(log.days()) == 3
+    for _ in range(2):
+        for values in product(*CONDITIONS.values()):
+            wanted = dict(zip(CONDITIONS, values, strict=True))
+            found = log.search(ActivityFilter(**wanted, limit=20))
+            expected = [e for e in reversed(made) if fits(e, **wanted)]
+            assert [r.event for r in found.records] == expected[:20], wanted
+            assert bool(found.older) == (len(expected) > 20)
+        log.settle(date(2026, 11, 24))
+        assert [log._form(day) for day in log.days()] == [4, 4, 3]
+
+
+def test_append_goes_on_in_a_settled_file(log):
+    log.append([event("a.example")])
+    log.settle(date(2026, 11, 23))
+    log.close()
+    log.append([event("b.example"), event("a.example")])
+    for _ in range(2):
+        assert found(log) == ["a.example", "b.example", "a.example"]
+        assert found(log, text="b.ex") == ["b.example"]
+        log.close()
+        log.settle(date(2026, 11, 23))
+
+
+def test_search_narrows_by_time_of_the_school(log):
+    hours = [datetime(2026, 7, 1, hour, tzinfo=LONDON) for hour in (8, 9, 10)]
+    log.append(event(f"{at.hour}.example", at_ms=int(at.timestamp() * 1000)) for at in hours)
+    log.append([event("later.example")])
+    assert found(log, since="2026-07-01T09:00", until="2026-07-01T10:00") == ["9.example"]
+    assert found(log, since="2026-07-01T09:00", until="2026-07-02") == ["10.example", "9.example"]
+    assert found(log, until="2026-07-01T08:30") == ["8.example"]
+    assert found(log, since="2026-07-02") == ["later.example"]
+
+
+def test_search_says_how_far_back_it_came_where_it_takes_long(log, monkeypatch):
+    day_ms = 86_400_000
+    log.append(event(f"{n}.example", at_ms=AT_MS - n * day_ms) for n in range(3))
+    monkeypatch.setattr(activity_module, "PATIENCE_S", 0.0)
+    seen, before = [], 0
+    for _ in range(3):
+        found = log.search(ActivityFilter(before=before))
+        seen += [(r.event.name, found.back_to) for r in found.records]
+        before = found.older
+    assert seen == [
+        ("0.example", date(2026, 11, 22)),
+        ("1.example", date(2026, 11, 21)),
+        ("2.example", None),
+    ]
+    assert before == 0
+
+
 def test_search_pages_over_days_newest_first(log):
     day_ms = 86_400_000
     log.append(event(f"{n}.example", at_ms=AT_MS + n * day_ms // 2) for n in range(6))
     assert len(log.days()) == 3
-    names, before = [], 0
-    while page := list(log.search(ActivityFilter(limit=2, before=before))):
-        names += [r.event.name for r in page]
-        before = page[-1].id
-    assert names == [f"{n}.example" for n in reversed(range(6))]
+    names, before = [], None
+    while before != 0:
+        found = log.search(ActivityFilter(limit=2, before=before or 0))
+        names.append([r.event.name for r in found.records])
+        before = found.older
+    assert names == [
+        ["5.example", "4.example"],
+        ["3.example", "2.example"],
+        ["1.example", "0.example"],
+    ]
 
 
 def test_log_of_a_day_begins_at_local_midnight(log):
@@ -162,43 +264,13 @@ def test_log_keeps_every_field(log):
         event("", source=Source.FIREWALL, kind="wireguard", remote="203.0.113.5 51820/udp"),
     ]
     log.append(events)
-    assert [r.event for r in log.search(ActivityFilter())] == events[::-1]
+    assert [r.event for r in log.search(ActivityFilter()).records] == events[::-1]
 
 
 def test_search_finds_where_a_connection_went(log):
     log.append([event("a.example"), event("b.example", remote="203.0.113.5 443/tcp")])
     assert found(log, text="203.0.113.5") == ["b.example"]
     assert found(log, text="443/tcp") == ["b.example"]
-
-
-FORM_1 = """
-create table who (id integer primary key, address text, mac text, device text, grp text, person text);
-create table outcome (id integer primary key, source text, kind text, action text, reason text, rule_id text,
-    categories integer, version integer, upstream text);
-create table entry (id integer primary key, at_ms integer, who integer, outcome integer, name text, count integer,
-    took_us integer);
-create view decision as
-    select entry.id, at_ms, source, address, mac, device, grp, name, kind, action, reason, rule_id, categories, version,
-        count, person, took_us, upstream
-    from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who;
-insert into who values (1, '192.0.2.10', '00:00:5e:00:53:10', 'Laptop', 'ks2', '');
-insert into outcome values (1, 'dns', 'A', 'allow', 'default', 'default:ks2', 0, 1, '');
-insert into entry values (1, {at_ms}, 1, 1, 'old.example', 1, 0);
-pragma user_version = 1;
-"""
-
-
-def test_log_of_form_1_is_read_and_goes_on(log, short_path):
-    path = short_path / "activity" / "activity-2026-11-22.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(FORM_1.format(at_ms=AT_MS))
-    old = event("old.example")
-    assert [r.event for r in log.search(ActivityFilter())] == [old]
-    assert found(log, text="old") == ["old.example"]
-    new = event("", source=Source.FIREWALL, remote="203.0.113.5 443/tcp")
-    log.append([new])
-    assert [r.event for r in log.search(ActivityFilter())] == [new, old]
-    assert not path.with_suffix(".damaged").exists()
 
 
 def test_append_goes_on_where_somebody_deleted_the_file(log, short_path):

@@ -263,4 +263,4 @@ def blocked(
     """Return what the firewall or the sinkhole has blocked of a host, newest first; ``since`` in seconds since 1970."""
     wanted = ActivityFilter(device=host.mac, action="block", source=source, limit=100)
     found = appliance.desk.activity(filter=wanted, actor="command line (test)")
-    return [r for r in found if dt.datetime.fromisoformat(r.at).timestamp() >= since]
+    return [r for r in found.records if dt.datetime.fromisoformat(r.at).timestamp() >= since]

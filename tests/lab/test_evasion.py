@@ -624,7 +624,7 @@ def test_longer_hello_gets_what_its_group_has_for_what_cannot_be_read(
         found = school.desk.activity(filter=wanted, actor="command line (test)")
         return {
             (r.action, r.reason)
-            for r in found
+            for r in found.records
             if r.remote == f"{there} 443/tcp"
             and r.name == ""
             and dt.datetime.fromisoformat(r.at).timestamp() >= since

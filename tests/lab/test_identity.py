@@ -35,4 +35,4 @@ def test_privacy_addresses_are_the_device(school: Appliance, lab: Laboratory) ->
 def _records(school: Appliance, address: str) -> list[ActivityRecord]:
     wanted = ActivityFilter(text=f"www.{BLOCKED}", source="dns", limit=500)
     found = school.desk.activity(filter=wanted, actor="command line (test)")
-    return [r for r in found if r.address == address]
+    return [r for r in found.records if r.address == address]

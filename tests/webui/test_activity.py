@@ -65,7 +65,8 @@ def test_page_shows_fifty_and_leads_to_older_ones(looking, full_desk):
         older = re.search(r'href="([^"]+)" rel="next"', page)
         path = older[1].replace("&amp;", "&") if older else ""
     assert path == ""
-    records = full_desk.activity(filter=ActivityFilter(limit=500), actor="r.example", reason="x")
+    wanted = ActivityFilter(limit=500)
+    records = full_desk.activity(filter=wanted, actor="r.example", reason="x").records
     assert seen == [record.name for record in records]
 
 

@@ -206,7 +206,8 @@ def test_page_tells_no_record_to_who_may_not_see_it(coordinator, governor, full_
 
 def test_page_of_a_record_that_is_gone_tells_what_the_policy_says(coordinator, full_desk):
     coordinator.look()
-    newest = full_desk.activity(filter=ActivityFilter(limit=1), actor="r.example", reason="x")[0]
+    found = full_desk.activity(filter=ActivityFilter(limit=1), actor="r.example", reason="x")
+    newest = found.records[0]
     page = coordinator.get(f"/why?client=ks2&name=www.games.example&record={newest.id + 9}")
     assert page.status_code == 200
     assert "Rule in the record" not in page.text

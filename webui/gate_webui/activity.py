@@ -11,7 +11,7 @@ from typing import Final
 from flask import Blueprint, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from gate_core.desk import ActivityFilter, ActivityRecord, RefusedError
+from gate_core.desk import ActivityFilter, ActivityView, RefusedError
 from gate_core.roles import Act, Leave, Role, leave
 from gate_webui import access
 from gate_webui.forms import ActivityForm, PurposeForm, number, offer, refuse
@@ -50,21 +50,21 @@ def page() -> ResponseReturnValue:
     listed = sorted(people.items(), key=lambda pair: pair[1].lower())
     offer(form.person, [("", "Everybody"), *listed])
     before = number(request.args.get("before", "0"))
-    records: tuple[ActivityRecord, ...] = ()
+    found = ActivityView(())
     if form.validate():
-        # One more than is shown tells whether there are older ones.
-        wanted = ActivityFilter(**form.data, before=before, limit=_PAGE + 1)
+        wanted = ActivityFilter(**form.data, before=before, limit=_PAGE)
         try:
-            records = desk.activity(filter=wanted, actor=access.person().username, reason=reason)
+            found = desk.activity(filter=wanted, actor=access.person().username, reason=reason)
         except RefusedError as refusal:
             refuse(form, refusal)
-    older = {**form.data, "before": records[_PAGE - 1].id} if len(records) > _PAGE else None
+    older = {**form.data, "before": found.older} if found.older else None
     page = render_template(
         "activity.html",
         form=form,
         purpose=reason,
-        visits=visits(records[:_PAGE]),
+        visits=visits(found.records),
         older={key: value for key, value in older.items() if value} if older else None,
+        back_to=found.back_to,
         before=before,
         narrowed=any(form.data.values()),
         titles={group.id: group.title for group in groups},

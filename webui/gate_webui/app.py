@@ -189,6 +189,7 @@ def _set_up_templates(app: Flask, services: Services) -> None:
     app.jinja_env.filters.update(
         when=lambda iso: words.when(iso, services.clock.now()),
         last_moment=lambda until: words.last_moment(until, services.clock.now()),
+        day_words=lambda iso: words.day_words(iso, services.clock.now()),
         with_times=lambda text: words.with_times(text, services.clock.now()),
         minutes_left=lambda until: words.minutes_left(until, services.clock.now()),
         capitalize_first=words.capitalize_first,

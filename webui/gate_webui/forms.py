@@ -40,6 +40,7 @@ from wtforms.validators import (
     ValidationError,
 )
 
+from gate_core.categories import CATEGORIES
 from gate_core.desk import USERNAME, RefusedError
 from gate_webui.fields import new_password, password_again, select, strip, text
 from gate_webui.passwords import MAX_CHARACTERS, fault_of
@@ -129,6 +130,7 @@ def _is_time(_: Form, field: Field) -> None:
         raise ValidationError(TIME) from None
 
 
+_BY_TITLE: Final = sorted(CATEGORIES, key=lambda category: category.title)
 _MINUTES: Final = "Enter a whole number of minutes from 1 to 480."
 
 
@@ -258,6 +260,21 @@ class ActivityForm(AskForm):
         ],
         widget=GovSelect(),
     )
+    category = SelectField(
+        "Category",
+        default="",
+        choices=[SelectChoice("", "All"), *(SelectChoice(c.id, c.title) for c in _BY_TITLE)],
+        widget=GovSelect(),
+    )
+    since = time_field("From")
+    until = time_field("To")
+
+    def validate_until(self, field: Field) -> None:
+        """Demand an end behind the beginning."""
+        if self.since.errors or not (self.since.data and field.data):
+            return
+        if datetime.fromisoformat(field.data) <= datetime.fromisoformat(self.since.data):
+            raise ValidationError("Enter a time after the one in “From”.")
 
 
 class PurposeForm(PostForm):

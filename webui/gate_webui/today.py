@@ -136,12 +136,12 @@ def _last_visits() -> list[Visit] | None:
     """Return the last visits; None for whoever may not look, or has not said why (see the page Activity)."""
     if not access.may(Act.SEARCH_ACTIVITY) or not purpose():
         return None
-    records = access.kept().services.desk.activity(
+    found = access.kept().services.desk.activity(
         filter=ActivityFilter(limit=_LAST_RECORDS),
         actor=access.person().username,
         reason=purpose(),
     )
-    return visits(records)[:_LAST]
+    return visits(found.records)[:_LAST]
 
 
 def _marks(parts: dict[str, str]) -> dict[str, str]:

@@ -70,7 +70,7 @@ def _recorded(id_: int) -> ActivityRecord | None:
         actor=access.person().username,
         reason=purpose(),
     )
-    return next((record for record in found if record.id == id_), None)
+    return next((record for record in found.records if record.id == id_), None)
 
 
 @bp.get("/cannot-see")

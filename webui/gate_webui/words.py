@@ -447,6 +447,11 @@ def last_moment(until: str, now: datetime | None) -> str:
     return f"the end of {_day(at - timedelta(days=1), now)}"
 
 
+def day_words(iso: str, now: datetime | None) -> str:
+    """Return a day, such as “yesterday” or “22 November 2026”."""
+    return _day(datetime.fromisoformat(iso), now)
+
+
 def _day(at: datetime, now: datetime | None) -> str:
     day = f"{at.day} {at:%B %Y}"
     if now is None:
