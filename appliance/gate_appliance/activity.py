@@ -6,6 +6,7 @@ and each name are rows of their own that many entries share; the view ``decision
 holds what flows carried, summed by hour, client and name, and how many of them showed a name.
 
 The file of today has no index, which would cost a write for each entry; that of a day that is over gets some (``settle``).
+Later what was allowed goes out of it (``thin``), and in the end the file goes (``delete``).
 """
 
 from __future__ import annotations
@@ -110,6 +111,20 @@ pragma user_version = 3;
 commit;
 """
 """For what comes late: new words are not in the index of parts."""
+_THINNED: Final = 5
+"""The same once what was allowed is out of it."""
+_THIN: Final = f"""
+begin immediate;
+delete from entry where outcome in (select id from outcome where action = '{ALLOW}');
+delete from outcome where action = '{ALLOW}';
+delete from traffic;
+delete from who where id not in (select who from entry);
+delete from word where id not in (select name from entry union all select remote from entry where remote is not null);
+insert into word_part (word_part) values ('rebuild');
+commit;
+vacuum;
+pragma user_version = 5;
+"""  # noqa: S608  # constants
 _PART_CHARACTERS: Final = 3
 """The shortest part of a word that its index finds."""
 
@@ -283,12 +298,49 @@ class ActivityLog:
             sqlite3.OperationalError: The disk refuses; what a day had before stays.
         """
         for day in self.days():
-            if day >= today or self._form(day) != _FORM:
-                continue
-            self._demand_room()
-            with closing(sqlite3.connect(self._path(day), timeout=5, isolation_level=None)) as it:
-                it.execute("pragma synchronous=normal")
-                it.executescript(_SETTLE)
+            if day < today and self._form(day) == _FORM:
+                self._run(day, _SETTLE)
+
+    def thin(self, before: date) -> date | None:
+        """Take what was allowed, and what devices carried, out of the oldest file from before a day; return its day.
+
+        None where there is none left. Faults are as for ``settle``, which comes first.
+        """
+        for day in self.days():
+            if day < before and self._form(day) == _SETTLED:
+                self._run(day, _THIN)
+                return day
+        return None
+
+    def delete(self, before: date) -> date | None:
+        """Delete the oldest file from before a day; return its day, None where there is none left.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        # Those that were set aside too.
+        files = sorted(self._directory.glob("activity-????-??-??.*"))
+        day = date.fromisoformat(files[0].name[9:19]) if files else before
+        if day >= before:
+            return None
+        with self._writing:
+            if self._open and self._open.is_at(self._path(day)):
+                self._end()
+            for path in files:
+                if path.name.startswith(self._path(day).stem):
+                    path.unlink(missing_ok=True)
+        return day
+
+    def _run(self, day: date, script: str) -> None:
+        self._demand_room()
+        path = self._path(day)
+        # Meanwhile events wait in the recorder: who writes must not know the file as it was before.
+        with self._writing:
+            if self._open and self._open.is_at(path):
+                self._end()
+            with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as connection:
+                connection.execute("pragma synchronous=normal")
+                connection.executescript(script)
 
     def _form(self, day: date) -> int:
         return next((row[0] for row in self._read(day, "pragma user_version", [])), 0)
@@ -461,7 +513,7 @@ class _Day:
         (form,) = self._connection.execute("pragma user_version").fetchone()
         if form == 0 and not self._connection.execute("select 1 from sqlite_schema").fetchone():
             self._connection.executescript(_CREATE)
-        elif form == _SETTLED:
+        elif form in {_SETTLED, _THINNED}:
             self._connection.executescript(_UNSETTLE)
         elif form != _FORM:
             raise sqlite3.DatabaseError(f"a log of form {form}; this is form {_FORM}")
@@ -688,7 +740,7 @@ def _conditions(connection: sqlite3.Connection, wanted: ActivityFilter) -> list[
 
 def _is_settled(connection: sqlite3.Connection) -> bool:
     (form,) = connection.execute("pragma user_version").fetchone()
-    return bool(form == _SETTLED)
+    return form in {_SETTLED, _THINNED}
 
 
 def _shortest(

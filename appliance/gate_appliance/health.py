@@ -68,6 +68,8 @@ class Health:
         self._panel_at = float("-inf")
         self.fault = ""
         """Why the steward can't do its work, such as a full disk; "" while it can."""
+        self.log_fault = ""
+        """Why what is over its time can't be deleted from the log; "" while it can."""
 
     def heard_panel(self) -> None:
         """Note that the panel is alive."""
@@ -162,6 +164,9 @@ class Health:
                 "degraded",
                 f"{lost.total()} decisions could not be recorded, {lost[BLOCK]} of them blocked ones.",
             )
+        if self.log_fault:
+            fault = f"Old activity could not be deleted: {self.log_fault}."
+            return Component("recorder", "degraded", fault)
         if self._recorder.malformed:
             return Component("recorder", "degraded", "Messages came that nobody can read.")
         return Component("recorder", "ok", "Every decision is recorded.")

@@ -26,6 +26,7 @@ from gate_appliance.clock import SystemClock
 from gate_appliance.devices import Sightings
 from gate_appliance.durable import write_durably
 from gate_appliance.health import Facts, Health
+from gate_appliance.keeping import keep
 from gate_appliance.library import (
     ADDING,
     Library,
@@ -67,6 +68,8 @@ EXCEPTION_ENDED: Final = "ended by itself: exception"
 _SELF: Final = "the appliance"
 
 _DISCOVER_EVERY_S: Final = 3.0
+_KEEP_FIRST_S: Final = 60.0
+_KEEP_EVERY_S: Final = 3600.0
 _SAVE_EVERY_TICKS: Final = 1500  # five minutes: the card is spared
 _REMIND_EVERY_TICKS: Final = 5
 _VLANS_EVERY_TICKS: Final = 10  # two seconds
@@ -77,6 +80,7 @@ class Steward:
 
     def __init__(self, config: Config) -> None:
         """Open the store, compile the lists and publish; threads begin with ``start``."""
+        self._config = config
         self.places = Places.of(config.appliance)
         self.places.make()
         self.clock = SystemClock(config.appliance.timezone, self.places.state)
@@ -128,7 +132,7 @@ class Steward:
             threading.Thread(
                 target=_or_end, args=(work,), daemon=True, name=f"steward{work.__name__}"
             )
-            for work in (self._watch, self._discover)
+            for work in (self._watch, self._discover, self._keep)
         ]
         if not self.store.accounts():
             _offer_first_run(self.places.first_run_code)
@@ -514,6 +518,24 @@ class Steward:
         """Return the link-layer address of ``address`` as the data plane sees it."""
         with self._neighbours_lock:
             return self._neighbours.mac(address)
+
+    def _keep(self) -> None:
+        wait_s = _KEEP_FIRST_S
+        while not self._closing.wait(wait_s):
+            wait_s = _KEEP_EVERY_S
+            now = self.clock.now()
+            if now is None:
+                continue
+            try:
+                keep(self.activity, now.date(), self._config.activity, self._note_deleted)
+                self._health.log_fault = ""
+            except (OSError, sqlite3.Error) as e:
+                _log.error("action=keep fault=%s", e)  # the message says it all
+                self._health.log_fault = str(e)
+
+    def _note_deleted(self, action: str, day: str) -> None:
+        with self.lock, self.store.noting(Change(_SELF, "", action, day), self.clock.now()):
+            pass
 
     def _discover(self) -> None:
         while not self._closing.wait(_DISCOVER_EVERY_S):

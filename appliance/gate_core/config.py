@@ -256,6 +256,16 @@ class IllegalFilterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivityConfig:
+    """How long decisions are kept, by the day. Each deletion is in the record; nothing is deleted while the time is not known."""
+
+    days: int = key(28, whole(1, 366, "number of days"))
+    """Days for which everything is kept: what was allowed to whom, and what devices carried."""
+    blocked_days: int = key(90, whole(1, 366, "number of days"))
+    """Days for which what was blocked is kept; at least as many."""
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsConfig:
     """Counters for Prometheus, at ``/metrics``. They name no device and no site."""
 
@@ -297,6 +307,7 @@ class Config:
     firewall: FirewallConfig = field(default_factory=FirewallConfig)
     web: WebConfig = field(default_factory=WebConfig)
     panel: PanelConfig = field(default_factory=PanelConfig)
+    activity: ActivityConfig = field(default_factory=ActivityConfig)
     illegal_filter: IllegalFilterConfig = field(default_factory=IllegalFilterConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     served_zone: ServedZoneConfig = field(default_factory=ServedZoneConfig)
@@ -360,6 +371,11 @@ def _together(config: Config) -> list[str]:
     if config.bridge.router_port == config.bridge.switch_port:
         faults.append(
             "bridge.switch_port: is the same as bridge.router_port; the bridge needs two ports"
+        )
+    if config.activity.blocked_days < config.activity.days:
+        faults.append(
+            f"activity.blocked_days: {config.activity.blocked_days} is less than activity.days,"
+            f" {config.activity.days}; what was blocked is kept at least as long as the rest"
         )
     if len(config.appliance.run_directory) > 60:
         faults.append("appliance.run_directory: longer than 60 characters")
