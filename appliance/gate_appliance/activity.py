@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, assert_never
 
 from gate_core.categories import mask_of
-from gate_core.desk import ActivityFilter
+from gate_core.desk import MAX_RECORDS, ActivityFilter
 from gate_core.events import (
     ALLOW,
     BLOCK,
@@ -51,9 +51,6 @@ RESERVE_OCTETS: Final = 64 << 20
 
 PATIENCE_S: Final = 1.5
 """How long a search may take until it says how far back it came."""
-
-MAX_RECORDS: Final = 500
-"""What a search returns at most."""
 
 CHECKPOINT_S: Final = 5.0
 """How often what was written is made durable: what a power cut may cost."""

@@ -130,9 +130,10 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
         filter: ActivityFilter,  # noqa: A002  # the word of the page
         actor: str,
         reason: str = "",
+        copy: bool = False,
     ) -> ActivityView:
         """Return what the data plane decided, newest first; who looks, and why, is recorded."""
-        masked = self._look(actor, reason)
+        masked = self._look(actor, reason, copy=copy)
         if masked and filter.person:
             raise RefusedError("your role sees devices, not the names of people", "person")
         for field, iso in (("since", filter.since), ("until", filter.until)):
@@ -313,12 +314,17 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
         except (ValueError, OSError) as e:  # also a path that is none
             raise RefusedError(str(e)) from e
 
-    def _look(self, actor: str, reason: str) -> bool:
-        """Let ``actor`` look at what others did; return whether without the names of people."""
+    def _look(self, actor: str, reason: str, *, copy: bool = False) -> bool:
+        """Let ``actor`` look at what others did, or take a ``copy``; return whether without the names of people."""
         who, allowed = self._demand(actor, Act.SEARCH_ACTIVITY)
         if not who.name.startswith(COMMAND_LINE):
             reason = text_of(reason, "reason", 500)
-        self._note_look(who, reason)
+        if copy:
+            note = change(who, "took a copy of the log", "", reason=reason)
+            with self._store.noting(note, self._clock.now()):
+                pass
+        else:
+            self._note_look(who, reason)
         return allowed is Leave.MASKED
 
     def _note_look(self, who: Who, reason: str) -> None:

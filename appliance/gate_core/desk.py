@@ -227,6 +227,10 @@ class DeviceView:
     last_seen: str
 
 
+MAX_RECORDS: Final = 500
+"""Decisions that are shown at once, at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class ActivityFilter:
     """Which decisions to show; empty fields do not narrow."""
@@ -649,8 +653,11 @@ class Desk(Protocol):
         filter: ActivityFilter,  # noqa: A002  # the word of the page
         actor: str,
         reason: str = "",
+        copy: bool = False,
     ) -> ActivityView:
         """Return what the data plane decided, newest first; who looks, and why, is recorded once an hour and reason.
+
+        Where a ``copy`` to be taken away begins with it, that is recorded each time.
 
         A ``reason`` is demanded of everybody but the command line; roles without the right to names get none.
         """

@@ -73,6 +73,7 @@ SEEN_BY = {
     "/policy-text/import": "coordinator head safeguarding technician",
     "/exceptions/new": "coordinator head safeguarding technician teacher",
     "/activity": "coordinator head safeguarding technician",
+    "/activity/copy": "coordinator head safeguarding technician",
     "/usage": "coordinator head safeguarding technician",
     "/usage/week": "coordinator head safeguarding technician",
 }

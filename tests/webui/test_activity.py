@@ -1,10 +1,14 @@
+import csv
+import io
 import re
+from dataclasses import replace
 
 import pytest
 
-from gate_core.desk import ActivityFilter
+from gate_core.desk import ActivityFilter, ActivityView
 from gate_core.events import MANY, Event, Source
 from gate_webui import activity
+from gate_webui.words import asked_for
 
 
 def names(page: str) -> list[str]:
@@ -192,3 +196,82 @@ def test_page_tells_where_a_connection_went(looking, full_desk, known, fields, s
     cell = page.split('class="sg-name">')[1].split("</td>")[0]
     assert cell.split("<")[0] == shown
     assert (f'<span class="sg-small">{small}</span>' in cell) is bool(small)
+
+
+def rows(answer) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+
+
+def test_page_narrows_by_category_and_time(looking, full_desk):
+    games = names(looking.get("/activity?category=games").text)
+    assert "www.games.example" in games
+    assert "news.example" not in games
+    wanted = ActivityFilter(limit=500)
+    records = full_desk.activity(filter=wanted, actor="r.example", reason="x").records
+    at = records[40].at[:16]
+    page = looking.get(f"/activity?since={at}").text
+    assert names(page) == [r.name for r in records if r.at[:16] >= at][:50]
+    before = looking.get(f"/activity?until={at}").text
+    assert names(before) == [r.name for r in records if r.at[:16] < at][:50]
+    assert f'value="{at}"' in page
+    answer = looking.get("/activity?since=2026-11-22T10:00&until=2026-11-22T10:00")
+    assert answer.status_code == 422
+    assert "Enter a time after the one in “From”." in answer.text
+    assert 'value="2026-11-22T10:00"' in answer.text
+
+
+def test_page_says_how_far_back_it_looked(looking, full_desk, monkeypatch):
+    found = ActivityView((), older=738_000 * 10**9, back_to="2026-11-20")
+    monkeypatch.setattr(full_desk, "activity", lambda **_: found)
+    page = looking.get("/activity?text=rare").text
+    assert "Looked back to 20 November 2026 so far." in page
+    assert re.search(r'href="/activity\?text=rare&amp;before=\d+" rel="next">Look further', page)
+    assert "Nothing fits" not in page
+
+
+def test_copy_holds_what_the_page_shows_and_is_recorded(looking, full_desk):
+    answer = looking.get("/activity/copy?action=block")
+    entry = full_desk.entry()
+    assert (entry.actor, entry.action) == ("r.example", "took a copy of the log")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="activity.csv"'
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    head, *copied = rows(answer)
+    wanted = ActivityFilter(action="block", limit=500)
+    records = full_desk.activity(filter=wanted, actor="r.example", reason="x").records
+    site, what = head.index("Site"), head.index("What happened")
+    assert [row[site] for row in copied] == [asked_for(record) for record in records]
+    assert {row[what] for row in copied} == {"Blocked"}
+
+
+def test_copy_goes_on_over_many_pages_and_ends(looking, full_desk, monkeypatch):
+    monkeypatch.setattr(activity, "MAX_RECORDS", 50)
+    everything = full_desk.activity(filter=ActivityFilter(limit=500), actor="r.example", reason="x")
+    monkeypatch.setattr(activity._Asked.search, "__kwdefaults__", {"before": 0, "limit": 7, "copy": False})  # fmt: skip
+    assert len(rows(looking.get("/activity/copy"))) == len(everything.records) + 1
+    monkeypatch.setattr(activity, "COPIED", 20)
+    assert len(rows(looking.get("/activity/copy"))) == 21
+
+
+@pytest.mark.parametrize("name", ['=cmd|"/c calc"!A1', "+1", "-2", "@sum(1)", "\tx"])
+def test_copy_is_no_formula_for_a_spreadsheet(looking, full_desk, name):
+    wanted = ActivityFilter(limit=1)
+    (record,) = full_desk.activity(filter=wanted, actor="r.example", reason="x").records
+    found = ActivityView((replace(record, device=name, name=name),))
+    full_desk.activity = lambda **_: found
+    head, row = rows(looking.get("/activity/copy"))
+    assert row[head.index("Device")] == f"'{name}"
+    assert row[head.index("Site")].startswith("'")
+
+
+def test_copy_of_what_is_no_search_leads_back(looking):
+    answer = looking.get("/activity/copy?since=yesterday")
+    assert answer.headers["Location"] == "/activity?since=yesterday"
+
+
+def test_technician_copies_no_names_of_people(technician, full_desk):
+    technician.look()
+    head, *copied = rows(technician.get("/activity/copy"))
+    assert "Person" not in head
+    assert copied
+    answer = technician.get("/activity/copy?person=p1")
+    assert answer.status_code == 302
