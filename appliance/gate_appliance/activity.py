@@ -26,7 +26,7 @@ from datetime import date, datetime, tzinfo
 from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, Final, Literal, assert_never
+from typing import Any, Final, Literal, NamedTuple, assert_never
 
 from gate_core.categories import mask_of
 from gate_core.desk import MAX_RECORDS, ActivityFilter
@@ -51,6 +51,8 @@ RESERVE_OCTETS: Final = 64 << 20
 
 PATIENCE_S: Final = 1.5
 """How long a search may take until it says how far back it came."""
+
+MAX_BLOCKED: Final = 10
 
 CHECKPOINT_S: Final = 5.0
 """How often what was written is made durable: what a power cut may cost."""
@@ -174,13 +176,27 @@ class Found:
     """The last day that was looked at, where patience was at its end."""
 
 
+class Hour(NamedTuple):
+    """The decisions of an hour for one group."""
+
+    begins_ms: int
+    """Milliseconds since 1970."""
+    group: str
+    allowed: int
+    blocked: int
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """The decisions of one day, counted."""
 
-    allowed: int
-    blocked: int
-    devices: int
+    allowed: int = 0
+    blocked: int = 0
+    devices: int = 0
+    hours: tuple[Hour, ...] = ()
+    """By time and group."""
+    blocked_most: tuple[tuple[str, int], ...] = ()
+    """Names of which the most was blocked, with how often; at most ``MAX_BLOCKED``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,20 +360,19 @@ class ActivityLog:
 
     def totals(self, day: date) -> Totals:
         """Return the counts of ``day``; what was counted before is not read again."""
-        query = """
-            select max(entry.id) as last, action, coalesce(nullif(mac, ''), address) as device, sum(count) as n
+        query = f"""
+            select max(entry.id) as last, action, coalesce(nullif(mac, ''), address) as device, grp,
+                at_ms / {_HOUR_MS} as hour, word.text as name, sum(count) as n
             from entry cross join outcome on outcome.id = entry.outcome cross join who on who.id = entry.who
-            where entry.id > ? group by entry.outcome, entry.who"""
+                left join word on word.id = entry.name and action = '{BLOCK}'
+            where entry.id > ? group by entry.outcome, entry.who, hour, word.id"""  # noqa: S608  # constants
         with self._counting:
             counted = self._counted
             if counted is None or counted.day != day or not self._reaches(day, counted.last):
                 counted = self._counted = _Counted(day)
             for row in self._read(day, query, [counted.last]):
-                counted.last = max(counted.last, row["last"])
-                counted.actions[row["action"]] += row["n"]
-                counted.devices.add(row["device"])
-            actions = counted.actions
-            return Totals(actions[ALLOW], actions[BLOCK], len(counted.devices))
+                counted.add(row)
+            return counted.totals()
 
     def uses(self, since_ms: int, now_ms: int) -> dict[str, Use]:
         """Return what each device did of late, by its MAC address or, where that is unknown, by its address.
@@ -468,8 +483,34 @@ class _Counted:
     def __init__(self, day: date) -> None:
         self.day = day
         self.last = 0
-        self.actions: Counter[str] = Counter()
-        self.devices: set[str] = set()
+        self._hours: Counter[tuple[int, str, str]] = Counter()
+        """By hour since 1970, group and action."""
+        self._devices: set[str] = set()
+        self._blocked: Counter[str] = Counter()
+
+    def add(self, row: sqlite3.Row) -> None:
+        """Count what equal entries stand for."""
+        self.last = max(self.last, row["last"])
+        self._devices.add(row["device"])
+        self._hours[row["hour"], row["grp"], row["action"]] += row["n"]
+        name = row["name"]
+        if name and name != MANY and (name in self._blocked or len(self._blocked) < _MAX_SHARED):
+            self._blocked[name] += row["n"]
+
+    def totals(self) -> Totals:
+        """Return what has been counted."""
+        spans = sorted({(hour, group) for hour, group, _ in self._hours})
+        hours = tuple(
+            Hour(h * _HOUR_MS, g, self._hours[h, g, ALLOW], self._hours[h, g, BLOCK])
+            for h, g in spans
+        )
+        return Totals(
+            sum(hour.allowed for hour in hours),
+            sum(hour.blocked for hour in hours),
+            len(self._devices),
+            hours,
+            tuple(self._blocked.most_common(MAX_BLOCKED)),
+        )
 
 
 class _Day:

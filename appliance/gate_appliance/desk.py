@@ -23,10 +23,12 @@ from gate_core.desk import (
     ActivityFilter,
     ActivityRecord,
     ActivityView,
+    BlockedView,
     ConsumerView,
     DeviceView,
     Explanation,
     GroupView,
+    HourView,
     PanelReport,
     RefusedError,
     RowView,
@@ -183,6 +185,24 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
             raise RefusedError(
                 f"{text[:40]!r} is no date and time such as 2027-01-22T10:30", field
             ) from None
+
+    def hours(self) -> tuple[HourView, ...]:
+        """Return what was decided today, by hour and group."""
+        zone = self._clock.zone
+        return tuple(
+            HourView(
+                datetime.fromtimestamp(its.begins_ms / 1000, zone).hour,
+                its.group,
+                its.allowed,
+                its.blocked,
+            )
+            for its in self._steward.totals().hours
+        )
+
+    def blocked_most(self, *, actor: str) -> tuple[BlockedView, ...]:
+        """Return which sites were blocked most today; they are nobody's by name, so that no reason is asked for."""
+        self._demand(actor, Act.SEARCH_ACTIVITY)
+        return tuple(BlockedView(*its) for its in self._steward.totals().blocked_most)
 
     def usage(self, *, span: UsageSpan, actor: str, reason: str = "") -> UsageView:
         """Return who used the internet most; who looks, and why, is recorded."""

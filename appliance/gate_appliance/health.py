@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from gate_appliance.activity import ActivityLog
+from gate_appliance.activity import ActivityLog, Totals
 from gate_appliance.clock import SystemClock
 from gate_appliance.library import Lists
 from gate_appliance.packets import Packets
@@ -64,7 +64,7 @@ class Health:
         self._recorder = recorder
         self._activity = activity
         self._counted_at = float("-inf")
-        self._totals = (0, 0, 0)
+        self._totals = Totals()
         self._panel_at = float("-inf")
         self.fault = ""
         """Why the steward can't do its work, such as a full disk; "" while it can."""
@@ -85,7 +85,7 @@ class Health:
         needed = self._needed()
         in_force = {source: self._recorder.in_force(source) for source in needed}
         now = self._clock.now()
-        allowed, blocked, devices = self._count()
+        totals = self.totals()
         pauses = [p for p in facts.policy.pauses if now is None or p.span.covers(now)]
         pause = max(pauses, key=lambda p: p.span.until, default=None)
         return Status(
@@ -116,9 +116,9 @@ class Health:
             if pause
             else None,
             waiting=facts.waiting,
-            allowed_today=allowed,
-            blocked_today=blocked,
-            devices_today=devices,
+            allowed_today=totals.allowed,
+            blocked_today=totals.blocked,
+            devices_today=totals.devices,
             listed_names=facts.lists.names,
             panel=facts.panel,
             uncovered=RESOLVER_UNCOVERED if self._config.appliance.mode == "resolver" else (),
@@ -129,11 +129,11 @@ class Health:
         inline = self._config.appliance.mode == "inline"
         return (Source.DNS, Source.FIREWALL) if inline else (Source.DNS,)
 
-    def _count(self) -> tuple[int, int, int]:
+    def totals(self) -> Totals:
+        """Return what was decided today, counted some seconds ago at most."""
         if time.monotonic() - self._counted_at >= _COUNT_EVERY_S:
             now = self._clock.now()
-            totals = self._activity.totals(now.date()) if now else None
-            self._totals = (totals.allowed, totals.blocked, totals.devices) if totals else (0, 0, 0)
+            self._totals = self._activity.totals(now.date()) if now else Totals()
             self._counted_at = time.monotonic()
         return self._totals
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from sqlite_utils import Database
 
-from gate_appliance.activity import ActivityLog
+from gate_appliance.activity import ActivityLog, Totals
 from gate_appliance.clock import SystemClock
 from gate_appliance.devices import Sightings
 from gate_appliance.durable import write_durably
@@ -513,6 +513,10 @@ class Steward:
         note = Change(_SELF, "", "ended by itself: proposal", proposal_name(proposal))
         with self.store.noting(note, self.clock.now()) as db:
             end_proposal(db, proposal, "lapsed")
+
+    def totals(self) -> Totals:
+        """Return what was decided today, counted some seconds ago at most."""
+        return self._health.totals()
 
     def mac_of(self, address: Address) -> str | None:
         """Return the link-layer address of ``address`` as the data plane sees it."""

@@ -337,6 +337,25 @@ class ConsumerView:
 
 
 @dataclass(frozen=True, slots=True)
+class HourView:
+    """What was decided for a group in an hour of today."""
+
+    hour: int
+    """Of the school's day, 0 to 23."""
+    group: str
+    allowed: int
+    blocked: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedView:
+    """A site that was blocked today."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class UsageView:
     """Who used the internet most."""
 
@@ -661,6 +680,12 @@ class Desk(Protocol):
 
         A ``reason`` is demanded of everybody but the command line; roles without the right to names get none.
         """
+
+    def hours(self) -> tuple[HourView, ...]:
+        """Return what was decided today, by hour and group."""
+
+    def blocked_most(self, *, actor: str) -> tuple[BlockedView, ...]:
+        """Return which sites were blocked most today, the first first; for whoever may search the log."""
 
     def usage(self, *, span: UsageSpan, actor: str, reason: str = "") -> UsageView:
         """Return who used the internet most; whoever may search the log sees it, and it is recorded as for ``activity``."""

@@ -296,6 +296,9 @@ class Samples:
     def activity(self):
         return {"filter": ActivityFilter(), "reason": f"reason {self.number}"}
 
+    def blocked_most(self):
+        return {}
+
     def usage(self):
         return {"span": "week", "reason": f"reason {self.number}"}
 

@@ -429,6 +429,7 @@ TABLE = {
     "remove_account":    "no  no  yes yes  no  no   no  no  yes  no",
     "end_sessions":      "no  no  yes yes  no  no   no  no  yes  no",
     "activity":          "yes yes yes part no  no   no  no  part no",
+    "blocked_most":      "yes yes yes yes  no  no   no  no  yes  no",
     "usage":             "yes yes yes yes  no  no   no  no  yes  no",
     "propose":           "yes yes yes yes  no  part no  no  yes  no",
     "proposals":         "yes yes yes yes  yes part yes no  yes  no",

@@ -233,6 +233,29 @@ def test_totals_add_up_aggregated_events(log):
     assert (totals.allowed, totals.blocked, totals.devices) == (6, 2, 2)
 
 
+def test_totals_tell_hours_groups_and_what_was_blocked_most(log):
+    hour_ms = 3_600_000
+    log.append(
+        [
+            event("a.example", count=5),
+            event("b.example", "block", group="staff", count=2),
+            event("b.example", "block", at_ms=AT_MS + hour_ms),
+            event("c.example", "block", at_ms=AT_MS + hour_ms, source=Source.FIREWALL),
+            event("", "block", remote="203.0.113.5 443/tcp"),
+            event(MANY, "block"),
+        ]
+    )
+    day = date(2026, 11, 22)
+    first = log.totals(day)
+    assert first.hours == ((AT_MS, "ks2", 5, 2), (AT_MS, "staff", 0, 2), (AT_MS + hour_ms, "ks2", 0, 2))  # fmt: skip
+    assert first.blocked_most == (("b.example", 3), ("c.example", 1))
+    log.append([event("c.example", "block", count=9)])
+    then = log.totals(day)
+    assert then.blocked_most == (("c.example", 10), ("b.example", 3))
+    assert then.hours[0] == (AT_MS, "ks2", 5, 11)
+    assert (then.allowed, then.blocked) == (5, 15)
+
+
 def test_append_sets_a_damaged_file_aside_and_goes_on(log, short_path):
     path = short_path / "activity" / "activity-2026-11-22.db"
     path.write_bytes(b"this is no database, and it is long enough to be looked at" * 20)

@@ -22,6 +22,7 @@ WITHOUT_ACTOR = {
     "written": dict,
     "rows": dict,
     "groups": dict,
+    "hours": dict,
     "devices": dict,
     "explain": lambda: {"client": "ks2", "name": "a.example"},
     "preview": lambda: {"edits": (Edit.of(("school",), "St Example", "St Other"),)},

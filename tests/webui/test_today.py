@@ -9,7 +9,7 @@ from gate_core.events import Event, Source
 
 
 def poll(coordinator, page: str):
-    found = re.search(r'hx-get="([^"]+)"', page)
+    found = re.search(r'id="live" hx-get="([^"]+)"', page)
     return coordinator.get(found[1].replace("&amp;", "&"), headers={"HX-Request": "true"})
 
 
@@ -246,3 +246,23 @@ def test_page_counts_what_it_may_answer_once_somebody_else_has(technician, full_
 def test_page_asks_for_no_changes_where_none_waits(head, desk):
     head.get("/")
     assert "proposals" not in {name for name, _ in desk.asked}
+
+
+def test_page_has_a_picture_of_the_day_with_the_same_as_numbers(coordinator, full_desk):
+    page = coordinator.get("/").text
+    assert page.count("<rect ") == 2
+    for its in full_desk.blocked_most(actor="r.example"):
+        assert f'>{its.name}</a></th><td role="cell" data-label="Times">{its.count}</td>' in page
+    allowed = sum(its.allowed for its in full_desk.hours())
+    assert f"10:00: {allowed}</title>" in page
+    assert "New devices today" in page
+    assert 'hx-get="/day" hx-trigger="every 60s"' in page
+    assert coordinator.get("/day").text.strip() in page
+
+
+@pytest.mark.parametrize("who", ["governor", "teacher", "auditor"])
+def test_picture_names_no_site_to_roles_that_may_not_search(request, full_desk, who):
+    page = request.getfixturevalue(who).get("/").text
+    assert "By group" in page
+    assert "Blocked most" not in page
+    assert "games.example" not in page

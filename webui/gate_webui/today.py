@@ -11,6 +11,7 @@ from gate_core.desk import ActivityFilter, GroupView, Status, UnavailableError
 from gate_core.roles import Act
 from gate_webui import access
 from gate_webui.activity import purpose
+from gate_webui.day import picture_of
 from gate_webui.forms import PauseForm, carry_out, offer
 from gate_webui.proposals import to_answer
 from gate_webui.proposing import fully, name_of, need, press
@@ -42,6 +43,7 @@ def _page(form: PauseForm) -> ResponseReturnValue:
         to_answer=to_answer(status),
         parts=parts,
         seen=_marks(parts),
+        day=_render_day(status),
         form=form,
         may_pause=fully(Act.PAUSE),
     )
@@ -54,6 +56,28 @@ def live() -> ResponseReturnValue:
     """Return the parts of the page that differ from what the browser has, or nothing."""
     _, parts = _render_parts()
     return _changes(parts)
+
+
+@bp.get("/day")
+@access.polled
+def day() -> ResponseReturnValue:
+    """Return the picture of the day, which the page asks for each minute."""
+    return _render_day(access.kept().services.desk.status())
+
+
+def _render_day(status: Status) -> str:
+    desk = access.kept().services.desk
+    may_search = access.may(Act.SEARCH_ACTIVITY)
+    titles = {group.id: group.title for group in desk.groups()}
+    today = status.at[:10]
+    new = [d for d in desk.devices() if today and d.first_seen[:10] == today]
+    return render_template(
+        "live/day.html",
+        picture=picture_of(desk.hours(), titles),
+        blocked=desk.blocked_most(actor=access.person().username) if may_search else (),
+        new_devices=new,
+        titles=titles,
+    )
 
 
 def away() -> ResponseReturnValue:
