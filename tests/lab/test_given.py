@@ -33,6 +33,8 @@ CONNECTS = 5_000
 """Of each of two devices."""
 SEARCH, SAFE_SEARCH = "www.google.com", "forcesafesearch.google.com"
 OTHER = "files.example"
+CLOSED = {"ConnectionResetError", "ConnectionRefusedError"}
+"""A connection that nobody gave: when the classifier blocks it at the SYN, and when at the hello."""
 
 families = pytest.mark.parametrize("family", [4, 6])
 
@@ -71,7 +73,7 @@ def test_no_connection_right_behind_an_answer_is_lost(lab: Laboratory) -> None:
 def test_what_nobody_gave_is_closed_to_pupils(lab: Laboratory, address: str) -> None:
     argv = [sys.executable, str(HERE / "connects.py"), "once", address, str(PORT)]
 
-    assert lab.run(LAPTOP.name, argv).stdout.strip() == "ConnectionResetError"
+    assert lab.run(LAPTOP.name, argv).stdout.strip() in CLOSED
     assert lab.run(STAFF.name, argv).stdout.strip() == "echoed"
 
 
@@ -123,11 +125,11 @@ def test_a_direct_connection_is_open_to_its_group_without_a_name(school) -> None
     try:
         school.wait_until_filtering()
         assert lab.run(LAPTOP.name, argv).stdout.strip() == "echoed"
-        assert lab.run(GUEST.name, argv).stdout.strip() == "ConnectionResetError"
+        assert lab.run(GUEST.name, argv).stdout.strip() in CLOSED
     finally:
         school.adopt(Edit.of(("direct", "door"), its, None))
     school.wait_until_filtering()
-    assert lab.run(LAPTOP.name, argv).stdout.strip() == "ConnectionResetError"
+    assert lab.run(LAPTOP.name, argv).stdout.strip() in CLOSED
     where = f"{UNRESOLVED} {PORT}/tcp"
     lab.wait_for(
         lambda: (
