@@ -179,6 +179,9 @@ class Classifier:
                 opening = self._opened(seen, key)
         elif seen.request.new:
             return self._picked_up(seen, key)
+        elif self._is_unshaken(seen):
+            self._forget(key)
+            return self._fault(seen, key, self._mac(seen), NAMELESS, Fault.UNKNOWN_FLOW)
         elif opening is None:
             if watched := self._watched.get(key):
                 return self._watch(seen, key, watched)
@@ -200,6 +203,13 @@ class Classifier:
         if reading is None:
             return _undecided(seen)
         return self._read(seen, key, opening, _at_resolver(reading, key))
+
+    def _is_unshaken(self, seen: Sighting) -> bool:
+        """Tell whether a client goes on where the responder may have octets of before its SYN, and its group is closed."""
+        request = seen.request
+        if not request.unshaken or request.reply or request.from_router:
+            return False
+        return self._is_closed(self._client(seen, self._mac(seen)))
 
     def _hear(self, seen: Sighting, key: FlowKey, opening: Opening) -> Reading | None:
         """Read a packet of a flow; as ``Opening.read``, and with the same errors."""

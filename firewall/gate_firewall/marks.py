@@ -3,7 +3,7 @@
 ::
 
     31     24 23    20 19 18 17      12 11         0
-    [ epoch ] [verdict] r  -  [ group ] [ others'  ]
+    [ epoch ] [verdict] r  u  [ group ] [ others'  ]
 
 A conntrack mark carries the verdict on its flow, the epoch in which it was given, and the number of the client's group.
 A packet mark carries a request to the classifier, and then its answer. Bits 11 to 0 belong to others: when a packet is
@@ -23,6 +23,8 @@ SETTLED: Final = 0x0030_0000
 GROUP: Final = 0x0003_F000
 FROM_ROUTER: Final = 0x0008_0000
 """Packet mark only: the frame came in by the port towards the router."""
+UNSHAKEN: Final = 0x0004_0000
+"""A client's SYN opened the flow, and no SYN of the responder has answered it: it may have the flow's octets from before."""
 
 # What a request says where an answer has the group. Packet mark only.
 REPLY: Final = 0x0000_1000
@@ -63,6 +65,7 @@ class Request(NamedTuple):
     reply: bool
     decided: bool
     new: bool = False
+    unshaken: bool = False
 
 
 def field(answer: Answer) -> int:
@@ -72,7 +75,11 @@ def field(answer: Answer) -> int:
 
 def _parse(mark: int) -> Request:
     return Request(
-        bool(mark & FROM_ROUTER), bool(mark & REPLY), bool(mark & DECIDED), bool(mark & NEW)
+        bool(mark & FROM_ROUTER),
+        bool(mark & REPLY),
+        bool(mark & DECIDED),
+        bool(mark & NEW),
+        bool(mark & UNSHAKEN),
     )
 
 
@@ -89,12 +96,12 @@ def render_answer(asked: int, answer: Answer, epoch: int, group: int) -> int:
     """Return the packet mark that answers the packet mark ``asked``.
 
     Args:
-        asked: Packet mark of the request; others' bits and the port are kept.
+        asked: Packet mark of the request; others' bits, the port and ``UNSHAKEN`` are kept.
         answer: The verdict. NONE leaves the flow undecided.
         epoch: 1 to 255.
         group: Number of the client's group, 1 to 63.
     """
-    kept = asked & (OTHERS | FROM_ROUTER)
+    kept = asked & (OTHERS | FROM_ROUTER | UNSHAKEN)
     if answer is Answer.NONE:
         return kept
     return kept | epoch << 24 | answer << 20 | group << 12

@@ -78,7 +78,8 @@ _SERVER_HELLO: Final = (
 _UDP_FLOW: Final = {
     v: f"ether saddr . {ip} saddr . udp sport . {ip} daddr . udp dport" for v, ip in _FAMILY.items()
 }
-_PURE_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
+_SHAKE: Final = "tcp flags & (fin | syn | rst | ack)"
+_PURE_SYN: Final = f"{_SHAKE} == syn"
 
 
 class Handoff(Enum):
@@ -381,6 +382,7 @@ def _filter(config: RulesetConfig) -> list[str]:
         _flood(config),
         _own(config),
         _bare(),
+        _beginnings(),
         *_slow(),
         *_ask(config),
         _select(),
@@ -472,6 +474,21 @@ def _bare() -> str:
     )
 
 
+def _beginnings() -> str:
+    from_router = f"meta mark & {marks.FROM_ROUTER:#010x}"
+    kept = 0xFFFF_FFFF ^ marks.UNSHAKEN
+    return _chain(
+        "beginnings",
+        # Before the verdict: conntrack lets a connection that the server has reset begin anew with its mark, but it is
+        # another one. It never lets one that was closed.
+        f"{_PURE_SYN} ct state != new ct mark & {marks.VERDICT:#010x} != 0 goto refuse",
+        # Conntrack also forgets a connection by a reset that the server does not take. The server then answers the next
+        # SYN by an acknowledgement alone, and goes on with the octets that it has.
+        f"{_PURE_SYN} {from_router} == 0 ct state new ct mark set ct mark | {marks.UNSHAKEN:#010x}",
+        f"{_SHAKE} == syn | ack {from_router} != 0 ct direction reply ct mark set ct mark & {kept:#010x}",
+    )
+
+
 def _ask(config: RulesetConfig) -> list[str]:
     def asked(device: str, bits: int) -> tuple[str, str]:
         # Others' bits come from the flow. Two marks can't be joined in one expression, hence a branch for each port.
@@ -513,6 +530,7 @@ def _ask(config: RulesetConfig) -> list[str]:
             f"ct direction reply meta mark set meta mark | {marks.REPLY:#010x}",
             f"ct state new meta mark set meta mark | {marks.NEW:#010x}",
             f"ct mark & {marks.SETTLED:#010x} != 0 meta mark set meta mark | {marks.DECIDED:#010x}",
+            f"ct mark & {marks.UNSHAKEN:#010x} != 0 meta mark set meta mark | {marks.UNSHAKEN:#010x}",
             *hand_off,
         ),
     ]
@@ -574,9 +592,7 @@ def _select() -> str:
     )
     return _chain(
         "select",
-        # Before the verdict: conntrack lets a connection that the server has reset begin anew with its mark, but it is
-        # another one. It never lets one that was closed.
-        f"{_PURE_SYN} ct state != new ct mark & {marks.VERDICT:#010x} != 0 goto refuse",
+        "tcp flags & syn == syn jump beginnings",
         # Early, because nearly all packets end here.
         "jump epoch",
         # Errors of known flows, and neighbour discovery, which is untracked. What is left is asked about.

@@ -1,3 +1,6 @@
+import functools
+import operator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,11 +12,16 @@ MARKS = st.integers(0, 2**32 - 1)
 
 
 def test_fields_share_no_bit():
-    fields = (marks.OTHERS, marks.EPOCH, marks.VERDICT, marks.GROUP, marks.FROM_ROUTER)
-
-    assert (
-        sum(fields) == marks.OTHERS | marks.EPOCH | marks.VERDICT | marks.GROUP | marks.FROM_ROUTER
+    fields = (
+        marks.OTHERS,
+        marks.EPOCH,
+        marks.VERDICT,
+        marks.GROUP,
+        marks.FROM_ROUTER,
+        marks.UNSHAKEN,
     )
+
+    assert sum(fields) == functools.reduce(operator.or_, fields)
 
 
 def test_settled_is_set_in_no_other_answer():
@@ -23,8 +31,8 @@ def test_settled_is_set_in_no_other_answer():
 
 
 @given(MARKS, st.sampled_from(Answer), st.integers(1, 255), st.integers(1, 63))
-def test_render_answer_keeps_others_bits_and_the_port(asked, answer, epoch, group):
-    kept = marks.OTHERS | marks.FROM_ROUTER
+def test_render_answer_keeps_others_bits_and_what_the_kernel_says(asked, answer, epoch, group):
+    kept = marks.OTHERS | marks.FROM_ROUTER | marks.UNSHAKEN
 
     assert render_answer(asked, answer, epoch, group) & kept == asked & kept
 
@@ -44,6 +52,11 @@ def test_render_answer_leaves_an_undecided_flow_without_a_mark():
         pytest.param(0x0088_1000, Request(from_router=True, reply=True, decided=False), id="reply"),
         pytest.param(
             0x0080_6FFF, Request(from_router=False, reply=False, decided=True), id="decided"
+        ),
+        pytest.param(
+            0x0084_0000,
+            Request(from_router=False, reply=False, decided=False, unshaken=True),
+            id="unshaken",
         ),
     ],
 )

@@ -87,7 +87,8 @@ def main() -> str:
                 return "served"
 
 
-try:
-    print(main())  # for the test
-except OSError as e:
-    print(type(e).__name__)
+if __name__ == "__main__":
+    try:
+        print(main())  # for the test
+    except OSError as e:
+        print(type(e).__name__)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from forgotten import hidden
 from plan import BOX, CLIENTS, ROUTER, address6_of, address_of
 from scapy.all import (  # type: ignore[attr-defined]
     IP,
@@ -63,6 +64,7 @@ class Connection:
     def __init__(self, host: str, attack: str, family: str, web: int, decoy: str) -> None:
         here = {h.name: h for h in (*CLIENTS, BOX)}[host]
         self.attack, self.web = attack, web
+        self.link_filtered = here is not BOX
         self.ip = IP if family == "4" else IPv6
         self.ends = {
             "src": here.v4 if family == "4" else here.v6,
@@ -175,6 +177,54 @@ class Connection:
         self.send("A")
 
 
+def hello_around(name: str, decoy: str) -> tuple[bytes, bytes]:
+    """Return a hello for ``name`` in two parts, of which the second one begins with a whole hello for ``decoy``."""
+    inner = hidden(decoy)
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1", inner.decode("ascii")])
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+    octets = outgoing.read()
+    place = octets.index(inner)
+    return octets[:place], octets[place:]
+
+
+def closed_in_between(its: Connection, decoy: str, name: str) -> None:
+    """Have the filter forget a connection of which the server goes on to know, and take its middle for its beginning."""
+    while True:
+        its.connect()
+        # So that 0 is an old acknowledgement, which the server answers.
+        if 2**20 < its.ack < 2**31 - 2**20:
+            break
+        its.send("R")
+        its.port += 1
+    first, second = hello_around(name, decoy)
+    its.push(first)
+    its.receive(0.3)
+    if its.link_filtered:
+        # Unreadable: dropped, and the filter has done with the flow.
+        its.send("PAU", b"x", urgptr=1)
+        time.sleep(0.3)
+        # Conntrack lets it be closed by this one, which is dropped as well.
+        its.send("R")
+        time.sleep(0.3)
+    # The server answers that it has a connection; conntrack takes that for an answer.
+    its.send("S", back=1)
+    time.sleep(0.8)
+    # The server discards it, and conntrack takes the flow for closed.
+    its.send("R", options=MD5)
+    time.sleep(0.3)
+    # What conntrack takes for plausible as it has seen no number of the server's, and the server answers as too old.
+    ack, its.ack = its.ack, 0
+    its.ts += 1
+    its.send("PA", b"\0", back=1)
+    its.ack = ack
+    time.sleep(0.8)
+    its.ts += 1
+    its.insist(second)
+
+
 def attack(its: Connection, decoy: str, name: str) -> None:  # noqa: C901, PLR0912, PLR0915  # one an attack
     wrong, right = request(its.web, decoy, "/"), request(its.web, name, "/true")
     place = right.find(name.encode()) + len(name) // 2
@@ -184,6 +234,9 @@ def attack(its: Connection, decoy: str, name: str) -> None:  # noqa: C901, PLR09
         time.sleep(0.2)
         its.forge("SA")
         its.seq -= WIDE
+    if its.attack == "closed in between":
+        closed_in_between(its, decoy, name)
+        return
     its.connect(wrong if its.attack == "octets in the SYN" else b"")
     match its.attack:
         case "old timestamp":

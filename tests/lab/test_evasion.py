@@ -281,6 +281,13 @@ def test_ports_of_a_connection_that_only_looks_ended_carry_no_other(
 
 
 @families
+def test_middle_of_a_connection_that_conntrack_takes_for_closed_is_no_beginning(
+    lab: Laboratory, family: int
+) -> None:
+    assert carried(lab, "closed in between", family, 443, BOX) == {"laptop": False, "box": True}
+
+
+@families
 def test_beginning_within_a_flow_that_was_forgotten_hides_no_name(
     lab: Laboratory, family: int
 ) -> None:
