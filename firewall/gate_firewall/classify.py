@@ -165,7 +165,7 @@ class Classifier:
             )
         return self._verdict(seen, client, ruling, event)
 
-    def _tcp(self, seen: Sighting) -> Verdict:  # noqa: C901, PLR0911  # one a case
+    def _tcp(self, seen: Sighting) -> Verdict:  # noqa: C901, PLR0911, PLR0912  # one a case
         packet, reply = seen.packet, seen.request.reply
         key = _key(packet, reply=reply)
         opening = None if seen.request.decided else self._openings.get(key)
@@ -175,6 +175,9 @@ class Classifier:
             if opening is None and not seen.request.new:
                 # The responder has answered a SYN that is forgotten, and what it was sent since, and goes by those.
                 return self._fault(seen, key, self._mac(seen), NAMELESS, Fault.UNKNOWN_FLOW)
+            if packet.payload and self._is_closed(self._client(seen, self._mac(seen))):
+                # The responder might keep it when nobody here remembers it. The client soon sends a SYN without.
+                return _DROP
             if opening is None or (opening.marked and seen.request.new):
                 opening = self._opened(seen, key)
         elif seen.request.new:

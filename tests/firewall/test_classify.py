@@ -86,6 +86,7 @@ class Flow:
         acknowledged=0,
         later_fragment=False,
         same_side=False,
+        unshaken=False,
     ):
         (source, source_port), (destination, port) = self._ends[::-1] if reply else self._ends
         from_router = (reply and not same_side) != self._inbound
@@ -95,7 +96,7 @@ class Flow:
         )  # fmt: skip
         seen = Sighting(
             packet,
-            Request(from_router, reply, decided, new),
+            Request(from_router, reply, decided, new, unshaken),
             0x0080_0ABC,
             ROUTER if from_router else self._mac,
             Moment(AT, 5.0),
@@ -1175,13 +1176,27 @@ def test_judge_of_a_connection_that_it_watches_no_more(classifier):
     assert flow.events[-1].rule_id == "unknown-flow:ks2"
 
 
-def test_judge_reads_a_hello_in_the_syn(classifier):
-    flow = Flow(classifier)
+@pytest.mark.parametrize(("mac", "passes"), [(PUPIL, False), (STAFF, True)])
+def test_judge_of_octets_in_a_syn(classifier, mac, passes):
+    """A server may keep them when conntrack and the classifier have both forgotten the connection."""
+    flow = Flow(classifier, mac)
     octets = hello("maths.example")
-    flow._sent += len(octets)
 
-    assert flow.packet(octets, flags=SYN, sequence=999, new=True) is Answer.UNANSWERED
-    assert flow.acknowledge(payload=SERVER_HELLO, sequence=77) is Answer.ACCEPT
+    answer = flow.packet(octets, flags=SYN, sequence=999, new=True)
+    assert (answer, flow.mark is not None) == (Answer.ACCEPT if passes else Answer.NONE, passes)
+    assert flow.open() is Answer.NONE
+    assert flow.mark is not None
+
+
+@pytest.mark.parametrize(("mac", "answer"), [(PUPIL, Answer.BLOCK), (STAFF, Answer.ACCEPT)])
+def test_judge_of_what_follows_a_syn_that_the_server_has_not_answered_by_its_own(
+    classifier, mac, answer
+):
+    """The server may go on with an older connection, and have octets of it."""
+    flow = Flow(classifier, mac)
+
+    assert flow.open() is Answer.NONE
+    assert flow.send(hello("maths.example"), unshaken=True) is answer
 
 
 def test_judge_of_a_datagram_that_speaks_for_somebody_outside(classifier):

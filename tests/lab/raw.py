@@ -225,6 +225,26 @@ def closed_in_between(its: Connection, decoy: str, name: str) -> None:
     its.insist(second)
 
 
+def fast_opened_before(its: Connection, decoy: str, name: str) -> None:
+    """Have the server take octets with a SYN, and the filter take its next answer to that for one to another SYN."""
+    first, second = hello_around(name, decoy)
+    its.send("S", first)
+    its.receive(2)
+    its.seq += 1 + len(first)
+    if its.link_filtered:
+        its.send("PAU", b"x", urgptr=1)
+        time.sleep(0.2)
+        its.send("R")
+        time.sleep(0.2)
+        # The server discards it, and soon says again that it has taken the first one.
+        its.send("S", back=1, options=MD5)
+        its.receive(3)
+    its.ts += 10
+    its.send("A")
+    time.sleep(0.3)
+    its.insist(second)
+
+
 def attack(its: Connection, decoy: str, name: str) -> None:  # noqa: C901, PLR0912, PLR0915  # one an attack
     wrong, right = request(its.web, decoy, "/"), request(its.web, name, "/true")
     place = right.find(name.encode()) + len(name) // 2
@@ -236,6 +256,9 @@ def attack(its: Connection, decoy: str, name: str) -> None:  # noqa: C901, PLR09
         its.seq -= WIDE
     if its.attack == "closed in between":
         closed_in_between(its, decoy, name)
+        return
+    if its.attack == "fast opened before":
+        fast_opened_before(its, decoy, name)
         return
     its.connect(wrong if its.attack == "octets in the SYN" else b"")
     match its.attack:
