@@ -199,6 +199,10 @@ class FirewallConfig:
     """Packets a second of one device that the classifier is asked about, each way; the rest is dropped, so that no device
     keeps it from judging the others'. A connection takes about three. A router on the switch side counts as one. Devices
     that the policy does not name have four times this together, as their addresses may be made up. 0: all."""
+    device_flows: int = key(2000, whole(0, 1_000_000, "number of connections"))
+    """Connections that one device may have begun and not ended; more are refused, so that none takes all that the kernel can
+    remember. Raise it for a device behind which there are others. Devices that the policy does not name have four times
+    this together. 0: no limit."""
     handoff: Literal["auto", "nft", "iptables"] = key("auto")
     """How packets reach the queue; ``iptables`` where the kernel lacks nftables' ``queue``."""
     pages_from: tuple[str, ...] = key((), _network)

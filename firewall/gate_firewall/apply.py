@@ -38,6 +38,8 @@ _SYSCTLS: Final = {
     "netfilter/nf_conntrack_tcp_be_liberal": 0,
     # Connections from before our start are tracked, so that they can be reset and come back judged.
     "netfilter/nf_conntrack_tcp_loose": 1,
+    # The kernel's five days would keep what devices leave behind that are switched off. No less: RFC 5382, REQ-5.
+    "netfilter/nf_conntrack_tcp_timeout_established": 7440,
     # Each flow's octets are told at its end.
     "netfilter/nf_conntrack_acct": 1,
     # Also of flows that began while nobody listened.

@@ -127,6 +127,8 @@ class RulesetConfig:
     """DNS queries a second of one device that are handed to the sinkhole at most; 0 for all."""
     packet_rate: int = 2000
     """Packets a second of one device, each way, that are asked about at most; 0 for all."""
+    device_flows: int = 2000
+    """Flows of one device that conntrack remembers at most, of those that it began; 0 for all."""
     unlimited: tuple[str, ...] = ()
     """Addresses of those whose queries all are."""
     down: Rates = Rates()
@@ -314,6 +316,10 @@ def _sets(epoch: Epoch) -> list[str]:
             for name in (limit, f"{limit}_strangers")
         ),
         *(
+            f"set {name} {{ type ether_addr; flags dynamic; size {_RATED}; }}"
+            for name in ("flows", "flows_strangers")
+        ),
+        *(
             # By device: nobody has another's flows refused in advance.
             f"set refused{v} {{ type ether_addr . ipv{v}_addr . inet_service . ipv{v}_addr . inet_service; {refused} }}"
             for v in (4, 6)
@@ -386,6 +392,7 @@ def _filter(config: RulesetConfig) -> list[str]:
         *_slow(),
         *_ask(config),
         _select(),
+        _flows(config.device_flows),
         _settle(),
         *_rates(config),
     ]
@@ -627,12 +634,28 @@ def _select() -> str:
     )
 
 
+def _flows(limit: int) -> str:
+    """Return the rules against one device's filling conntrack's table, in which all others' flows have to be."""
+    rules = []
+    if limit:
+        own, all_ = (f"ct count over {n}" for n in (limit, limit * _STRANGERS))
+        known, unknown = "ether saddr @known_devices", "ether saddr != @known_devices"
+        rules = [
+            f"{known} add @flows {{ ether saddr {own} }} goto refuse",
+            f"{unknown} add @flows_strangers {{ ether saddr {own} }} goto refuse",
+            f"{unknown} {all_} goto refuse",
+        ]
+    return _chain("flows", *rules)
+
+
 def _settle() -> str:
     saved = f"ct mark set meta mark & {0xFFFF_FFFF ^ marks.FROM_ROUTER:#010x}"
     verdict = f"meta mark & {marks.VERDICT:#010x} =="
     blocked_down = _BLOCK | marks.FROM_ROUTER
     return _chain(
         "settle",
+        # Here, and not where it is asked about: what waits in a queue is not counted for long.
+        f"ct state new meta mark & {marks.FROM_ROUTER:#010x} == 0 {verdict.replace('==', '!=')} {_BLOCK:#010x} jump flows",
         f"{verdict} 0x00000000 accept",
         f"{verdict} {_ACCEPT:#010x} {saved} accept",
         # The server's hello may have overtaken what was asked about before it.

@@ -415,6 +415,7 @@ def _ruleset_config(settings: FirewallSettings) -> RulesetConfig:
         gateways=settings.bridge.gateways,
         query_rate=settings.query_rate,
         packet_rate=settings.firewall.packet_rate,
+        device_flows=settings.firewall.device_flows,
         unlimited=settings.unlimited,
     )
 

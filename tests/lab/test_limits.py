@@ -11,7 +11,7 @@ import pytest
 from appliance import CONFIG_FILE, Appliance
 from clients import curl
 from laboratory import Laboratory
-from plan import BOX, LAPTOP, ROUTER, TABLET, UNRESOLVED, UNRESOLVED_V6
+from plan import BOX, LAPTOP, ROUTER, STAFF, TABLET, UNRESOLVED, UNRESOLVED_V6, Host
 from sites import ALLOWED
 
 from gate_core.config import FirewallConfig
@@ -323,3 +323,50 @@ def test_neighbour_discovery_is_no_way_out(lab: Laboratory) -> None:
         lab.run(ROUTER.name, ["nft", "delete", "table", "inet", "neighbours"], check=True)
 
     assert its["counter"]["packets"] <= 40 + 20 * elapsed < 400
+
+
+# Connections that say nothing, for a minute; a line says how many there are.
+CONNECTIONS = """
+import contextlib, socket, sys, time
+name, count = sys.argv[1], int(sys.argv[2])
+ends = [end[4] for end in socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)]
+assert {len(end) for end in ends} == {2, 4}, "both families"
+with contextlib.ExitStack() as opened:
+    got = 0
+    for number in range(count):
+        try:
+            opened.enter_context(socket.create_connection(ends[number % len(ends)][:2], 5))
+            got += 1
+        except ConnectionRefusedError:
+            pass
+    print(got, flush=True)
+    time.sleep(60)
+"""
+OPEN = 60
+"""What one device may have open."""
+
+
+def test_one_device_s_connections_leave_the_table_to_others(fresh_school: Appliance) -> None:
+    school, lab = fresh_school, fresh_school.lab
+    with lab.path(CONFIG_FILE).open("a") as file:
+        file.write(f"[firewall]\ndevice_flows = {OPEN}\n")
+    school.start()
+    school.wait_until_filtering()
+    school.place_devices()
+    school.wait_until_filtering()
+
+    def status(client: Host) -> int:
+        return curl(lab, client.name, f"https://{ALLOWED}/", deadline_s=5).status
+
+    assert status(LAPTOP) == 200
+    argv = [sys.executable, "-c", CONNECTIONS, "files.example", f"{OPEN + 30}"]
+    greedy = lab.popen(LAPTOP.name, argv)
+    try:
+        assert greedy.stdout
+        # What it had before counts, unless it has ended.
+        assert OPEN - 10 <= int(greedy.stdout.readline()) <= OPEN
+        assert (status(LAPTOP), status(TABLET), status(STAFF)) == (0, 200, 200)
+    finally:
+        greedy.terminate()
+        greedy.communicate(timeout=30)
+    lab.wait_for(lambda: status(LAPTOP) == 200, "a connection, once others have ended", 30)
