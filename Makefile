@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # CMD as typed, as one word of the shell: neither make nor the recipe's shell reads what is in it. Without it, a shell.
 WORD = '$(subst ','\'',$(or $(value CMD),bash))'
 
-.PHONY: help setup check static fix docs abi compiled test lab test-trixie demo pupil tablet staff guest box \
+.PHONY: help setup check static fix docs catalogues abi compiled test lab test-trixie demo pupil tablet staff guest box \
 	bench-dns bench-firewall bench-policy fuzz-dns fuzz-firewall screenshots lock image image-test clean
 
 help: ## show this list
@@ -49,6 +49,9 @@ abi: setup ## write dns/gate_dns/libc_abi.py anew
 
 docs: setup ## write docs/configuration.md anew
 	$(BIN)/python tools/configuration.py > docs/configuration.md
+
+catalogues: setup ## bring the texts of the pages, in all languages, up to date; says how many want a translation
+	$(BIN)/python tools/catalogues.py
 
 compiled: setup ## the modules that every flow goes through, compiled; print their folder
 	@tools/need setup-build

@@ -22,7 +22,7 @@ from gate_appliance.counter import (
     text_of,
 )
 from gate_appliance.store import Change
-from gate_core.desk import USERNAME, Account, AccountView, Invitation, RefusedError
+from gate_core.desk import LANGUAGES, USERNAME, Account, AccountView, Invitation, RefusedError
 from gate_core.edits import Edit, apply
 from gate_core.roles import ACCOUNT_ROLES, TITLES, Act, Leave, Role, leave
 from gate_core.written import aware, revise
@@ -96,6 +96,7 @@ class AccountsDesk(Counter):
             row["session_epoch"],
             tuple(r for r in row["rooms"].split(",") if r),
             row["until"],
+            self._store.language(row["username"]),
         )
 
     def accounts(self, *, actor: str) -> tuple[AccountView, ...]:
@@ -302,6 +303,18 @@ class AccountsDesk(Counter):
         note = Change(row["username"], row["role"], "signed in", address[:60])
         with self._store.noting(note, self._clock.now()):
             pass
+
+    def choose_language(self, *, language: str, actor: str) -> None:
+        """Have the pages speak to ``actor`` in that language from here on."""
+        if language not in LANGUAGES:
+            raise RefusedError(
+                f"{language[:20]!r} is no language of the pages; allowed are {', '.join(LANGUAGES)}",
+                "language",
+            )
+        who = self._who(actor)
+        if self._store.account(who.name) is None:
+            raise RefusedError("only somebody who signs in has a language", "actor")
+        self._store.set_language(who.name, language)
 
     def end_sessions(self, *, username: str, actor: str) -> None:
         """End every session of an account: one's own, or with the right to grant."""

@@ -190,7 +190,12 @@ def _create(db: Database) -> None:
     _add_edition(db, 1, "", plain(shipped()))
 
 
-MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_create,)
+def _add_languages(db: Database) -> None:
+    # Apart from the accounts, which the record vouches for: it is nobody's business but its reader's.
+    db.table("language").create({"username": str, "language": str}, pk="username")
+
+
+MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_create, _add_languages)
 """Each runs once, in one transaction with its number, beginning at ``FIRST_FORM``; never edited once released.
 
 One that changes what ``state_digest`` reads adds an entry, or the last one no longer fits the store.
@@ -394,6 +399,18 @@ class Store:
         """Return the account of that name as it is stored."""
         found = self._rows("select * from account where username = ?", username)
         return found[0] if found else None
+
+    def language(self, username: str) -> str:
+        """Return the language that somebody has chosen; "" where they have not."""
+        found = self._rows("select language from language where username = ?", username)
+        return str(found[0]["language"]) if found else ""
+
+    def set_language(self, username: str, language: str) -> None:
+        """Write down which language somebody has chosen."""
+        with self._transaction() as db:
+            db.table("language").upsert(
+                {"username": username, "language": language}, pk="username"
+            )
 
     def proposals(
         self, before: int, limit: int, *, waiting: bool, username: str

@@ -40,6 +40,9 @@ class UnavailableError(OSError):
 USERNAME: Final = re.compile(r"[a-z][a-z0-9._-]{0,39}")
 """A user name: what can be typed on any keyboard and read out."""
 
+LANGUAGES: Final = {"en": "English", "cy": "Cymraeg"}
+"""The languages of the pages, each with its own name for itself."""
+
 MIN_PASSWORD_CHARACTERS: Final = 12
 """Shortest password; NIST SP 800-63B asks for 8, and a school's coordinator holds more than a shop's customer."""
 
@@ -151,6 +154,8 @@ class Account:
     """The rooms and groups that are a teacher's own."""
     until: str = ""
     """When it ends, ISO 8601; "" for never."""
+    language: str = ""
+    """In which of ``LANGUAGES`` the pages are theirs; "" where they have chosen none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -645,6 +650,9 @@ class Desk(Protocol):
 
     def record_sign_in(self, *, username: str, address: str, succeeded: bool) -> None:
         """Write into the record who signed in or failed to."""
+
+    def choose_language(self, *, language: str, actor: str) -> None:
+        """Have the pages speak to ``actor`` in that language from here on."""
 
     def end_sessions(self, *, username: str, actor: str) -> None:
         """End every session of an account: one's own, or with the right to grant."""

@@ -293,6 +293,9 @@ class Samples:
         self.desk.invite(**self.invite(), actor="coordinator")
         return {"username": f"new-{self.number}"}
 
+    def choose_language(self):
+        return {"language": "cy"}
+
     def activity(self):
         return {"filter": ActivityFilter(), "reason": f"reason {self.number}"}
 

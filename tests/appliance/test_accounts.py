@@ -7,7 +7,7 @@ import pytest
 from gate_appliance.desk import StewardDesk
 from gate_appliance.steward import Steward
 from gate_core.desk import AccountView, Desk, RefusedError
-from gate_core.record import Entry
+from gate_core.record import Entry, verify
 from gate_core.roles import ACCOUNT_ROLES
 
 FIRST = {"school": "St Example", "username": "ann", "full_name": "Ann", "password_hash": ""}
@@ -363,6 +363,19 @@ def test_last_account_that_grants_is_none_that_ends(school, people):
     assert refusal(school.remove_account, **arguments)[0] == "username"
 
 
+def test_choose_language_is_kept_by_person(school, steward):
+    assert school.account(username="teacher").language == ""
+    for language in ("cy", "en", "cy"):
+        school.choose_language(language=language, actor="teacher")
+        assert school.account(username="teacher").language == language
+    assert school.account(username="head").language == ""
+    assert refusal(school.choose_language, language="tlh", actor="head") == (
+        "language",
+        "'tlh' is no language of the pages; allowed are en, cy",
+    )
+    assert verify(steward.store.entries()[::-1]).fault == ""
+
+
 def test_end_sessions_is_for_oneself_and_those_who_grant(school):
     school.end_sessions(username="teacher", actor="teacher")
     assert school.account(username="teacher").session_epoch == 2
@@ -427,6 +440,7 @@ TABLE = {
     "change_account":    "no  no  yes yes  no  no   no  no  yes  no",
     "renew_invitation":  "no  no  no  no   no  no   no  no  yes  no",
     "remove_account":    "no  no  yes yes  no  no   no  no  yes  no",
+    "choose_language":   "yes yes yes yes  yes yes  yes no  no   no",
     "end_sessions":      "no  no  yes yes  no  no   no  no  yes  no",
     "activity":          "yes yes yes part no  no   no  no  part no",
     "blocked_most":      "yes yes yes yes  no  no   no  no  yes  no",

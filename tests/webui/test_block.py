@@ -175,3 +175,13 @@ def test_style_comes_from_any_name(pupil: Client):
 
 def test_page_links_the_style(pupil: Client):
     assert f'href="{STYLE_PATH}"' in look(pupil, "www.games.example").text
+
+
+@pytest.mark.parametrize(
+    ("accepted", "title"),
+    [("cy-GB,en;q=0.5", "Mae'r wefan hon ar gau yn yr ysgol"), ("fr", "This website is closed at school")],
+)  # fmt: skip
+def test_page_speaks_the_language_of_the_browser(pupil: Client, accepted: str, title: str):
+    page = pupil.get("/", headers={"Host": "games.example", "Accept-Language": accepted})
+    assert title in page.get_data(as_text=True).replace("&#39;", "'")
+    assert page.headers["Vary"] == "Accept-Language"

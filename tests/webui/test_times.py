@@ -164,7 +164,7 @@ def test_holiday_is_added_once(coordinator, full_desk, settle):
     settle()
     page = coordinator.post("/times/holidays/add", sent)
     assert page.status_code == 422
-    assert "There is a holiday 2027-05-03 already" in page.text
+    assert "There is an entry 2027-05-03 already" in page.text
     coordinator.post("/times/holidays/2027-05-03/remove", {"reason": "Open after all"})
     settle()
     assert full_desk.written().timetable.holidays == {}

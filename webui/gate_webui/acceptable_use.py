@@ -24,6 +24,7 @@ from gate_webui import access, proposals
 from gate_webui.forms import PostForm, offer
 from gate_webui.policy_forms import CellForm, ConnectingForm, RowForm, SearchingForm
 from gate_webui.proposing import need
+from gate_webui.texts import gettext, known, lazy_gettext
 from gate_webui.words import ADDRESS_WORDS, CELL_WORDS, QUIC_WORDS, SEARCH_WORDS, YOUTUBE_WORDS
 
 bp = Blueprint("acceptable_use", __name__)
@@ -31,7 +32,7 @@ bp = Blueprint("acceptable_use", __name__)
 _LATEST: Final = 200
 """Changes that are looked through for those of a cell."""
 
-_NEW_ROW: Final = (
+_NEW_ROW: Final = lazy_gettext(
     "A new row is “unacceptable” for every group at first. Change its cells afterwards."
 )
 
@@ -84,7 +85,7 @@ def cell(group: str, row: str) -> ResponseReturnValue:
             )
             back = url_for("acceptable_use.table", group=group, _anchor=row)
             return proposals.review((edit,), back=back)
-        form.cell.errors = ["This is what it says already. Choose another, or go back."]
+        form.cell.errors = [gettext("This is what it says already. Choose another, or go back.")]
     page = render_template(
         "cell.html",
         group=its_group,
@@ -106,10 +107,10 @@ def searching(group: str) -> ResponseReturnValue:
         its,
         form,
         "searching",
-        "Searching and YouTube",
+        gettext("Searching and YouTube"),
         {
-            form.safe_search: ("Search engines", SEARCH_WORDS),
-            form.youtube: ("YouTube, where the table opens it", YOUTUBE_WORDS),
+            form.safe_search: (gettext("Search engines"), SEARCH_WORDS),
+            form.youtube: (gettext("YouTube, where the table opens it"), YOUTUBE_WORDS),
         },
         lambda: {"safe_search": form.safe_search.data == "safe", "youtube": form.youtube.data},
     )
@@ -126,9 +127,9 @@ def connecting(group: str) -> ResponseReturnValue:
         its,
         form,
         "connecting",
-        "Connections",
+        gettext("Connections"),
         {
-            form.named_only: ("Addresses", ADDRESS_WORDS),
+            form.named_only: (gettext("Addresses"), ADDRESS_WORDS),
             form.quic: ("QUIC (HTTP/3)", QUIC_WORDS),
         },
         lambda: {"named_only": form.named_only.data == "named", "quic": form.quic.data == "open"},
@@ -173,7 +174,9 @@ def _settings(
         )
         if edits:
             return proposals.review(edits, back=back)
-        form.form_errors.append("This is what it says already. Choose something else, or go back.")
+        form.form_errors.append(
+            gettext("This is what it says already. Choose something else, or go back.")
+        )
     page = render_template(
         "group_settings.html", group=its, form=form, heading=heading, fields=fields, back=back
     )
@@ -204,7 +207,7 @@ def row(row: str) -> ResponseReturnValue:
     form = _row_form(now)
     if view.locked:
         if request.method == "POST":
-            abort(403, "This row is illegal content. Nobody can change it.")
+            abort(403, gettext("This row is illegal content. Nobody can change it."))
     elif form.validate_on_submit():
         before, after = asdict(now), _plain(form, now.number)
         edits = tuple(
@@ -214,7 +217,7 @@ def row(row: str) -> ResponseReturnValue:
         )
         if edits:
             return proposals.review(edits, back=url_for("acceptable_use.index", _anchor=row))
-        form.form_errors.append("Nothing is different. Change something, or go back.")
+        form.form_errors.append(gettext("Nothing is different. Change something, or go back."))
     return render_template("row.html", form=form, row=view), 422 if form.errors else 200
 
 
@@ -241,7 +244,9 @@ def _find(id_: str) -> RowView:
 def _row_form(now: RowText | None) -> RowForm:
     form = RowForm(obj=now)
     # Illegal content has rows of its own, in which it stays.
-    offer(form.categories, [(c.id, c.title) for c in CATEGORIES if not c.mask & ILLEGAL_MASK])
+    offer(
+        form.categories, [(c.id, known(c.title)) for c in CATEGORIES if not c.mask & ILLEGAL_MASK]
+    )
     offer(form.services, sorted(((s.id, s.title) for s in SERVICES), key=lambda s: s[1].lower()))
     return form
 

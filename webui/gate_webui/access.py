@@ -23,12 +23,17 @@ from gate_core.roles import TITLES, Act, Leave, Role, holders, leave
 from gate_webui.passwords import Passwords
 from gate_webui.sessions import Sessions
 from gate_webui.settings import Services, WebSettings
+from gate_webui.texts import gettext, known
 from gate_webui.throttle import Throttle
+from gate_webui.words import join_words
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 
 ROOMY_OCTETS: Final = 524_288
 """A policy with a thousand devices has about 150,000; a table copied from a word processor twice as many."""
+
+LANGUAGE: Final = "language"
+"""Key of the session: the language that was chosen in this browser."""
 
 # A path of this site: neither "//host" nor "/\host", which browsers take for another one.
 _OWN_PATH: Final = re.compile(r"/(?:[^/\\\x00-\x20\x7f][^\\\x00-\x20\x7f]*)?")
@@ -41,6 +46,8 @@ class Person(UserMixin):  # type: ignore[misc]  # the package has no types
     username: str
     full_name: str
     role: str
+    language: str = ""
+    """As ``gate_core.desk.Account`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +118,12 @@ def may(act: Act) -> bool:
 
 def who_may(act: Act) -> str:
     """Return a sentence about who may do ``act``."""
-    titles = [TITLES[role] for role in holders(act)]
-    who = f"{', '.join(titles[:-1])} and {titles[-1]}" if len(titles) > 1 else titles[0]
-    return f"Your role may not {act.value}. These roles may: {who}."
+    titles = [known(TITLES[role]) for role in holders(act)]
+    return gettext(
+        "Your role may not %(act)s. These roles may: %(who)s.",
+        act=known(act.value),
+        who=join_words(titles),
+    )
 
 
 def person() -> Person:
@@ -138,7 +148,10 @@ def sign_in(username: str, epoch: int) -> None:
 def sign_out() -> None:
     """End the session of this browser."""
     kept().sessions.end(session.get("sid", ""))
+    language = session.get(LANGUAGE)
     session.clear()
+    if language:
+        session[LANGUAGE] = language
 
 
 def own_path(target: str | None) -> str | None:
@@ -174,7 +187,7 @@ def guard(app: Flask, settings: WebSettings) -> None:
         # Set before anything can fail, because the pages that tell of faults look at it.
         g.person = None
         if not _is_our_host(request.environ.get("HTTP_HOST", ""), settings.names):
-            abort(400, "The address in your browser is not one of this box.")
+            abort(400, gettext("The address in your browser is not one of this box."))
         if request.endpoint == "static":
             return None
         g.person = current_user if current_user.is_authenticated else None
@@ -197,7 +210,7 @@ def _find_person() -> Person | None:
     if account is None or account.session_epoch > its.epoch:
         kept().sessions.end(sid)
         return None
-    return Person(account.username, account.full_name, account.role)
+    return Person(account.username, account.full_name, account.role, account.language)
 
 
 def _to_sign_in() -> ResponseReturnValue:

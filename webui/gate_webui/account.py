@@ -12,6 +12,7 @@ from gate_webui import access
 from gate_webui.accounts_forms import WelcomeForm
 from gate_webui.forms import FirstRunForm, SignInForm, refuse
 from gate_webui.passwords import BusyError
+from gate_webui.texts import gettext, lazy_gettext, ngettext
 
 bp = Blueprint("account", __name__)
 
@@ -28,7 +29,7 @@ def first_run() -> ResponseReturnValue:
     if form.validate_on_submit() and _set_up(form):
         access.kept().throttle.succeed(request.remote_addr or "")
         _enter(form.username.data)
-        flash("Schoolgate is set up, and you are signed in.")
+        flash(gettext("Schoolgate is set up, and you are signed in."))
         return redirect(url_for("today.page"))
     return render_template("first_run.html", form=form), 422 if form.errors else 200
 
@@ -98,7 +99,7 @@ def _checked(form: SignInForm) -> bool:
         kept.throttle.succeed(address, *keys)
         return True
     kept.throttle.fail(*keys)
-    form.form_errors.append("The user name or the password is wrong.")
+    form.form_errors.append(gettext("The user name or the password is wrong."))
     return False
 
 
@@ -112,10 +113,12 @@ def welcome() -> ResponseReturnValue:
     if form.validate_on_submit() and _accepted(form):
         if access.kept().services.desk.account(username=form.username.data):
             _enter(form.username.data)
-            flash("Your password is set, and you are signed in.", "success")
+            flash(gettext("Your password is set, and you are signed in."), "success")
             return redirect(url_for("today.page"))
         flash(
-            "Your password is set, but the account cannot be used now. Ask who invited you.",
+            gettext(
+                "Your password is set, but the account cannot be used now. Ask who invited you."
+            ),
             "waiting",
         )
         return redirect(url_for("account.sign_in"))
@@ -153,11 +156,11 @@ def _accepted(form: WelcomeForm) -> bool:
 def sign_out() -> ResponseReturnValue:
     """End the session of this browser."""
     access.sign_out()
-    flash("You have signed out.")
+    flash(gettext("You have signed out."))
     return redirect(url_for("account.sign_in"))
 
 
-_BUSY = "Others are signing in at this moment. Wait a few seconds and try again."
+_BUSY = lazy_gettext("Others are signing in at this moment. Wait a few seconds and try again.")
 
 
 def _enter(username: str) -> None:
@@ -178,5 +181,9 @@ def _keys(what: str) -> tuple[str, str]:
 
 def _wait_words(wait_s: float) -> str:
     seconds = ceil(wait_s)
-    wait = f"{seconds} seconds" if seconds <= 90 else f"{ceil(seconds / 60)} minutes"
-    return f"Too many wrong attempts. Wait {wait} and try again."
+    wait = (
+        ngettext("%(num)s second", "%(num)s seconds", seconds)
+        if seconds <= 90
+        else ngettext("%(num)s minute", "%(num)s minutes", ceil(seconds / 60))
+    )
+    return gettext("Too many wrong attempts. Wait %(wait)s and try again.", wait=wait)

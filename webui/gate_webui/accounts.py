@@ -13,6 +13,7 @@ from gate_webui.entries import RemoveForm
 from gate_webui.fields import end_of
 from gate_webui.forms import PressForm, carry_out, offer
 from gate_webui.proposing import form_page, press
+from gate_webui.texts import gettext, known
 
 bp = Blueprint("accounts", __name__, url_prefix="/accounts")
 
@@ -26,7 +27,7 @@ def index() -> ResponseReturnValue:
     return render_template(
         "accounts.html",
         accounts=desk.accounts(actor=access.person().username),
-        roles={role.value: title for role, title in TITLES.items()},
+        roles={role.value: known(title) for role, title in TITLES.items()},
         titles={i: g.title for i, g in written.groups.items()}
         | {i: r.title for i, r in written.rooms.items()},
         press=PressForm(),
@@ -64,16 +65,16 @@ def invite() -> ResponseReturnValue:
             "invitation.html",
             invitation=made[0],
             full_name=form.full_name.data,
-            role=TITLES[Role(form.role.data)],
+            role=known(TITLES[Role(form.role.data)]),
             welcome=url_for("account.welcome", _external=True),
         )
     page = render_template(
         "one_form.html",
         form=form,
-        caption="Accounts",
-        heading="Invite somebody",
-        lead=("They set their own password with a code that you hand to them.",),
-        send="Invite",
+        caption=gettext("Accounts"),
+        heading=gettext("Invite somebody"),
+        lead=(gettext("They set their own password with a code that you hand to them."),),
+        send=gettext("Invite"),
         back=url_for("accounts.index"),
     )
     return page, 422 if form.errors else 200
@@ -93,19 +94,33 @@ def remove(username: str) -> ResponseReturnValue:
     def carry() -> None:
         waits = desk.remove_account(username=username, reason=form.reason.data, actor=actor)
         if waits:
-            flash(f"The account of {its.full_name} goes on for now. {waits}")
+            flash(
+                gettext(
+                    "The account of %(full_name)s goes on for now. %(waits)s",
+                    full_name=its.full_name,
+                    waits=waits,
+                )
+            )
         else:
-            flash(f"The account of {its.full_name} has ended, and its sessions with it.", "success")
+            flash(
+                gettext(
+                    "The account of %(full_name)s has ended, and its sessions with it.",
+                    full_name=its.full_name,
+                ),
+                "success",
+            )
 
     return form_page(
         form,
         carry,
-        caption="Accounts",
-        heading=f"Remove the account of {its.full_name}",
+        caption=gettext("Accounts"),
+        heading=gettext("Remove the account of %(full_name)s", full_name=its.full_name),
         lead=(
-            "Once it ends they are signed out. What they did stays in the record, with their name.",
+            gettext(
+                "Once it ends they are signed out. What they did stays in the record, with their name."
+            ),
         ),
-        send="Remove",
+        send=gettext("Remove"),
         warning=True,
         back=url_for("accounts.index"),
     )
@@ -118,6 +133,6 @@ def sign_out(username: str) -> ResponseReturnValue:
     desk = access.kept().services.desk
     press(
         lambda: desk.end_sessions(username=username, actor=access.person().username),
-        f"{username} is signed out everywhere.",
+        gettext("%(username)s is signed out everywhere.", username=username),
     )
     return redirect(url_for("accounts.index"))

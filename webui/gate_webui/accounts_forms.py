@@ -10,8 +10,9 @@ from gate_core.roles import ACCOUNT_ROLES, TITLES
 from gate_webui.fields import day, new_password, password_again, radios, text, ticks
 from gate_webui.forms import PostForm, reason_field
 from gate_webui.passwords import fault_of
+from gate_webui.texts import lazy_gettext
 
-_USERNAME_WORDS = (
+_USERNAME_WORDS = lazy_gettext(
     "Use letters a to z, digits, full stops, hyphens and underscores only, beginning with a letter."
 )
 
@@ -19,14 +20,30 @@ _USERNAME_WORDS = (
 class InviteForm(PostForm):
     """Who gets an account, and for what."""
 
-    full_name = text("Full name", "Enter a full name.", 100, width=20)
-    username = text("User name", "Enter a user name.", 40, "What they will sign in with.", width=20)
-    role = radios(
-        "Role", "Choose a role.", tuple((role.value, TITLES[role]) for role in ACCOUNT_ROLES)
+    full_name = text(lazy_gettext("Full name"), lazy_gettext("Enter a full name."), 100, width=20)
+    username = text(
+        lazy_gettext("User name"),
+        lazy_gettext("Enter a user name."),
+        40,
+        lazy_gettext("What they will sign in with."),
+        width=20,
     )
-    rooms = ticks("Classes and rooms", "For a teacher: what is their own.", small=True)
-    until = day("Last day of the account", "", "For an auditor, or somebody who leaves.")
-    reason = reason_field("Why")
+    role = radios(
+        lazy_gettext("Role"),
+        lazy_gettext("Choose a role."),
+        tuple((role.value, lazy_gettext(TITLES[role])) for role in ACCOUNT_ROLES),
+    )
+    rooms = ticks(
+        lazy_gettext("Classes and rooms"),
+        lazy_gettext("For a teacher: what is their own."),
+        small=True,
+    )
+    until = day(
+        lazy_gettext("Last day of the account"),
+        "",
+        lazy_gettext("For an auditor, or somebody who leaves."),
+    )
+    reason = reason_field(lazy_gettext("Why"))
 
     def validate_username(self, field: Field) -> None:
         """Refuse a user name that is hard to type again."""
@@ -38,10 +55,12 @@ class InviteForm(PostForm):
 class WelcomeForm(PostForm):
     """The invitation's code, and the first password."""
 
-    username = text("User name", "Enter your user name.", 40, width=20)
-    code = text("Code", "Enter the code of your invitation.", 64, width=20)
-    password = new_password("New password")
-    again = password_again("New password again")
+    username = text(lazy_gettext("User name"), lazy_gettext("Enter your user name."), 40, width=20)
+    code = text(
+        lazy_gettext("Code"), lazy_gettext("Enter the code of your invitation."), 64, width=20
+    )
+    password = new_password(lazy_gettext("New password"))
+    again = password_again(lazy_gettext("New password again"))
 
     def validate_username(self, field: Field) -> None:
         """Take capital letters as small ones."""

@@ -20,6 +20,7 @@ from gate_core.roles import Act, Leave, Role, leave
 from gate_webui import access
 from gate_webui.forms import ActivityForm, PurposeForm, number, offer, refuse
 from gate_webui.policy_text import attachment
+from gate_webui.texts import gettext, known, lazy_gettext
 from gate_webui.words import ACTION_WORDS, asked_for, visits
 
 bp = Blueprint("activity", __name__)
@@ -32,8 +33,8 @@ COPIED: Final = 10_000
 
 _PAGE: Final = 50
 _COLUMNS: Final = (
-    "When", "Device", "MAC address", "IP address", "Group", "Site", "Went to", "Kind", "What happened", "Why", "Categories",
-    "Times",
+    lazy_gettext("When"), lazy_gettext("Device"), lazy_gettext("MAC address"), lazy_gettext("IP address"), lazy_gettext("Group"), lazy_gettext("Site"), lazy_gettext("Went to"), lazy_gettext("Kind"), lazy_gettext("What happened"), lazy_gettext("Why"), lazy_gettext("Categories"),
+    lazy_gettext("Times"),
 )  # fmt: skip
 
 
@@ -116,11 +117,13 @@ class _Asked:
         written = desk.written()
         people = {id_: p.name for id_, p in written.people.items()} if names_people else {}
         form = ActivityForm(request.args)
-        offer(form.group, [("", "All groups"), *titles.items()])
-        known = [(d.mac, d.name or f"Unknown device {d.mac}") for d in desk.devices()]
+        offer(form.group, [("", gettext("All groups")), *titles.items()])
+        known = [
+            (d.mac, d.name or gettext("Unknown device %(mac)s", mac=d.mac)) for d in desk.devices()
+        ]
         for field, first, choices in (
-            (form.device, "All devices", known),
-            (form.person, "Everybody", people.items()),
+            (form.device, gettext("All devices"), known),
+            (form.person, gettext("Everybody"), people.items()),
         ):
             offer(field, [("", first), *sorted(choices, key=lambda pair: pair[1].lower())])
         return cls(form, titles, people, names_people)
@@ -148,14 +151,14 @@ class _Asked:
         # Who opens it in a spreadsheet reads it rightly by the mark at its beginning alone.
         text.write("\ufeff")
         writer = csv.writer(text)
-        people = ["Person"] if self.names_people else []
+        people = [gettext("Person")] if self.names_people else []
         writer.writerow([*_COLUMNS[:5], *people, *_COLUMNS[5:]])
         for r in records:
             used_by = [self.people.get(r.person, r.person)] if self.names_people else []
             group = self.titles.get(r.group, r.group)
             row = (
                 r.at, r.device, r.mac, r.address, group, *used_by, asked_for(r), r.remote, r.kind,
-                ACTION_WORDS.get(r.action, r.action), r.sentence, ", ".join(r.categories), r.count,
+                ACTION_WORDS.get(r.action, r.action), r.sentence, ", ".join(map(known, r.categories)), r.count,
             )  # fmt: skip
             writer.writerow(map(_inert, row))
         return text.getvalue()

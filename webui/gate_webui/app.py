@@ -35,6 +35,7 @@ from gate_webui import (
     direct,
     exceptions,
     holds,
+    language,
     lessons,
     lists,
     navigation,
@@ -54,6 +55,7 @@ from gate_webui.passwords import Passwords
 from gate_webui.proposing import fully
 from gate_webui.sessions import Sessions
 from gate_webui.settings import Services, WebSettings
+from gate_webui.texts import gettext, known, lazy_gettext
 from gate_webui.throttle import Throttle
 
 _log = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ HEADERS: Final = {
 
 _PARTS: Final = (
     account,
+    language,
     today,
     acceptable_use,
     exceptions,
@@ -97,16 +100,25 @@ _PARTS: Final = (
 )
 
 _FAULT_WORDS: Final = {
-    400: ("This request was not understood", "Go back and try again."),
-    403: ("This page is not for you", "Ask the e-safety coordinator."),
-    404: ("Page not found", "Check the address, or choose a page above."),
-    405: ("This page cannot be used in this way", "Go back and try again."),
-    413: ("That was too long", "Go back and write less."),
-    422: ("This cannot be done", "Go back and try again."),
-    500: ("Something went wrong on this page", "Filtering goes on. Try again in a minute."),
+    400: (lazy_gettext("This request was not understood"), lazy_gettext("Go back and try again.")),
+    403: (lazy_gettext("This page is not for you"), lazy_gettext("Ask the e-safety coordinator.")),
+    404: (
+        lazy_gettext("Page not found"),
+        lazy_gettext("Check the address, or choose a page above."),
+    ),
+    405: (
+        lazy_gettext("This page cannot be used in this way"),
+        lazy_gettext("Go back and try again."),
+    ),
+    413: (lazy_gettext("That was too long"), lazy_gettext("Go back and write less.")),
+    422: (lazy_gettext("This cannot be done"), lazy_gettext("Go back and try again.")),
+    500: (
+        lazy_gettext("Something went wrong on this page"),
+        lazy_gettext("Filtering goes on. Try again in a minute."),
+    ),
     503: (
-        "The steward does not answer",
-        "Filtering goes on with the rules it has. Try again in a minute.",
+        lazy_gettext("The steward does not answer"),
+        lazy_gettext("Filtering goes on with the rules it has. Try again in a minute."),
     ),
 }
 
@@ -141,6 +153,7 @@ def create_app(services: Services, settings: WebSettings, *, secret_key: str) ->
     for part in _PARTS:
         app.register_blueprint(part.bp)
     _set_up_templates(app, services)
+    language.set_up(app)
     _set_up_faults(app)
     app.after_request(_set_headers)
     return app
@@ -192,6 +205,10 @@ def _set_up_templates(app: Flask, services: Services) -> None:
         day_words=lambda iso: words.day_words(iso, services.clock.now()),
         with_times=lambda text: words.with_times(text, services.clock.now()),
         minutes_left=lambda until: words.minutes_left(until, services.clock.now()),
+        time_left=lambda until: words.time_left(until, services.clock.now()),
+        name_in=words.name_in,
+        known=known,
+        join_words=words.join_words,
         capitalize_first=words.capitalize_first,
         clock_time=words.clock_time,
         exact_time=words.exact_time,
@@ -213,7 +230,7 @@ def _set_up_templates(app: Flask, services: Services) -> None:
     def _person() -> dict[str, Any]:
         return {
             "person": g.get("person"),
-            "sign_out_form": PressForm(None) if g.get("person") else None,
+            "press_form": PressForm(None),
         }
 
 
@@ -237,8 +254,9 @@ def _set_up_faults(app: Flask) -> None:
         status = fault.code or 500
         if status == 413:
             most = request.max_content_length or MAX_FORM_OCTETS
-            detail = (
-                f"Go back and send it in parts: a page sends at most {most:,} characters in all."
+            detail = gettext(
+                "Go back and send it in parts: a page sends at most %(most)s characters in all.",
+                most=f"{most:,}",
             )
         title, hint = _FAULT_WORDS.get(status, _FAULT_WORDS[400 if status < 500 else 500])
         # Fields such as Allow belong to the answer; its content is ours.
@@ -255,14 +273,17 @@ def _set_up_faults(app: Flask) -> None:
     def _stale(fault: CSRFError) -> ResponseReturnValue:
         _log.debug("action=check path=%r fault=%r", request.path[:80], fault.description)
         return page(
-            fault, "The page was open for too long. Go back, reload it and send the form again."
+            fault,
+            gettext("The page was open for too long. Go back, reload it and send the form again."),
         )
 
     @app.errorhandler(RefusedError)
     def _not_done(fault: RefusedError) -> ResponseReturnValue:
         # Where there is a form, its page tells of it; here somebody pressed a button.
         message = str(fault)[:1].upper() + str(fault)[1:]
-        return page(UnprocessableEntity(), f"{message}. Nothing has changed.")
+        return page(
+            UnprocessableEntity(), gettext("%(message)s. Nothing has changed.", message=message)
+        )
 
     @app.errorhandler(UnavailableError)
     def _away(fault: UnavailableError) -> ResponseReturnValue:

@@ -6,16 +6,17 @@ It answers any name, path and method with 403: every blocked name leads here. It
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from babel.support import Translations
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from werkzeug.wrappers import Request, Response
 
-from gate_core.desk import Desk, Explanation, RefusedError, UnavailableError
+from gate_core.desk import LANGUAGES, Desk, Explanation, RefusedError, UnavailableError
 from gate_core.names import MalformedNameError, parse_name
+from gate_webui.texts import marked, preferred
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -36,33 +37,39 @@ HEADERS: Final = {
 
 _WORDS: Final = {
     "illegal": (
-        "This page cannot be opened",
-        "If something online worries you, tell a grown-up you trust. You have done nothing wrong by telling."
-        " You can also call Childline on 0800\u00a01111. It is free.",
+        marked("This page cannot be opened"),
+        marked(
+            "If something online worries you, tell a grown-up you trust. You have done nothing wrong by telling."
+            " You can also call Childline on 0800\u00a01111. It is free."
+        ),
     ),
     "paused": (
-        "Internet pause",
-        "The internet is having a break. Look up, and listen to your teacher. It will come back.",
+        marked("Internet pause"),
+        marked(
+            "The internet is having a break. Look up, and listen to your teacher. It will come back."
+        ),
     ),
     "isolated": (
-        "This device is not on the internet now",
-        "Someone at school needs to look at it first. Please tell your teacher.",
+        marked("This device is not on the internet now"),
+        marked("Someone at school needs to look at it first. Please tell your teacher."),
     ),
     "lesson": (
-        "Not in this lesson",
-        "Your class is using other websites right now. Ask your teacher which ones.",
+        marked("Not in this lesson"),
+        marked("Your class is using other websites right now. Ask your teacher which ones."),
     ),
     "default": (
-        "Your school has not checked this website yet",
-        "Do you need it for your work? Ask your teacher.",
+        marked("Your school has not checked this website yet"),
+        marked("Do you need it for your work? Ask your teacher."),
     ),
     "open": (
-        "This website is open now",
-        "Wait one minute. Then load the page again.",
+        marked("This website is open now"),
+        marked("Wait one minute. Then load the page again."),
     ),
     "": (
-        "This website is closed at school",
-        "That is all right, nothing is broken. Do you need it for your work? Ask your teacher.",
+        marked("This website is closed at school"),
+        marked(
+            "That is all right, nothing is broken. Do you need it for your work? Ask your teacher."
+        ),
     ),
 }
 _LIKE: Final = {"suspended": "isolated"}
@@ -84,11 +91,7 @@ def create_block_app(
         names: Names of the box, besides the address that the request came to.
     """
     style = (Path(__file__).parent / "static" / "block.css").read_bytes()
-    # The autoescaping is for HTML, which is all that is made here.
-    templates = Environment(
-        loader=PackageLoader("gate_webui"), autoescape=True, undefined=StrictUndefined
-    )
-    page = templates.get_template("block.html")
+    pages = {language: _Page(language) for language in LANGUAGES}
 
     @Request.application
     def app(request: Request) -> Response:
@@ -101,23 +104,44 @@ def create_block_app(
             kept = {"Content-Type": "text/css", "Cache-Control": "max-age=3600"}
             return _response(style, 200, kept)
         explanation = _explain(desk, request.remote_addr or "", host)
-        return _response(_render(page.render, host, explanation), 403)
+        page = pages[preferred(request.accept_languages)]
+        answer = _response(page.render(host, explanation), 403)
+        answer.vary.add("Accept-Language")
+        return answer
 
     return app
 
 
-def _render(render: Callable[..., str], host: str, explanation: Explanation | None) -> str:
-    kind = ""
-    if explanation is not None:
-        kind = "open" if explanation.action == "allow" else explanation.reason
-    title, advice = _WORDS.get(_LIKE.get(kind, kind), _WORDS[""])
-    return render(
-        title=title,
-        advice=advice,
-        name="" if kind in _NAMELESS else host,
-        why="" if explanation is None or kind in {*_NAMELESS, "open"} else explanation.sentence,
-        style=STYLE_PATH,
-    )
+class _Page:
+    """The page in one language."""
+
+    def __init__(self, language: str) -> None:
+        self._language = language
+        self._texts = Translations.load(Path(__file__).parent / "translations", [language])
+        # The autoescaping is for HTML, which is all that is made here.
+        templates = Environment(
+            loader=PackageLoader("gate_webui"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            extensions=["jinja2.ext.i18n"],
+        )
+        templates.install_gettext_translations(self._texts, newstyle=True)  # type: ignore[attr-defined]  # of the extension
+        self._template = templates.get_template("block.html")
+
+    def render(self, host: str, explanation: Explanation | None) -> str:
+        """Return the page for the site ``host``."""
+        kind = ""
+        if explanation is not None:
+            kind = "open" if explanation.action == "allow" else explanation.reason
+        title, advice = _WORDS.get(_LIKE.get(kind, kind), _WORDS[""])
+        return self._template.render(
+            language=self._language,
+            title=self._texts.gettext(title),
+            advice=self._texts.gettext(advice),
+            name="" if kind in _NAMELESS else host,
+            why="" if explanation is None or kind in {*_NAMELESS, "open"} else explanation.sentence,
+            style=STYLE_PATH,
+        )
 
 
 def _explain(desk: Desk, client: str, host: str) -> Explanation | None:

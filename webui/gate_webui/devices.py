@@ -27,10 +27,11 @@ from gate_webui.proposing import (
     propose,
     value_at,
 )
+from gate_webui.texts import gettext, lazy_gettext
 
 bp = Blueprint("devices", __name__, url_prefix="/devices")
 
-_BESIDE: Final = (
+_BESIDE: Final = lazy_gettext(
     "Isolation can't part it from devices on the same switch or Wi-Fi: they talk to each other without passing the box."
     " Where that matters, pull its cable, or have its port or Wi-Fi switched off."
 )
@@ -65,7 +66,7 @@ def device(mac: str) -> ResponseReturnValue:
     now = value_at(document(), ("devices", mac))
     form = DeviceForm(data=_fill(now) | {"was": as_json(now)})
     if now is None and not form.is_submitted():
-        form.reason.data = "New device, put into its group."
+        form.reason.data = gettext("New device, put into its group.")
     _offer(form, desk.written())
 
     def change() -> None:
@@ -94,7 +95,7 @@ def device(mac: str) -> ResponseReturnValue:
     return form_page(
         form,
         change,
-        heading=its.name or "A device without a name",
+        heading=its.name or gettext("A device without a name"),
         back=url_for("devices.index"),
         template="device.html",
         **context,
@@ -107,8 +108,10 @@ def forget(mac: str) -> ResponseReturnValue:
     need(Act.PROPOSE)
     kind = entries.Kind("device", DeviceForm, _fill, entry, lambda _, now: f"“{now['name']}”")
     lead = (
-        "Afterwards it is unknown again, and gets the strictest rules. Its name is forgotten.",
-        "It is taken from the nominated devices too.",
+        gettext(
+            "Afterwards it is unknown again, and gets the strictest rules. Its name is forgotten."
+        ),
+        gettext("It is taken from the nominated devices too."),
     )
     return entries.remove(kind, ("devices",), mac, url_for("devices.index"), lead=lead, tidy=_tidy)
 
@@ -124,19 +127,26 @@ def isolate(mac: str) -> ResponseReturnValue:
         access.kept().services.desk.isolate(
             mac=its.mac, why=form.why.data, actor=access.person().username
         )
-        flash(f"Cut off until somebody lets it back: {_called(its)}.", "success")
+        flash(
+            gettext("Cut off until somebody lets it back: %(called)s.", called=_called(its)),
+            "success",
+        )
 
     lead = (
-        "The box stops all that this device sends and gets, at once and until somebody lets it back.",
-        "Nothing is sent to the device and nothing on it is touched. Do not switch it off: it may be evidence.",
+        gettext(
+            "The box stops all that this device sends and gets, at once and until somebody lets it back."
+        ),
+        gettext(
+            "Nothing is sent to the device and nothing on it is touched. Do not switch it off: it may be evidence."
+        ),
         _BESIDE,
     )
     return form_page(
         form,
         change,
-        heading=f"Isolate {_called(its)}",
+        heading=gettext("Isolate %(called)s", called=_called(its)),
         lead=lead,
-        send="Isolate now",
+        send=gettext("Isolate now"),
         warning=True,
         back=url_for("devices.device", mac=mac),
     )
@@ -154,14 +164,19 @@ def let_back(mac: str) -> ResponseReturnValue:
 
     def change() -> None:
         desk.end_isolation(mac=mac, why=form.why.data, actor=access.person().username)
-        flash(f"“{its.name or mac}” is let back. It gets what its group gets.", "success")
+        flash(
+            gettext(
+                "“%(device)s” is let back. It gets what its group gets.", device=its.name or mac
+            ),
+            "success",
+        )
 
     return form_page(
         form,
         change,
-        heading=f"Let “{its.name or mac}” back",
-        lead=(f"Isolated by {name_of(its.by)}: {its.why}",),
-        send="Let it back",
+        heading=gettext("Let “%(device)s” back", device=its.name or mac),
+        lead=(gettext("Isolated by %(name)s: %(why)s", name=name_of(its.by), why=its.why),),
+        send=gettext("Let it back"),
         back=url_for("holds.index"),
     )
 
@@ -183,7 +198,7 @@ def _find(mac: str) -> DeviceView:
 
 
 def _called(its: DeviceView) -> str:
-    return f"“{its.name}”" if its.name else f"the device {its.mac}"
+    return f"“{its.name}”" if its.name else gettext("the device %(mac)s", mac=its.mac)
 
 
 def _fill(now: dict[str, Any] | None) -> dict[str, Any]:
@@ -191,10 +206,16 @@ def _fill(now: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _offer(form: DeviceForm, written: WrittenPolicy) -> None:
-    offer(form.group, [("", "Choose a group"), *((i, g.title) for i, g in written.groups.items())])
-    offer(form.room, [("", "No room"), *((i, r.title) for i, r in written.rooms.items())])
+    offer(
+        form.group,
+        [("", gettext("Choose a group")), *((i, g.title) for i, g in written.groups.items())],
+    )
+    offer(form.room, [("", gettext("No room")), *((i, r.title) for i, r in written.rooms.items())])
     people = sorted((p.name, i) for i, p in written.people.items())
-    offer(form.person, [("", "Nobody in particular"), *((i, f"{n} ({i})") for n, i in people)])
+    offer(
+        form.person,
+        [("", gettext("Nobody in particular")), *((i, f"{n} ({i})") for n, i in people)],
+    )
 
 
 def _tidy(new: dict[str, Any], mac: str) -> None:

@@ -17,13 +17,14 @@ from gate_webui import access, entries
 from gate_webui.forms import offer
 from gate_webui.policy_forms import DirectForm
 from gate_webui.proposing import entry, fully, need
+from gate_webui.texts import gettext, lazy_gettext
 
 bp = Blueprint("direct", __name__, url_prefix="/direct")
 
 
 def _offer(form: Any) -> None:
     groups = access.kept().services.desk.groups()
-    offer(form.group, [("", "Every group"), *((g.id, g.title) for g in groups)])
+    offer(form.group, [("", gettext("Every group")), *((g.id, g.title) for g in groups)])
 
 
 def _read(form: Any) -> Any:
@@ -46,19 +47,26 @@ def _network(word: str) -> str:
         return str(ip_network(bare))
     except ValueError as e:
         raise RefusedError(
-            f"{bare[:60]!r} is no network such as 203.0.113.0/24: {e}", "networks"
+            gettext(
+                "%(text)s is no network such as 203.0.113.0/24: %(fault)s",
+                text=repr(bare[:60]),
+                fault=e,
+            ),
+            "networks",
         ) from None
 
 
 _KIND = entries.Kind(
-    "direct connection",
+    lazy_gettext("Add a direct connection"),
     DirectForm,
     fill=lambda now: {**now, "networks": "\n".join(now["networks"]), "reason": now["why"]},
     read=_read,
     title=lambda _, now: now["title"],
     prepare=_offer,
     hint=(
-        "Take networks and ports from what the maker of the service publishes for firewalls, and no more than it needs.",
+        lazy_gettext(
+            "Take networks and ports from what the maker of the service publishes for firewalls, and no more than it needs."
+        ),
     ),
 )
 
@@ -82,14 +90,16 @@ def index() -> ResponseReturnValue:
 @bp.route("/add", methods=["GET", "POST"])
 def add() -> ResponseReturnValue:
     """Add one."""
-    return _on_entry(lambda back: entries.add(_KIND, ("direct",), back, "Direct connections"))
+    return _on_entry(
+        lambda back: entries.add(_KIND, ("direct",), back, gettext("Direct connections"))
+    )
 
 
 @bp.route("/<id_>/change", methods=["GET", "POST"])
 def change(id_: str) -> ResponseReturnValue:
     """Change one."""
     return _on_entry(
-        lambda back: entries.change(_KIND, ("direct",), id_, back, "Direct connections")
+        lambda back: entries.change(_KIND, ("direct",), id_, back, gettext("Direct connections"))
     )
 
 

@@ -15,12 +15,13 @@ from gate_core.edits import differences, new_id
 from gate_core.written import Plain
 from gate_webui.forms import ChangeForm, reason_field
 from gate_webui.proposing import as_json, document, edit_of, form_page, propose, value_at
+from gate_webui.texts import gettext, lazy_gettext
 
 
 class RemoveForm(ChangeForm):
     """Why an entry goes."""
 
-    reason = reason_field("Why")
+    reason = reason_field(lazy_gettext("Why"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Kind:
     A form whose person chooses the id has a field ``key``; it can't be changed afterwards.
     """
 
-    word: str
-    """What one is called, such as ``person``."""
+    add: str
+    """What adding one is called, such as “Add a person”."""
     form: type[ChangeForm]
     fill: Callable[[Any], dict[str, Any]]
     """An entry to the values of the form's fields."""
@@ -54,16 +55,16 @@ def add(kind: Kind, path: tuple[str, ...], back: str, caption: str) -> ResponseR
         table, entry = value_at(document(), path), kind.read(form)
         id_ = str(form.key.data) if "key" in form else new_id(kind.title("", entry), table)
         if id_ in table:
-            raise RefusedError(f"there is a {kind.word} {id_} already", "key")
+            raise RefusedError(gettext("there is an entry %(id)s already", id=id_), "key")
         propose(form, form.reason.data, edit_of(form, (*path, id_), entry))
 
     return form_page(
         form,
         change,
-        heading=f"Add a {kind.word}",
+        heading=kind.add,
         caption=caption,
         lead=kind.hint,
-        send="Add",
+        send=gettext("Add"),
         back=back,
     )
 
@@ -113,9 +114,9 @@ def remove(
     return form_page(
         form,
         carry,
-        heading=f"Remove {kind.title(id_, now)}",
+        heading=gettext("Remove %(title)s", title=kind.title(id_, now)),
         lead=lead,
-        send="Remove",
+        send=gettext("Remove"),
         back=back,
         warning=True,
     )

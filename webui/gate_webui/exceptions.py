@@ -24,6 +24,7 @@ from gate_webui import access, proposals
 from gate_webui.forms import carry_out, no_site, offer, text_of_page
 from gate_webui.policy_forms import ExceptionForm, NoteForm
 from gate_webui.proposing import propose
+from gate_webui.texts import gettext, known, written_day
 
 bp = Blueprint("exceptions", __name__, url_prefix="/exceptions")
 
@@ -64,7 +65,7 @@ def index() -> ResponseReturnValue:
         services=[
             s for s in _services() if text.lower() in f"{s.title} {' '.join(s.names)}".lower()
         ],
-        kinds={id_: category.title for id_, category in CATEGORIES.items()},
+        kinds={id_: known(category.title) for id_, category in CATEGORIES.items()},
         waiting=waiting,
         shown={state: [s for s in shown if s.state == state] for state in _STATES},
         names=_full_names([*waiting, *(s.proposal for s in shown if s.proposal)]),
@@ -85,8 +86,11 @@ def new() -> ResponseReturnValue:
         names=request.args.get("name", ""),
     )
     offer(form.services, [(s.id, s.title) for s in _services()])
-    offer(form.whom, [("", "Choose for whom"), *_subjects(written)])
-    offer(form.until, [*((at, label) for at, label in ends.items()), ("time", "Another time")])
+    offer(form.whom, [("", gettext("Choose for whom")), *_subjects(written)])
+    offer(
+        form.until,
+        [*((at, label) for at, label in ends.items()), ("time", gettext("Another time"))],
+    )
 
     def change() -> None:
         propose(form, form.reason.data, _edit(form, now))
@@ -141,7 +145,9 @@ def audit(id_: str) -> ResponseReturnValue:
         desk.audit_exception(id=id_, note=form.note.data, actor=access.person().username)
 
     if carry_out(form, tick):
-        flash("Looked at. The exception has left the policy; the record keeps it.", "success")
+        flash(
+            gettext("Looked at. The exception has left the policy; the record keeps it."), "success"
+        )
         return redirect(url_for("exceptions.index"))
     return _page(id_, form)
 
@@ -163,7 +169,7 @@ def _plain(its: ExceptionText) -> dict[str, object]:
 
 def _subjects(written: WrittenPolicy) -> Iterator[tuple[str, str]]:
     """Yield what the form sends for each subject, and what it shows."""
-    yield "school:", "The whole school"
+    yield "school:", gettext("The whole school")
     yield from ((f"group:{id_}", g.title) for id_, g in written.groups.items())
     people = sorted(written.people.items(), key=lambda item: item[1].name.lower())
     yield from ((f"person:{id_}", f"{p.name} ({p.kind})") for id_, p in people)
@@ -177,20 +183,26 @@ def _ends(written: WrittenPolicy, now: datetime) -> Iterator[tuple[str, str]]:
     week = today + timedelta(days=(_FRIDAY - now.weekday()) % 7)
     clock = now.replace(tzinfo=None)
     if clock < today:
-        yield today.strftime(_FORM_TIME), f"Today, until {today:%H:%M}"
+        yield today.strftime(_FORM_TIME), gettext("Today, until %(time)s", time=f"{today:%H:%M}")
     if clock < week and week != today:
-        yield week.strftime(_FORM_TIME), f"This week, until Friday, {week:%H:%M}"
+        yield (
+            week.strftime(_FORM_TIME),
+            gettext("This week, until Friday, %(time)s", time=f"{week:%H:%M}"),
+        )
     for term in written.timetable.terms.values():
         if term.first <= now.date().isoformat() <= term.last:
             last = datetime.fromisoformat(term.last)
-            yield f"{term.last}T23:59", f"This term, until {last.day} {last:%B}"
+            yield (
+                f"{term.last}T23:59",
+                gettext("This term, until %(day)s", day=written_day(last, "d MMMM")),
+            )
 
 
 def _edit(form: ExceptionForm, now: datetime | None) -> Edit:
     since = form.since.data
     if not since:
         if now is None:
-            raise RefusedError("the box does not know the time: say from when", "since")
+            raise RefusedError(gettext("the box does not know the time: say from when"), "since")
         since = now.strftime(_FORM_TIME)
     scope, _, subject = form.whom.data.partition(":")
     until = form.until_time.data if form.until.data == "time" else form.until.data
@@ -217,7 +229,9 @@ def _rules(text: str) -> list[str]:
         except MalformedNameError:
             raise RefusedError(no_site(line), "names") from None
         if wide := too_wide(rule):
-            raise RefusedError(f"“{line[:80]}” is too wide: {wide}", "names")
+            raise RefusedError(
+                gettext("“%(site)s” is too wide: %(why)s", site=line[:80], why=wide), "names"
+            )
         rules.append(rule)
     return rules
 
@@ -226,7 +240,7 @@ def _show(
     id_: str, its: ExceptionText, written: WrittenPolicy, made: Iterable[ProposalView]
 ) -> _Shown:
     known: Mapping[str, Mapping[str, str]] = {
-        "school": {"": "The whole school"},
+        "school": {"": gettext("The whole school")},
         "group": {k: v.title for k, v in written.groups.items()},
         "person": {k: v.name for k, v in written.people.items()},
         "device": {k: v.name for k, v in written.devices.items()},
@@ -243,7 +257,7 @@ def _show(
 
 
 def _site(rule: str) -> str:
-    return f"{rule[1:]} only" if rule.startswith("=") else rule
+    return gettext("%(site)s only", site=rule[1:]) if rule.startswith("=") else rule
 
 
 def _state(its: ExceptionText, now: datetime | None) -> Literal["active", "coming", "ended"]:

@@ -31,6 +31,8 @@ from wtforms import (
 )
 from wtforms.validators import DataRequired, EqualTo, InputRequired, Length, Optional
 
+from gate_webui.texts import lazy_gettext
+
 
 class _DateInput(GovTextInput):  # type: ignore[misc]  # the package has no types
     input_type = "date"
@@ -57,7 +59,7 @@ def text(label: str, missing: str, most: int, description: str = "", width: int 
         default="",
         validators=[
             *([DataRequired(missing)] if missing else []),
-            Length(max=most, message=f"Use at most {most} characters."),
+            Length(max=most, message=lazy_gettext("Use at most %(most)s characters.", most=most)),
         ],
         description=description,
         widget=GovTextInput(),
@@ -69,8 +71,8 @@ def new_password(label: str) -> PasswordField:
     """Return the field for a password that somebody chooses; whether it is good enough says the form."""
     return PasswordField(
         label,
-        validators=[InputRequired("Enter a password.")],
-        description="At least 12 characters. Three random words are good.",
+        validators=[InputRequired(lazy_gettext("Enter a password."))],
+        description=lazy_gettext("At least 12 characters. Three random words are good."),
         widget=GovPasswordInput(),
     )
 
@@ -80,8 +82,8 @@ def password_again(label: str) -> PasswordField:
     return PasswordField(
         label,
         validators=[
-            InputRequired("Enter the password again."),
-            EqualTo("password", "The two passwords are not the same."),
+            InputRequired(lazy_gettext("Enter the password again.")),
+            EqualTo("password", lazy_gettext("The two passwords are not the same.")),
         ],
         widget=GovPasswordInput(),
     )
@@ -95,7 +97,7 @@ def lines(label: str, missing: str, description: str, rows: int = 4) -> TextArea
         default="",
         validators=[
             *([DataRequired(missing)] if missing else []),
-            Length(max=5000, message="Use at most 5,000 characters."),
+            Length(max=5000, message=lazy_gettext("Use at most 5,000 characters.")),
         ],
         description=description,
         widget=GovTextArea(),
@@ -108,7 +110,7 @@ def day(label: str, missing: str, description: str = "", **kwargs: Any) -> DateF
     return DateField(
         label,
         validators=[InputRequired(missing) if missing else Optional()],
-        invalid_value_message="Enter a date that there is, such as 2027-01-31.",
+        invalid_value_message=lazy_gettext("Enter a date that there is, such as 2027-01-31."),
         description=description,
         widget=_DateInput(),
         render_kw={"params": {"classes": "govuk-input--width-10"}},
@@ -122,7 +124,10 @@ def time_of_day(label: str, missing: str, description: str = "") -> StringField:
         label,
         filters=[strip],
         default="",
-        validators=[InputRequired(missing), Length(max=10, message="Use a time such as 08:45.")],
+        validators=[
+            InputRequired(missing),
+            Length(max=10, message=lazy_gettext("Use a time such as 08:45.")),
+        ],
         description=description,
         widget=_TimeInput(),
         render_kw={"params": {"classes": "govuk-input--width-5"}},

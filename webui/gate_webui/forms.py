@@ -44,6 +44,7 @@ from gate_core.categories import CATEGORIES
 from gate_core.desk import USERNAME, RefusedError
 from gate_webui.fields import new_password, password_again, select, strip, text
 from gate_webui.passwords import MAX_CHARACTERS, fault_of
+from gate_webui.texts import gettext, lazy_gettext
 from gate_webui.words import sentence
 
 
@@ -90,7 +91,7 @@ def offer(
 def number(text: str) -> int:
     """Return the number in a link to an older page; a link that nobody made here is answered with 400."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        abort(400, "This link is not complete. Go back and choose it again.")
+        abort(400, gettext("This link is not complete. Go back and choose it again."))
     return int(text)
 
 
@@ -100,15 +101,17 @@ def reason_field(label: str) -> TextAreaField:
         label,
         filters=[strip],
         validators=[
-            DataRequired("Write why. Governors will read it."),
-            Length(max=500, message="Use at most 500 characters."),
+            DataRequired(lazy_gettext("Write why. Governors will read it.")),
+            Length(max=500, message=lazy_gettext("Use at most 500 characters.")),
         ],
-        description="One sentence. It is kept with your name, for the head teacher and governors.",
+        description=lazy_gettext(
+            "One sentence. It is kept with your name, for the head teacher and governors."
+        ),
         widget=GovTextArea(),
     )
 
 
-TIME: Final = "Enter a day and a time, such as 2027-02-05T15:30."
+TIME: Final = lazy_gettext("Enter a day and a time, such as 2027-02-05T15:30.")
 
 
 def time_field(label: str, description: str = "") -> StringField:
@@ -131,7 +134,7 @@ def _is_time(_: Form, field: Field) -> None:
 
 
 _BY_TITLE: Final = sorted(CATEGORIES, key=lambda category: category.title)
-_MINUTES: Final = "Enter a whole number of minutes from 1 to 480."
+_MINUTES: Final = lazy_gettext("Enter a whole number of minutes from 1 to 480.")
 
 
 class PostForm(FlaskForm):  # type: ignore[misc]  # WTForms has no types
@@ -162,34 +165,44 @@ class FirstRunForm(PostForm):
     """The school and its first coordinator."""
 
     code = text(
-        "First-run code",
-        "Enter the first-run code.",
+        lazy_gettext("First-run code"),
+        lazy_gettext("Enter the first-run code."),
         64,
-        "12 letters and digits, printed with the link to this page when the box is started for the first time."
-        " It is also on the box, in the file first-run-code of its state directory.",
+        lazy_gettext(
+            "12 letters and digits, printed with the link to this page when the box is started for the first time."
+            " It is also on the box, in the file first-run-code of its state directory."
+        ),
     )
-    school = text("Name of the school", "Enter the name of the school.", 100)
+    school = text(
+        lazy_gettext("Name of the school"), lazy_gettext("Enter the name of the school."), 100
+    )
     full_name = text(
-        "Your full name",
-        "Enter your full name.",
+        lazy_gettext("Your full name"),
+        lazy_gettext("Enter your full name."),
         100,
-        "You will be the e-safety coordinator. Others see your name beside the changes you make.",
+        lazy_gettext(
+            "You will be the e-safety coordinator. Others see your name beside the changes you make."
+        ),
     )
     username = text(
-        "User name",
-        "Enter a user name.",
+        lazy_gettext("User name"),
+        lazy_gettext("Enter a user name."),
         40,
-        "What you will sign in with. Letters, digits, full stops, hyphens and underscores, beginning with a letter.",
+        lazy_gettext(
+            "What you will sign in with. Letters, digits, full stops, hyphens and underscores, beginning with a letter."
+        ),
     )
-    password = new_password("Password")
-    again = password_again("Password again")
+    password = new_password(lazy_gettext("Password"))
+    again = password_again(lazy_gettext("Password again"))
 
     def validate_username(self, field: Field) -> None:
         """Refuse a user name that is hard to type again."""
         field.data = field.data.lower()
         if not USERNAME.fullmatch(field.data):
             raise ValidationError(
-                "Use letters a to z, digits, full stops, hyphens and underscores only, beginning with a letter."
+                gettext(
+                    "Use letters a to z, digits, full stops, hyphens and underscores only, beginning with a letter."
+                )
             )
 
     def validate_password(self, field: Field) -> None:
@@ -202,12 +215,15 @@ class FirstRunForm(PostForm):
 class SignInForm(PostForm):
     """User name and password."""
 
-    username = text("User name", "Enter your user name.", 60)
+    username = text(lazy_gettext("User name"), lazy_gettext("Enter your user name."), 60)
     password = PasswordField(
-        "Password",
+        lazy_gettext("Password"),
         validators=[
-            InputRequired("Enter your password."),
-            Length(max=MAX_CHARACTERS, message=f"Use at most {MAX_CHARACTERS} characters."),
+            InputRequired(lazy_gettext("Enter your password.")),
+            Length(
+                max=MAX_CHARACTERS,
+                message=lazy_gettext("Use at most %(most)s characters.", most=MAX_CHARACTERS),
+            ),
         ],
         widget=GovPasswordInput(),
     )
@@ -218,73 +234,78 @@ class PauseForm(PostForm):
     """How long, and for whom."""
 
     minutes = _MinutesField(
-        "Minutes",
+        lazy_gettext("Minutes"),
         default=30,
         validators=[InputRequired(_MINUTES), NumberRange(1, 480, _MINUTES)],
         invalid_value_message=_MINUTES,
         widget=GovTextInput(),
     )
-    group = SelectField("For whom", default="", widget=GovSelect())
+    group = SelectField(lazy_gettext("For whom"), default="", widget=GovSelect())
 
 
 class ActivityForm(AskForm):
     """Which decisions to show."""
 
     text = StringField(
-        "Site, device or address",
+        lazy_gettext("Site, device or address"),
         filters=[strip],
         default="",
-        validators=[Length(max=253, message="Use at most 253 characters.")],
+        validators=[Length(max=253, message=lazy_gettext("Use at most 253 characters."))],
         widget=GovTextInput(),
     )
-    group = SelectField("Group", default="", widget=GovSelect())
-    device = SelectField("Device", default="", widget=GovSelect())
-    person = SelectField("Person", default="", widget=GovSelect())
+    group = SelectField(lazy_gettext("Group"), default="", widget=GovSelect())
+    device = SelectField(lazy_gettext("Device"), default="", widget=GovSelect())
+    person = SelectField(lazy_gettext("Person"), default="", widget=GovSelect())
     action = SelectField(
-        "Allowed or blocked",
+        lazy_gettext("Allowed or blocked"),
         default="",
         choices=[
-            SelectChoice("", "Both"),
-            SelectChoice("allow", "Allowed"),
-            SelectChoice("block", "Blocked"),
+            SelectChoice("", lazy_gettext("Both")),
+            SelectChoice("allow", lazy_gettext("Allowed")),
+            SelectChoice("block", lazy_gettext("Blocked")),
         ],
         widget=GovSelect(),
     )
     source = SelectField(
-        "Seen as",
+        lazy_gettext("Seen as"),
         default="",
         choices=[
-            SelectChoice("", "Both"),
-            SelectChoice("dns", "Site name looked up"),
-            SelectChoice("firewall", "Connection made"),
+            SelectChoice("", lazy_gettext("Both")),
+            SelectChoice("dns", lazy_gettext("Site name looked up")),
+            SelectChoice("firewall", lazy_gettext("Connection made")),
         ],
         widget=GovSelect(),
     )
     category = SelectField(
-        "Category",
+        lazy_gettext("Category"),
         default="",
-        choices=[SelectChoice("", "All"), *(SelectChoice(c.id, c.title) for c in _BY_TITLE)],
+        choices=[
+            SelectChoice("", lazy_gettext("All")),
+            *(SelectChoice(c.id, lazy_gettext(c.title)) for c in _BY_TITLE),
+        ],
         widget=GovSelect(),
     )
-    since = time_field("From")
-    until = time_field("To")
+    since = time_field(lazy_gettext("From"))
+    until = time_field(lazy_gettext("To"))
 
     def validate_until(self, field: Field) -> None:
         """Demand an end behind the beginning."""
         if self.since.errors or not (self.since.data and field.data):
             return
         if datetime.fromisoformat(field.data) <= datetime.fromisoformat(self.since.data):
-            raise ValidationError("Enter a time after the one in “From”.")
+            raise ValidationError(gettext("Enter a time after the one in “From”."))
 
 
 class PurposeForm(PostForm):
     """Why somebody looks at what others did."""
 
     reason = text(
-        "Why you look",
-        "Write why you look. It is kept with your name.",
+        lazy_gettext("Why you look"),
+        lazy_gettext("Write why you look. It is kept with your name."),
         200,
-        "Such as “Concern about a pupil in Year 5” or “Weekly check”. It is kept with your name, and asked once an hour.",
+        lazy_gettext(
+            "Such as “Concern about a pupil in Year 5” or “Weekly check”. It is kept with your name, and asked once an hour."
+        ),
     )
     next = HiddenField()
 
@@ -292,15 +313,19 @@ class PurposeForm(PostForm):
 class WhyForm(AskForm):
     """Who, and which site, or what connection."""
 
-    name = text("Site", "", 500, "You may paste a whole web address.")
-    protocol = select("Kind of connection")
-    client = SelectField("Who", validators=[InputRequired("Choose who.")], widget=GovSelect())
-    at = time_field("When", "Leave it empty for now.")
+    name = text(lazy_gettext("Site"), "", 500, lazy_gettext("You may paste a whole web address."))
+    protocol = select(lazy_gettext("Kind of connection"))
+    client = SelectField(
+        lazy_gettext("Who"),
+        validators=[InputRequired(lazy_gettext("Choose who."))],
+        widget=GovSelect(),
+    )
+    at = time_field(lazy_gettext("When"), lazy_gettext("Leave it empty for now."))
 
     def validate_name(self, field: Field) -> None:
         """Want something to check."""
         if not (field.data or self.protocol.data):
-            raise ValidationError("Enter the name of a site.")
+            raise ValidationError(gettext("Enter the name of a site."))
 
 
 class PressForm(PostForm):
@@ -317,8 +342,14 @@ def text_of_page(name: str) -> str:
 
 def no_site(text: str) -> str:
     """Return what is wrong with a ``text`` that names no site, and what is allowed."""
-    allowed = "like www.bbc.co.uk, or paste a whole web address"
+    allowed = gettext("like www.bbc.co.uk, or paste a whole web address")
     shown = text.strip()[:80]
     if re.search(r"\s", text.strip()):
-        return f"“{shown}” has a space in it. Write one site without spaces, {allowed}."
-    return f"“{shown}” is not the name of a site. Write it {allowed}."
+        return gettext(
+            "“%(shown)s” has a space in it. Write one site without spaces, %(allowed)s.",
+            shown=shown,
+            allowed=allowed,
+        )
+    return gettext(
+        "“%(shown)s” is not the name of a site. Write it %(allowed)s.", shown=shown, allowed=allowed
+    )

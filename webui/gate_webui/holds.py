@@ -16,6 +16,7 @@ from gate_webui.holds_forms import ScopedPauseForm, SuspendForm
 from gate_webui.lengths import minutes_of, offer_lengths
 from gate_webui.people_forms import WhyForm
 from gate_webui.proposing import form_page, fully, name_of, own_rooms, press
+from gate_webui.texts import gettext
 from gate_webui.words import last_moment
 
 bp = Blueprint("holds", __name__, url_prefix="/holds")
@@ -79,14 +80,18 @@ def pause() -> ResponseReturnValue:
             why=form.why.data,
             actor=access.person().username,
         )
-        flash("The internet pause is on.", "success")
+        flash(gettext("The internet pause is on."), "success")
 
     return form_page(
         form,
         carry,
-        heading="Pause the internet",
-        lead=("It stops at once and comes back by itself. What the school calls essential stays.",),
-        send="Pause now",
+        heading=gettext("Pause the internet"),
+        lead=(
+            gettext(
+                "It stops at once and comes back by itself. What the school calls essential stays."
+            ),
+        ),
+        send=gettext("Pause now"),
         back=url_for("holds.index"),
     )
 
@@ -96,7 +101,10 @@ def pause() -> ResponseReturnValue:
 def end_pause(id_: str) -> ResponseReturnValue:
     """End one pause."""
     desk = access.kept().services.desk
-    press(lambda: desk.end_pause(id=id_, actor=access.person().username), "The pause has ended.")
+    press(
+        lambda: desk.end_pause(id=id_, actor=access.person().username),
+        gettext("The pause has ended."),
+    )
     return redirect(access.page_path(request.form.get("back")) or url_for("holds.index"))
 
 
@@ -112,9 +120,9 @@ def suspend() -> ResponseReturnValue:
     offer(
         form.subject,
         [
-            ("", "Choose"),
+            ("", gettext("Choose")),
             *((f"person:{i}", f"{name} ({i})") for name, i in people),
-            *((f"device:{mac}", f"Device: {name}") for name, mac in devices),
+            *((f"device:{mac}", gettext("Device: %(name)s", name=name)) for name, mac in devices),
         ],
     )
 
@@ -130,16 +138,18 @@ def suspend() -> ResponseReturnValue:
             actor=access.person().username,
         )
         name = {c.value: c.label for c in form.subject.choices}[form.subject.data]
-        flash(f"The internet of {name} is suspended.", "success")
+        flash(gettext("The internet of %(name)s is suspended.", name=name), "success")
 
     return form_page(
         form,
         carry,
-        heading="Suspend somebody's internet",
+        heading=gettext("Suspend somebody's internet"),
         lead=(
-            "For a person, all devices that are theirs or lent to them. It ends by itself after the last day.",
+            gettext(
+                "For a person, all devices that are theirs or lent to them. It ends by itself after the last day."
+            ),
         ),
-        send="Suspend",
+        send=gettext("Suspend"),
         warning=True,
         back=url_for("holds.index"),
     )
@@ -158,13 +168,23 @@ def end_suspension(id_: str) -> ResponseReturnValue:
 
     def carry() -> None:
         desk.end_suspension(id=id_, why=form.why.data, actor=access.person().username)
-        flash(f"The suspension of {its.name or its.subject} has ended.", "success")
+        flash(
+            gettext("The suspension of %(name)s has ended.", name=its.name or its.subject),
+            "success",
+        )
 
     return form_page(
         form,
         carry,
-        heading=f"End the suspension of {its.name or its.subject}",
-        lead=(f"It would last until {until}. Begun by {name_of(its.by)}: {its.why}",),
-        send="End it now",
+        heading=gettext("End the suspension of %(name)s", name=its.name or its.subject),
+        lead=(
+            gettext(
+                "It would last until %(until)s. Begun by %(name)s: %(why)s",
+                until=until,
+                name=name_of(its.by),
+                why=its.why,
+            ),
+        ),
+        send=gettext("End it now"),
         back=url_for("holds.index"),
     )

@@ -8,44 +8,60 @@ from wtforms.validators import ValidationError
 from gate_core.names import MalformedNameError, parse_rule
 from gate_webui.fields import day, lines, select, text, tick, ticks
 from gate_webui.forms import ChangeForm, PostForm, no_site, reason_field, text_of_page
+from gate_webui.texts import gettext, lazy_gettext
 
 
 class ScopedPauseForm(PostForm):
     """For whom, how long and why."""
 
-    groups = ticks("Groups")
-    rooms = ticks("Rooms", "Tick none at all to pause everybody whom the button reaches.")
-    minutes = select("For how long")
-    why = text("Why", "Write why.", 200, "Such as “Assembly”. It is kept with your name.", width=20)
+    groups = ticks(lazy_gettext("Groups"))
+    rooms = ticks(
+        lazy_gettext("Rooms"),
+        lazy_gettext("Tick none at all to pause everybody whom the button reaches."),
+    )
+    minutes = select(lazy_gettext("For how long"))
+    why = text(
+        lazy_gettext("Why"),
+        lazy_gettext("Write why."),
+        200,
+        lazy_gettext("Such as “Assembly”. It is kept with your name."),
+        width=20,
+    )
 
 
 class MinutesForm(PostForm):
     """How long, and nothing else."""
 
-    minutes = select("For how long")
+    minutes = select(lazy_gettext("For how long"))
 
 
 class SuspendForm(PostForm):
     """Who, until when and why."""
 
-    subject = select("Who or what", "Choose a person or a device.")
-    until = day("Last day without internet", "Choose the last day.", "At most a year away.")
-    review = day(
-        "To be looked at again on",
-        "",
-        "So that it is not forgotten. This page says when it is due.",
+    subject = select(lazy_gettext("Who or what"), lazy_gettext("Choose a person or a device."))
+    until = day(
+        lazy_gettext("Last day without internet"),
+        lazy_gettext("Choose the last day."),
+        lazy_gettext("At most a year away."),
     )
-    essentials_stay = tick("Leave what the school calls essential open")
-    why = reason_field("Why")
+    review = day(
+        lazy_gettext("To be looked at again on"),
+        "",
+        lazy_gettext("So that it is not forgotten. This page says when it is due."),
+    )
+    essentials_stay = tick(lazy_gettext("Leave what the school calls essential open"))
+    why = reason_field(lazy_gettext("Why"))
 
 
 class _SitesForm(ChangeForm):
     """Sites and services; at least one of them."""
 
     names = lines(
-        "Sites", "", "One a line, such as www.bbc.co.uk. You may paste whole web addresses."
+        lazy_gettext("Sites"),
+        "",
+        lazy_gettext("One a line, such as www.bbc.co.uk. You may paste whole web addresses."),
     )
-    services = ticks("Services", small=True)
+    services = ticks(lazy_gettext("Services"), small=True)
 
     def validate_names(self, field: Field) -> None:
         """Want names that there can be, and something in all."""
@@ -53,9 +69,11 @@ class _SitesForm(ChangeForm):
             try:
                 _rule(line)
             except MalformedNameError:
-                raise ValidationError(f"Line {number}: {no_site(line)}") from None
+                raise ValidationError(
+                    gettext("Line %(number)s: %(no_site)s", number=number, no_site=no_site(line))
+                ) from None
         if not (self.rules or self.services.data):
-            raise ValidationError("Write at least one site, or choose a service.")
+            raise ValidationError(gettext("Write at least one site, or choose a service."))
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -73,12 +91,16 @@ def _rule(line: str) -> str:
 class LessonForm(_SitesForm):
     """The list of a lesson, and how long it holds."""
 
-    minutes = select("For how long")
+    minutes = select(lazy_gettext("For how long"))
 
 
 class AskForm(_SitesForm):
     """Which site, for whom, until when and why."""
 
-    subject = select("For whom", "Choose for whom.")
-    until = day("Last day", "Choose the last day.", "At most a year away.")
-    reason = reason_field("Why")
+    subject = select(lazy_gettext("For whom"), lazy_gettext("Choose for whom."))
+    until = day(
+        lazy_gettext("Last day"),
+        lazy_gettext("Choose the last day."),
+        lazy_gettext("At most a year away."),
+    )
+    reason = reason_field(lazy_gettext("Why"))

@@ -11,6 +11,7 @@ from gate_core.desk import RefusedError
 from gate_core.written import timetable
 from gate_webui import access
 from gate_webui.forms import offer
+from gate_webui.texts import gettext, ngettext
 
 LESSON: Final = "lesson"
 """The choice that stands for the end of the lesson."""
@@ -21,7 +22,9 @@ def offer_lengths(field: SelectField, *minutes: int, first: int = 0) -> None:
     choices = [(str(m), _words(m)) for m in minutes]
     its = _lesson()
     if its:
-        choices.insert(0, (LESSON, f"Until {its[0]} ends, at {its[1]}"))
+        choices.insert(
+            0, (LESSON, gettext("Until %(lesson)s ends, at %(time)s", lesson=its[0], time=its[1]))
+        )
     offer(field, choices)
     if field.data in {None, ""}:
         field.data = LESSON if its else str(first or minutes[0])
@@ -37,7 +40,7 @@ def minutes_of(field: SelectField) -> int:
         return int(field.data)
     its = _lesson()
     if its is None:
-        raise RefusedError("that lesson has ended; choose a number of minutes", field.name)
+        raise RefusedError(gettext("that lesson has ended; choose a number of minutes"), field.name)
     return its[2]
 
 
@@ -54,7 +57,7 @@ def _lesson() -> tuple[str, str, int] | None:
 
 def _words(minutes: int) -> str:
     if minutes == 1440:
-        return "1 day"
+        return ngettext("%(num)s day", "%(num)s days", 1)
     if minutes >= 60 and minutes % 60 == 0:
-        return f"{minutes // 60} hour{'s' if minutes > 60 else ''}"
-    return f"{minutes} minutes"
+        return ngettext("%(num)s hour", "%(num)s hours", minutes // 60)
+    return ngettext("%(num)s minute", "%(num)s minutes", minutes)

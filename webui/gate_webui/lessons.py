@@ -20,6 +20,7 @@ from gate_webui.forms import PressForm, carry_out, offer
 from gate_webui.holds_forms import AskForm, LessonForm, MinutesForm
 from gate_webui.lengths import minutes_of, offer_lengths
 from gate_webui.proposing import entry, form_page, fully, own_rooms, press, propose
+from gate_webui.texts import gettext
 
 bp = Blueprint("lessons", __name__, url_prefix="/my-class")
 
@@ -66,7 +67,7 @@ def index() -> ResponseReturnValue:
         )
 
     if carry_out(form, pause):
-        flash(f"The internet of {its.title} is paused.", "success")
+        flash(gettext("The internet of %(title)s is paused.", title=its.title), "success")
         return redirect(url_for("lessons.index", of=its.key))
     acts = desk.acts()
     page = render_template(
@@ -115,22 +116,22 @@ def lesson(mode: str) -> ResponseReturnValue:
             minutes=minutes_of(form.minutes),
             actor=access.person().username,
         )
-        flash(f"The lesson of {its.title} has begun.", "success")
+        flash(gettext("The lesson of %(title)s has begun.", title=its.title), "success")
 
     lead = {
-        "only": ("Everything else is closed until the lesson ends. It ends by itself.",),
+        "only": (gettext("Everything else is closed until the lesson ends. It ends by itself."),),
         "also": (
-            "They are open besides what is open anyway. It ends by itself.",
-            "What the school calls unacceptable stays closed: ask for that instead.",
+            gettext("They are open besides what is open anyway. It ends by itself."),
+            gettext("What the school calls unacceptable stays closed: ask for that instead."),
         ),
     }[mode]
     return form_page(
         form,
         start,
         caption=its.title,
-        heading="Only these sites" if mode == "only" else "Also these sites",
+        heading=gettext("Only these sites") if mode == "only" else gettext("Also these sites"),
         lead=lead,
-        send="Begin",
+        send=gettext("Begin"),
         back=url_for("lessons.index", of=its.key),
     )
 
@@ -140,7 +141,10 @@ def lesson(mode: str) -> ResponseReturnValue:
 def end_lesson(id_: str) -> ResponseReturnValue:
     """End a lesson before its time."""
     desk = access.kept().services.desk
-    press(lambda: desk.end_lesson(id=id_, actor=access.person().username), "The lesson has ended.")
+    press(
+        lambda: desk.end_lesson(id=id_, actor=access.person().username),
+        gettext("The lesson has ended."),
+    )
     return redirect(access.page_path(request.form.get("back")) or url_for("lessons.index"))
 
 
@@ -158,7 +162,7 @@ def ask() -> ResponseReturnValue:
     ]
     form = AskForm()
     offer(form.services, [(s.id, s.title) for s in SERVICES])
-    offer(form.subject, [("", "Choose"), *groups])
+    offer(form.subject, [("", gettext("Choose")), *groups])
     now = services.clock.now()
     if form.until.data is None and not form.is_submitted() and now:
         form.until.data = now.date()
@@ -168,7 +172,7 @@ def ask() -> ResponseReturnValue:
 
     def carry() -> None:
         if now is None:
-            raise RefusedError("the box does not know the time yet; try again in a minute")
+            raise RefusedError(gettext("the box does not know the time yet; try again in a minute"))
         after = ExceptionText(
             action="allow",
             scope="group",
@@ -186,12 +190,14 @@ def ask() -> ResponseReturnValue:
     return form_page(
         form,
         carry,
-        heading="Ask for a site",
+        heading=gettext("Ask for a site"),
         lead=(
-            "Somebody else looks at it before it opens. Two have to agree where it opens what the"
-            " school calls unacceptable. Nobody can open illegal content.",
+            gettext(
+                "Somebody else looks at it before it opens. Two have to agree where it opens what the"
+                " school calls unacceptable. Nobody can open illegal content."
+            ),
         ),
-        send="Ask",
+        send=gettext("Ask"),
         back=url_for("lessons.index", of=its.key if its else ""),
     )
 

@@ -13,23 +13,24 @@ from gate_webui import access
 from gate_webui.forms import carry_out, offer
 from gate_webui.lists_forms import ChooseForm, DecideForm, PressAllForm, SourceForm
 from gate_webui.proposing import fully
+from gate_webui.texts import gettext, known, lazy_gettext
 
 bp = Blueprint("lists", __name__, url_prefix="/lists")
 
 PHASES = {
-    "connecting": "Asking for it",
-    "downloading": "Downloading",
-    "checking": "Reading it and comparing it with the one before",
-    "reading": "Putting all lists together",
-    "compiling": "Putting all lists together",
+    "connecting": lazy_gettext("Asking for it"),
+    "downloading": lazy_gettext("Downloading"),
+    "checking": lazy_gettext("Reading it and comparing it with the one before"),
+    "reading": lazy_gettext("Putting all lists together"),
+    "compiling": lazy_gettext("Putting all lists together"),
 }
 
 STATES = {
-    "new": ("Not there yet", "blue"),
-    "failed": ("Did not come", "yellow"),
-    "ok": ("Up to date", "green"),
-    "stale": ("Old", "yellow"),
-    "refused": ("Refused", "yellow"),
+    "new": (lazy_gettext("Not there yet"), "blue"),
+    "failed": (lazy_gettext("Did not come"), "yellow"),
+    "ok": (lazy_gettext("Up to date"), "green"),
+    "stale": (lazy_gettext("Old"), "yellow"),
+    "refused": (lazy_gettext("Refused"), "yellow"),
 }
 """State of a source to the words and the colour of its tag; ``failed`` is ``new`` after a look that failed."""
 
@@ -45,17 +46,17 @@ def index() -> ResponseReturnValue:
     """List the sources, and published lists that may be chosen."""
     desk = access.kept().services.desk
     its = desk.sources()
-    known = {view.source.id for view in its.sources}
+    there = {view.source.id for view in its.sources}
     own = desk.own_lists()
     listed = {view.source.category for view in its.sources if view.names}
     listed |= {added.category for added in own if added.names}
-    titles = {c.id: c.title for c in CATEGORIES}
+    titles = {c.id: known(c.title) for c in CATEGORIES}
     return render_template(
         "lists.html",
         sources=its.sources,
         own=own,
         faults=its.faults,
-        suggestions=[s for s in its.suggestions if s.id not in known],
+        suggestions=[s for s in its.suggestions if s.id not in there],
         may_manage=access.may(Act.MANAGE_LISTS),
         may_decide=fully(Act.APPROVE),
         press=PressAllForm(),
@@ -70,10 +71,12 @@ def index() -> ResponseReturnValue:
 def _next_step(its: SourceView) -> str:
     """Return what becomes of a list that did not come, as a sentence."""
     if its.acceptable:
-        return "Whoever may approve changes can accept it."
+        return gettext("Whoever may approve changes can accept it.")
     if its.state == "refused":
-        return "The box looks again in time. If that goes on, ask who publishes it, or remove it."
-    return "The box tries again within the hour."
+        return gettext(
+            "The box looks again in time. If that goes on, ask who publishes it, or remove it."
+        )
+    return gettext("The box tries again within the hour.")
 
 
 @bp.get("/live")
@@ -107,8 +110,14 @@ def update() -> ResponseReturnValue:
 def add() -> ResponseReturnValue:
     """Add a source that the school knows of."""
     form = SourceForm()
-    offer(form.category, [("", "Choose a category"), *((c.id, c.title) for c in CATEGORIES)])
-    offer(form.trust, [("", "Choose who answers for it"), *TRUST.items()])
+    offer(
+        form.category,
+        [("", gettext("Choose a category")), *((c.id, known(c.title)) for c in CATEGORIES)],
+    )
+    offer(
+        form.trust,
+        [("", gettext("Choose who answers for it")), *((i, known(t)) for i, t in TRUST.items())],
+    )
 
     def do() -> None:
         source = ListSource(
@@ -128,10 +137,12 @@ def add() -> ResponseReturnValue:
     if carry_out(form, do):
         return redirect(url_for("lists.index"))
     lead = (
-        "Here you add a list that the school knows of, such as one of its trust or provider. Published lists are on the"
-        " page before.",
+        gettext(
+            "Here you add a list that the school knows of, such as one of its trust or provider. Published lists are on the"
+            " page before."
+        ),
     )
-    return _form(form, "Add a list", send="Add the list", lead=lead)
+    return _form(form, gettext("Add a list"), send=gettext("Add the list"), lead=lead)
 
 
 @bp.route("/choose/<id_>", methods=["GET", "POST"])
@@ -155,11 +166,22 @@ def choose(id_: str) -> ResponseReturnValue:
     if carry_out(form, do):
         return redirect(url_for("lists.index"))
     lead = (
-        f"About {found.names:,} sites. The acceptable-use table decides on them as “{BY_ID[found.category].title}”.",
-        f"Licence: {found.licence}. Who answers for it: {_lower_first(TRUST[found.trust])}, {found.home}",
-        f"The box downloads it from {found.url} and looks for a newer one once a day.",
+        gettext(
+            "About %(names)s sites. The acceptable-use table decides on them as “%(title)s”.",
+            names=f"{found.names:,}",
+            title=known(BY_ID[found.category].title),
+        ),
+        gettext(
+            "Licence: %(licence)s. Who answers for it: %(trust)s, %(home)s",
+            licence=found.licence,
+            trust=_lower_first(known(TRUST[found.trust])),
+            home=found.home,
+        ),
+        gettext(
+            "The box downloads it from %(url)s and looks for a newer one once a day.", url=found.url
+        ),
     )
-    return _form(form, found.title, send="Add this list", lead=lead)
+    return _form(form, found.title, send=gettext("Add this list"), lead=lead)
 
 
 def _lower_first(text: str) -> str:
@@ -169,7 +191,7 @@ def _lower_first(text: str) -> str:
 def _add(source: ListSource, secret: str) -> None:
     desk = access.kept().services.desk
     desk.add_source(source=source, secret=secret, actor=access.person().username)
-    flash(f"“{source.title}” is added. The box looks at it now.", "success")
+    flash(gettext("“%(title)s” is added. The box looks at it now.", title=source.title), "success")
 
 
 @bp.route("/<id_>/remove", methods=["GET", "POST"])
@@ -182,20 +204,25 @@ def remove(id_: str) -> ResponseReturnValue:
 
     def do() -> None:
         desk.remove_source(id=id_, reason=form.reason.data, actor=access.person().username)
-        flash(f"“{its.source.title}” is removed.", "success")
+        flash(gettext("“%(title)s” is removed.", title=its.source.title), "success")
 
     if carry_out(form, do):
         return redirect(url_for("lists.index"))
     if its.source.is_illegal:
-        lead = "The sites on it stay closed: nobody can open illegal content."
+        lead = gettext("The sites on it stay closed: nobody can open illegal content.")
     elif its.names:
-        lead = (
-            f"Its {its.names:,} sites are on it no more then. Those that nothing else closes open."
+        lead = gettext(
+            "Its %(names)s sites are on it no more then. Those that nothing else closes open.",
+            names=f"{its.names:,}",
         )
     else:
-        lead = "Nothing of it has come into force, so no site opens."
+        lead = gettext("Nothing of it has come into force, so no site opens.")
     return _form(
-        form, f"Remove “{its.source.title}”", send="Remove the list", lead=(lead,), warning=True
+        form,
+        gettext("Remove “%(title)s”", title=its.source.title),
+        send=gettext("Remove the list"),
+        lead=(lead,),
+        warning=True,
     )
 
 
@@ -209,25 +236,37 @@ def accept(id_: str) -> ResponseReturnValue:
 
     def do() -> None:
         desk.accept_list(id=id_, reason=form.reason.data, actor=access.person().username)
-        flash(f"“{its.source.title}” is accepted. The box gets it again now.", "success")
+        flash(
+            gettext("“%(title)s” is accepted. The box gets it again now.", title=its.source.title),
+            "success",
+        )
 
     if carry_out(form, do):
         return redirect(url_for("lists.index"))
     lead = (
-        f"The newest list was refused: {without_errno(its.reason)}.",
-        "Sites that it lacks, and that nothing else closes, open. This accepts it once, and only if it lacks no more"
-        " than this.",
+        gettext(
+            "The newest list was refused: %(why)s.",
+            why=without_errno(its.reason),
+        ),
+        gettext(
+            "Sites that it lacks, and that nothing else closes, open. This accepts it once, and only if it lacks no more"
+            " than this."
+        ),
     )
     return _form(
-        form, f"Accept “{its.source.title}”", send="Accept the list", lead=lead, warning=True
+        form,
+        gettext("Accept “%(title)s”", title=its.source.title),
+        send=gettext("Accept the list"),
+        lead=lead,
+        warning=True,
     )
 
 
 def _decided(id_: str) -> SourceView:
     if not fully(Act.APPROVE):
         # IT may be the second of two to approve something, but there is no second here.
-        alone = ", ".join(TITLES[role] for role in holders(Act.APPROVE))
-        abort(403, f"What may open sites, these roles decide: {alone}.")
+        alone = ", ".join(known(TITLES[role]) for role in holders(Act.APPROVE))
+        abort(403, gettext("What may open sites, these roles decide: %(alone)s.", alone=alone))
     views = access.kept().services.desk.sources().sources
     found = next((view for view in views if view.source.id == id_), None)
     if found is None:

@@ -11,6 +11,7 @@ from gate_core.desk import UnavailableError
 from gate_core.roles import Act
 from gate_webui import access, proposals
 from gate_webui.proposing import fully
+from gate_webui.texts import lazy_gettext
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,47 +47,49 @@ class Section:
         return any(page.here for page in self.pages)
 
 
-_CHANGES: Final = "Changes"
+_CHANGES: Final = lazy_gettext("Changes")
 
 _SECTIONS: Final = (
-    Section("Today", (Page("Today", "today.page", Act.SEE_POLICY),)),
+    Section(lazy_gettext("Today"), (Page(lazy_gettext("Today"), "today.page", Act.SEE_POLICY),)),
     Section(
-        "Policy",
+        lazy_gettext("Policy"),
         (
-            Page("Acceptable use", "acceptable_use.index", Act.SEE_POLICY),
-            Page("Services and exceptions", "exceptions.index", Act.SEE_POLICY),
-            Page("Direct connections", "direct.index", Act.SEE_POLICY),
-            Page("Times", "times.index", Act.SEE_POLICY),
-            Page("Lists", "lists.index", Act.SEE_POLICY),
-            Page("Policy text", "policy_text.index", Act.PROPOSE, whole=True),
+            Page(lazy_gettext("Acceptable use"), "acceptable_use.index", Act.SEE_POLICY),
+            Page(lazy_gettext("Services and exceptions"), "exceptions.index", Act.SEE_POLICY),
+            Page(lazy_gettext("Direct connections"), "direct.index", Act.SEE_POLICY),
+            Page(lazy_gettext("Times"), "times.index", Act.SEE_POLICY),
+            Page(lazy_gettext("Lists"), "lists.index", Act.SEE_POLICY),
+            Page(lazy_gettext("Policy text"), "policy_text.index", Act.PROPOSE, whole=True),
         ),
     ),
-    Section(_CHANGES, (Page("Changes", "proposals.index", Act.SEE_POLICY),)),
+    Section(_CHANGES, (Page(lazy_gettext("Changes"), "proposals.index", Act.SEE_POLICY),)),
     Section(
-        "People and devices",
+        lazy_gettext("People and devices"),
         (
-            Page("Devices", "devices.index", Act.LEND),
-            Page("Rooms and networks", "places.index", Act.LEND),
-            Page("People", "people.index", Act.LEND),
-            Page("Accounts", "accounts.index", Act.GRANT),
-        ),
-    ),
-    Section(
-        "In class",
-        (
-            Page("My class", "lessons.index", Act.LESSON),
-            Page("Paused and suspended", "holds.index", Act.PAUSE),
+            Page(lazy_gettext("Devices"), "devices.index", Act.LEND),
+            Page(lazy_gettext("Rooms and networks"), "places.index", Act.LEND),
+            Page(lazy_gettext("People"), "people.index", Act.LEND),
+            Page(lazy_gettext("Accounts"), "accounts.index", Act.GRANT),
         ),
     ),
     Section(
-        "Activity",
+        lazy_gettext("In class"),
         (
-            Page("Activity", "activity.page", Act.SEARCH_ACTIVITY),
-            Page("Data use", "usage.today", Act.SEARCH_ACTIVITY),
-            Page("Check a site", "why.page", Act.EXPLAIN),
+            Page(lazy_gettext("My class"), "lessons.index", Act.LESSON),
+            Page(lazy_gettext("Paused and suspended"), "holds.index", Act.PAUSE),
         ),
     ),
-    Section("Record", (Page("Record", "record.page", Act.READ_RECORD),)),
+    Section(
+        lazy_gettext("Activity"),
+        (
+            Page(lazy_gettext("Activity"), "activity.page", Act.SEARCH_ACTIVITY),
+            Page(lazy_gettext("Data use"), "usage.today", Act.SEARCH_ACTIVITY),
+            Page(lazy_gettext("Check a site"), "why.page", Act.EXPLAIN),
+        ),
+    ),
+    Section(
+        lazy_gettext("Record"), (Page(lazy_gettext("Record"), "record.page", Act.READ_RECORD),)
+    ),
 )
 
 

@@ -10,6 +10,8 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from gate_webui.texts import gettext
+
 MIN_CHARACTERS: Final = 12
 MAX_CHARACTERS: Final = 200
 
@@ -46,13 +48,17 @@ def fault_of(password: str, *known: str) -> str | None:
         known: What others know of the person and the school.
     """
     if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
-        return f"Use {MIN_CHARACTERS} to {MAX_CHARACTERS} characters. Three random words are good."
+        return gettext(
+            "Use %(least)s to %(most)s characters. Three random words are good.",
+            least=MIN_CHARACTERS,
+            most=MAX_CHARACTERS,
+        )
     # What is left once an obvious word is taken out must be as good as a short password.
     rest = password.lower()
     for word in (*_OBVIOUS, *(w for k in known for w in k.lower().split() if len(w) > 3)):
         rest = rest.replace(word, "")
     if len(rest) < MIN_CHARACTERS / 2 or len(set(rest)) < 4:
-        return "This password is easy to guess. Three random words are good."
+        return gettext("This password is easy to guess. Three random words are good.")
     return None
 
 

@@ -26,10 +26,15 @@ from gate_webui.proposing import (
     propose,
     value_at,
 )
+from gate_webui.texts import gettext, lazy_gettext
 
 bp = Blueprint("people", __name__, url_prefix="/people")
 
-_KIND_WORDS = {"pupil": "Pupil", "staff": "Staff", "visitor": "Visitor"}
+_KIND_WORDS = {
+    "pupil": lazy_gettext("Pupil"),
+    "staff": lazy_gettext("Staff"),
+    "visitor": lazy_gettext("Visitor"),
+}
 
 
 def _read(form: PersonForm) -> Any:
@@ -37,7 +42,7 @@ def _read(form: PersonForm) -> Any:
 
 
 _PERSON = entries.Kind(
-    "person",
+    lazy_gettext("Add a person"),
     PersonForm,
     fill=dict,
     read=_read,
@@ -72,14 +77,14 @@ def index() -> ResponseReturnValue:
 def add() -> ResponseReturnValue:
     """Register somebody."""
     need(Act.PROPOSE)
-    return entries.add(_PERSON, ("people",), url_for("people.index"), "People")
+    return entries.add(_PERSON, ("people",), url_for("people.index"), gettext("People"))
 
 
 @bp.route("/<id_>/change", methods=["GET", "POST"])
 def change(id_: str) -> ResponseReturnValue:
     """Change what is registered of somebody."""
     need(Act.PROPOSE)
-    return entries.change(_PERSON, ("people",), id_, url_for("people.index"), "People")
+    return entries.change(_PERSON, ("people",), id_, url_for("people.index"), gettext("People"))
 
 
 @bp.route("/<id_>/remove", methods=["GET", "POST"])
@@ -87,8 +92,8 @@ def remove(id_: str) -> ResponseReturnValue:
     """Take somebody out of the register, and out of what refers to them."""
     need(Act.PROPOSE)
     lead = (
-        "Devices of this person stay in their groups, as nobody's. Nominations go too.",
-        "What was written down until now stays in the record.",
+        gettext("Devices of this person stay in their groups, as nobody's. Nominations go too."),
+        gettext("What was written down until now stays in the record."),
     )
     back = url_for("people.index")
     return entries.remove(_PERSON, ("people",), id_, back, lead=lead, tidy=_tidy)
@@ -134,8 +139,10 @@ def nominate(row: str) -> ResponseReturnValue:
     offer(form.keep, [(who, _who(written, who)) for who in now or ()])
     people = sorted((p.name, i) for i, p in written.people.items())
     devices = sorted((d.name, mac) for mac, d in written.devices.items())
-    offer(form.person, [("", "Nobody"), *((f"person:{i}", f"{n} ({i})") for n, i in people)])
-    offer(form.device, [("", "None"), *((f"device:{mac}", n) for n, mac in devices)])
+    offer(
+        form.person, [("", gettext("Nobody")), *((f"person:{i}", f"{n} ({i})") for n, i in people)]
+    )
+    offer(form.device, [("", gettext("None")), *((f"device:{mac}", n) for n, mac in devices)])
     if not now:
         del form.keep
 
@@ -149,9 +156,13 @@ def nominate(row: str) -> ResponseReturnValue:
     return form_page(
         form,
         carry,
-        caption="Nominated users",
+        caption=gettext("Nominated users"),
         heading=f"{its.number}. {its.title}",
-        lead=("Where a group's column says “for nominated users”, these may, and nobody else.",),
+        lead=(
+            gettext(
+                "Where a group's column says “for nominated users”, these may, and nobody else."
+            ),
+        ),
         back=url_for("people.nominees"),
     )
 
@@ -190,8 +201,8 @@ def lend() -> ResponseReturnValue:
     form = LoanForm(mac=request.args.get("device", ""))
     devices = sorted((name, mac) for mac, name in _lendable().items())
     people = sorted((p.name, i) for i, p in written.people.items())
-    offer(form.mac, [("", "Choose a device"), *((mac, name) for name, mac in devices)])
-    offer(form.person, [("", "Choose who"), *((i, f"{name} ({i})") for name, i in people)])
+    offer(form.mac, [("", gettext("Choose a device")), *((mac, name) for name, mac in devices)])
+    offer(form.person, [("", gettext("Choose who")), *((i, f"{name} ({i})") for name, i in people)])
     offer_lengths(form.minutes, 30, 60, 120, 240, 480, 1440, first=60)
 
     def carry() -> None:
@@ -203,17 +214,22 @@ def lend() -> ResponseReturnValue:
             actor=access.person().username,
         )
         names = written.devices[form.mac.data].name, written.people[form.person.data].name
-        flash(f"“{names[0]}” is lent to {names[1]}.", "success")
+        flash(
+            gettext("“%(device)s” is lent to %(person)s.", device=names[0], person=names[1]),
+            "success",
+        )
 
     return form_page(
         form,
         carry,
-        heading="Lend a device",
+        heading=gettext("Lend a device"),
         lead=(
-            "So that the record can say who used it. The device stays in its group;"
-            " what is nominated or excepted for the person goes with them.",
+            gettext(
+                "So that the record can say who used it. The device stays in its group;"
+                " what is nominated or excepted for the person goes with them."
+            ),
         ),
-        send="Lend",
+        send=gettext("Lend"),
         back=url_for("people.loans"),
     )
 
@@ -230,5 +246,8 @@ def _lendable() -> dict[str, str]:
 def take_back(id_: str) -> ResponseReturnValue:
     """Note that a device is back."""
     desk = access.kept().services.desk
-    press(lambda: desk.take_back(id=id_, actor=access.person().username), "The device is back.")
+    press(
+        lambda: desk.take_back(id=id_, actor=access.person().username),
+        gettext("The device is back."),
+    )
     return redirect(url_for("people.loans"))

@@ -6,60 +6,77 @@ from wtforms import Field
 
 from gate_webui.fields import day, radios, select, text, ticks
 from gate_webui.forms import ChangeForm, PostForm, reason_field
+from gate_webui.texts import lazy_gettext
 
 
 class DeviceForm(ChangeForm):
     """What the school knows of a device."""
 
     name = text(
-        "Name",
-        "Enter a name for the device.",
+        lazy_gettext("Name"),
+        lazy_gettext("Enter a name for the device."),
         60,
-        "What is written on it, or where it stands, such as “Laptop 7” or “Year 4 tablet 12”.",
+        lazy_gettext(
+            "What is written on it, or where it stands, such as “Laptop 7” or “Year 4 tablet 12”."
+        ),
         width=20,
     )
-    group = select("Group", "Choose a group.")
-    room = select("Room", description="Where it stays. Leave it empty for what moves about.")
+    group = select(lazy_gettext("Group"), lazy_gettext("Choose a group."))
+    room = select(
+        lazy_gettext("Room"),
+        description=lazy_gettext("Where it stays. Leave it empty for what moves about."),
+    )
     person = select(
-        "Whose", description="Whoever always uses it. For one lesson, lend the device instead."
+        lazy_gettext("Whose"),
+        description=lazy_gettext(
+            "Whoever always uses it. For one lesson, lend the device instead."
+        ),
     )
     until = day(
-        "Last day in this group",
+        lazy_gettext("Last day in this group"),
         "",
-        "For a visitor's device. Afterwards it is unknown again. Leave it empty for the school's own.",
+        lazy_gettext(
+            "For a visitor's device. Afterwards it is unknown again. Leave it empty for the school's own."
+        ),
     )
-    reason = reason_field("Why")
+    reason = reason_field(lazy_gettext("Why"))
 
 
 class WhyForm(PostForm):
     """Why something is done to a device or person."""
 
-    why = reason_field("Why")
+    why = reason_field(lazy_gettext("Why"))
 
 
 class PersonForm(ChangeForm):
     """Somebody whom rules and loans may name."""
 
     key = text(
-        "Code",
-        "Enter a code.",
+        lazy_gettext("Code"),
+        lazy_gettext("Enter a code."),
         40,
-        "For a pupil the code of your management system (MIS), not the name. Small letters, digits, - and _.",
+        lazy_gettext(
+            "For a pupil the code of your management system (MIS), not the name. Small letters, digits, - and _."
+        ),
         width=10,
     )
     name = text(
-        "Name",
-        "Enter a name, or initials.",
+        lazy_gettext("Name"),
+        lazy_gettext("Enter a name, or initials."),
         80,
-        "What staff know the person by. For pupils, initials and class will do.",
+        lazy_gettext("What staff know the person by. For pupils, initials and class will do."),
         width=20,
     )
     kind = radios(
-        "This is a",
-        "Choose one.",
-        (("pupil", "Pupil"), ("staff", "Member of staff"), ("visitor", "Visitor")),
+        lazy_gettext("This is a"),
+        lazy_gettext("Choose one."),
+        (
+            ("pupil", lazy_gettext("Pupil")),
+            ("staff", lazy_gettext("Member of staff")),
+            ("visitor", lazy_gettext("Visitor")),
+        ),
     )
-    reason = reason_field("Why")
+    reason = reason_field(lazy_gettext("Why"))
 
     def validate_key(self, field: Field) -> None:
         """Take capital letters as small ones."""
@@ -69,16 +86,25 @@ class PersonForm(ChangeForm):
 class NomineesForm(ChangeForm):
     """Who is nominated for a row of the table."""
 
-    keep = ticks("Nominated at present", "Take the tick away from whoever is so no longer.")
-    person = select("Add a person")
-    device = select("Add a device")
-    reason = reason_field("Why")
+    keep = ticks(
+        lazy_gettext("Nominated at present"),
+        lazy_gettext("Take the tick away from whoever is so no longer."),
+    )
+    person = select(lazy_gettext("Add a person"))
+    device = select(lazy_gettext("Add a device"))
+    reason = reason_field(lazy_gettext("Why"))
 
 
 class LoanForm(PostForm):
     """Who has a device, for what and for how long."""
 
-    mac = select("Device", "Choose a device.")
-    person = select("Who has it", "Choose who has it.")
-    lesson = text("Lesson", "", 60, "What it is lent for, such as “Year 5 maths”.", width=20)
-    minutes = select("For how long")
+    mac = select(lazy_gettext("Device"), lazy_gettext("Choose a device."))
+    person = select(lazy_gettext("Who has it"), lazy_gettext("Choose who has it."))
+    lesson = text(
+        lazy_gettext("Lesson"),
+        "",
+        60,
+        lazy_gettext("What it is lent for, such as “Year 5 maths”."),
+        width=20,
+    )
+    minutes = select(lazy_gettext("For how long"))

@@ -15,14 +15,18 @@ from gate_webui import access, entries
 from gate_webui.forms import offer
 from gate_webui.places_forms import NetworkForm, RoomForm, VlanForm
 from gate_webui.proposing import entry, fully, need
+from gate_webui.texts import gettext, lazy_gettext
 
 bp = Blueprint("places", __name__, url_prefix="/network-places")
 
 
 def _offer(form: Any) -> None:
     written = access.kept().services.desk.written()
-    offer(form.group, [("", "Choose a group"), *((i, g.title) for i, g in written.groups.items())])
-    offer(form.room, [("", "No room"), *((i, r.title) for i, r in written.rooms.items())])
+    offer(
+        form.group,
+        [("", gettext("Choose a group")), *((i, g.title) for i, g in written.groups.items())],
+    )
+    offer(form.room, [("", gettext("No room")), *((i, r.title) for i, r in written.rooms.items())])
 
 
 def _read_place(form: Any) -> Any:
@@ -31,34 +35,38 @@ def _read_place(form: Any) -> Any:
 
 _KINDS = {
     "rooms": entries.Kind(
-        "room",
+        lazy_gettext("Add a room"),
         RoomForm,
         fill=lambda now: now,
         read=lambda form: entry(RoomText(form.title.data)),
         title=lambda _, now: now["title"],
-        hint=("A device is in a room by itself, or by its network or VLAN.",),
+        hint=(lazy_gettext("A device is in a room by itself, or by its network or VLAN."),),
     ),
     "networks": entries.Kind(
-        "network",
+        lazy_gettext("Add a network"),
         NetworkForm,
         fill=lambda now: now,
         read=_read_place,
-        title=lambda id_, _: f"Network {id_}",
+        title=lambda id_, _: gettext("Network %(id)s", id=id_),
         prepare=_offer,
         hint=(
-            "It counts for devices that are not in the register. The narrowest network decides.",
+            lazy_gettext(
+                "It counts for devices that are not in the register. The narrowest network decides."
+            ),
         ),
     ),
     "vlans": entries.Kind(
-        "VLAN",
+        lazy_gettext("Add a VLAN"),
         VlanForm,
         fill=lambda now: now,
         read=_read_place,
         title=lambda id_, _: f"VLAN {id_}",
         prepare=_offer,
         hint=(
-            "It counts for devices that are not in the register, before any network."
-            " The box has to see the VLAN's number on the line.",
+            lazy_gettext(
+                "It counts for devices that are not in the register, before any network."
+                " The box has to see the VLAN's number on the line."
+            ),
         ),
     ),
 }
@@ -104,7 +112,7 @@ def change(kind: str, id_: str) -> ResponseReturnValue:
 @bp.route("/<kind>/<path:id_>/remove", methods=["GET", "POST"])
 def remove(kind: str, id_: str) -> ResponseReturnValue:
     """Remove one; what is in a room that goes is in none."""
-    lead = ("Devices, networks and VLANs that are in this room are in none then.",)
+    lead = (gettext("Devices, networks and VLANs that are in this room are in none then."),)
 
     def do(its: entries.Kind, path: tuple[str, ...], back: str, _: str) -> ResponseReturnValue:
         if kind == "rooms":
@@ -127,4 +135,4 @@ def _on_entry(
     need(Act.PROPOSE)
     if kind not in _KINDS:
         abort(404)
-    return do(_KINDS[kind], (kind,), url_for("places.index"), "Rooms and networks")
+    return do(_KINDS[kind], (kind,), url_for("places.index"), gettext("Rooms and networks"))

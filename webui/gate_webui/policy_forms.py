@@ -32,6 +32,7 @@ from wtforms.validators import DataRequired, InputRequired, Length, ValidationEr
 from gate_core.edits import Edit
 from gate_webui.fields import lines, radios, select, strip, text
 from gate_webui.forms import TIME, ChangeForm, PostForm, reason_field, time_field
+from gate_webui.texts import gettext, lazy_gettext
 
 
 class _EditsField(HiddenField):  # type: ignore[misc]  # WTForms has no types
@@ -59,7 +60,7 @@ class _EditsField(HiddenField):  # type: ignore[misc]  # WTForms has no types
     def validate(self, form: Form, extra_validators: Iterable[Any] = ()) -> bool:
         sound = bool(super().validate(form, extra_validators))
         if sound and not self.data:
-            self.errors = ["Nothing would change. Go back and make a change."]
+            self.errors = [gettext("Nothing would change. Go back and make a change.")]
             return False
         return sound
 
@@ -70,17 +71,17 @@ class ProposeForm(PostForm):
     edits = _EditsField()
     back = HiddenField()
     """Path of the page to go on with."""
-    reason = reason_field("Why it changes")
+    reason = reason_field(lazy_gettext("Why it changes"))
 
 
 class AnswerForm(PostForm):
     """Yes or no to somebody else's change."""
 
     note = TextAreaField(
-        "A word about it",
+        lazy_gettext("A word about it"),
         filters=[strip],
-        validators=[Length(max=500, message="Use at most 500 characters.")],
-        description="If you refuse, write why. It is kept with your name.",
+        validators=[Length(max=500, message=lazy_gettext("Use at most 500 characters."))],
+        description=lazy_gettext("If you refuse, write why. It is kept with your name."),
         widget=GovTextArea(),
     )
     approve = HiddenField()
@@ -88,10 +89,10 @@ class AnswerForm(PostForm):
     def validate_note(self, field: Field) -> None:
         """Want a reason for a refusal."""
         if self.approve.data != "yes" and not field.data:
-            raise ValidationError("Write why you refuse. Whoever asked will read it.")
+            raise ValidationError(gettext("Write why you refuse. Whoever asked will read it."))
 
 
-_DAYS: Final = "Enter a whole number of days from 1 to 31."
+_DAYS: Final = lazy_gettext("Enter a whole number of days from 1 to 31.")
 
 
 class WhatIfForm(PostForm):
@@ -99,11 +100,11 @@ class WhatIfForm(PostForm):
 
     edits = _EditsField()
     days = StringField(
-        "Days to look at",
+        lazy_gettext("Days to look at"),
         default="7",
         filters=[strip],
         validators=[DataRequired(_DAYS)],
-        description="1 to 31, back from now.",
+        description=lazy_gettext("1 to 31, back from now."),
         widget=GovTextInput(),
     )
 
@@ -117,8 +118,8 @@ class CellForm(PostForm):
     """One cell of the acceptable-use table."""
 
     cell = RadioField(
-        "What the policy says",
-        validators=[InputRequired("Choose what the policy says.")],
+        lazy_gettext("What the policy says"),
+        validators=[InputRequired(lazy_gettext("Choose what the policy says."))],
         widget=GovRadioInput(),
     )
 
@@ -127,13 +128,13 @@ class SearchingForm(PostForm):
     """How a group searches."""
 
     safe_search = RadioField(
-        "Search engines",
-        validators=[InputRequired("Choose what search engines give.")],
+        lazy_gettext("Search engines"),
+        validators=[InputRequired(lazy_gettext("Choose what search engines give."))],
         widget=GovRadioInput(),
     )
     youtube = RadioField(
-        "YouTube",
-        validators=[InputRequired("Choose how much of YouTube it gets.")],
+        lazy_gettext("YouTube"),
+        validators=[InputRequired(lazy_gettext("Choose how much of YouTube it gets."))],
         widget=GovRadioInput(),
     )
 
@@ -141,72 +142,102 @@ class SearchingForm(PostForm):
 class DirectForm(ChangeForm):
     """A service whose addresses are reached without a name."""
 
-    title = text("Service", "Write which service it is.", 60, "Such as “Zoom calls”.", 20)
+    title = text(
+        lazy_gettext("Service"),
+        lazy_gettext("Write which service it is."),
+        60,
+        lazy_gettext("Such as “Zoom calls”."),
+        20,
+    )
     networks = lines(
-        "Networks",
-        "Name at least one network.",
-        "One a line, such as 203.0.113.0/24; a single address such as 203.0.113.5 will do.",
+        lazy_gettext("Networks"),
+        lazy_gettext("Name at least one network."),
+        lazy_gettext(
+            "One a line, such as 203.0.113.0/24; a single address such as 203.0.113.5 will do."
+        ),
     )
     protocol = radios(
-        "Protocol", "Choose the protocol.", (("tcp", "TCP"), ("udp", "UDP, as most calls use"))
+        lazy_gettext("Protocol"),
+        lazy_gettext("Choose the protocol."),
+        (("tcp", "TCP"), ("udp", lazy_gettext("UDP, as most calls use"))),
     )
-    ports = text("Port", "Enter a port.", 15, "One, such as 443, or a range such as 8801-8810.", 10)
-    group = select("For whom")
-    reason = reason_field("Why it is needed")
+    ports = text(
+        lazy_gettext("Port"),
+        lazy_gettext("Enter a port."),
+        15,
+        lazy_gettext("One, such as 443, or a range such as 8801-8810."),
+        10,
+    )
+    group = select(lazy_gettext("For whom"))
+    reason = reason_field(lazy_gettext("Why it is needed"))
 
 
 class ConnectingForm(PostForm):
     """Where the connections of a group may go."""
 
-    named_only = radios("Addresses", "Choose which addresses its devices reach.")
-    quic = radios("QUIC (HTTP/3)", "Choose whether QUIC is open.")
+    named_only = radios(
+        lazy_gettext("Addresses"), lazy_gettext("Choose which addresses its devices reach.")
+    )
+    quic = radios("QUIC (HTTP/3)", lazy_gettext("Choose whether QUIC is open."))
 
 
 class RowForm(PostForm):
     """A row of the acceptable-use table."""
 
-    title = text("What the row says", "Write what the row is about.", 300, "As your policy has it.")
+    title = text(
+        lazy_gettext("What the row says"),
+        lazy_gettext("Write what the row is about."),
+        300,
+        lazy_gettext("As your policy has it."),
+    )
     note = TextAreaField(
-        "Why the school has it",
+        lazy_gettext("Why the school has it"),
         filters=[strip],
-        validators=[Length(max=500, message="Use at most 500 characters.")],
-        description="For governors. May be left empty.",
+        validators=[Length(max=500, message=lazy_gettext("Use at most 500 characters."))],
+        description=lazy_gettext("For governors. May be left empty."),
         widget=GovTextArea(),
     )
-    categories = SelectMultipleField("Kinds of site", widget=GovCheckboxesInput())
-    services = SelectMultipleField("Services", widget=GovCheckboxesInput())
+    categories = SelectMultipleField(lazy_gettext("Kinds of site"), widget=GovCheckboxesInput())
+    services = SelectMultipleField(lazy_gettext("Services"), widget=GovCheckboxesInput())
 
 
 class ExceptionForm(PostForm):
     """Something allowed or blocked for a while."""
 
     action = RadioField(
-        "Allow or block",
-        choices=[SelectChoice("allow", "Allow"), SelectChoice("block", "Block")],
-        validators=[InputRequired("Choose whether to allow or to block.")],
+        lazy_gettext("Allow or block"),
+        choices=[
+            SelectChoice("allow", lazy_gettext("Allow")),
+            SelectChoice("block", lazy_gettext("Block")),
+        ],
+        validators=[InputRequired(lazy_gettext("Choose whether to allow or to block."))],
         widget=GovRadioInput(),
     )
-    services = SelectMultipleField("Services", widget=GovCheckboxesInput())
+    services = SelectMultipleField(lazy_gettext("Services"), widget=GovCheckboxesInput())
     names = TextAreaField(
-        "Sites",
+        lazy_gettext("Sites"),
         filters=[strip],
         default="",
-        validators=[Length(max=5000, message="Use at most 5,000 characters.")],
-        description="One a line, such as www.bbc.co.uk. All below a site is meant too; "
-        "to mean only itself, put = before it. You may paste whole web addresses.",
+        validators=[Length(max=5000, message=lazy_gettext("Use at most 5,000 characters."))],
+        description=lazy_gettext(
+            "One a line, such as www.bbc.co.uk. All below a site is meant too; "
+            "to mean only itself, put = before it. You may paste whole web addresses."
+        ),
         widget=GovTextArea(),
     )
     whom = SelectField(
-        "For whom", validators=[InputRequired("Choose for whom.")], widget=GovSelect()
+        lazy_gettext("For whom"),
+        validators=[InputRequired(lazy_gettext("Choose for whom."))],
+        widget=GovSelect(),
     )
     until = RadioField(
-        "Until when",
-        validators=[InputRequired("Choose until when.")],
+        lazy_gettext("Until when"),
+        validators=[InputRequired(lazy_gettext("Choose until when."))],
         widget=GovRadioInput(),
     )
-    until_time = time_field("Day and time")
-    since = time_field("From", "Leave it empty for at once.")
-    reason = reason_field("Why")
+    until_time = time_field(lazy_gettext("Day and time"))
+    since = time_field(lazy_gettext("From"), lazy_gettext("Leave it empty for at once."))
+    reason = reason_field(lazy_gettext("Why"))
 
     def validate_until_time(self, field: Field) -> None:
         """Want a time where no other was chosen."""
@@ -216,14 +247,17 @@ class ExceptionForm(PostForm):
     def validate_names(self, field: Field) -> None:
         """Want something to allow or block."""
         if not (field.data or self.services.data):
-            raise ValidationError("Name at least one site, or choose a service.")
+            raise ValidationError(gettext("Name at least one site, or choose a service."))
 
 
 class NoteForm(PostForm):
     """A remark that is kept."""
 
     note = text(
-        "Remark", "Write what you have found.", 500, "One sentence. It is kept with your name."
+        lazy_gettext("Remark"),
+        lazy_gettext("Write what you have found."),
+        500,
+        lazy_gettext("One sentence. It is kept with your name."),
     )
 
 
@@ -231,12 +265,16 @@ class PolicyTextForm(PostForm):
     """A written policy as text."""
 
     text = TextAreaField(
-        "The policy",
-        description="Paste the whole text of the file here, or choose the file above.",
+        lazy_gettext("The policy"),
+        description=lazy_gettext(
+            "Paste the whole text of the file here, or choose the file above."
+        ),
         widget=GovTextArea(),
     )
     file = FileField(
-        "File", description="A file that was exported here, ending in .toml.", widget=GovFileInput()
+        lazy_gettext("File"),
+        description=lazy_gettext("A file that was exported here, ending in .toml."),
+        widget=GovFileInput(),
     )
 
     def validate_text(self, field: Field) -> None:
@@ -247,25 +285,27 @@ class PolicyTextForm(PostForm):
                 field.data = cast("str", upload.read().decode("utf-8-sig"))
             except UnicodeDecodeError:
                 raise ValidationError(
-                    "This file is not text. Choose one that was exported here."
+                    gettext("This file is not text. Choose one that was exported here.")
                 ) from None
         if not (field.data or "").strip():
-            raise ValidationError("Paste the text of a policy, or choose a file.")
+            raise ValidationError(gettext("Paste the text of a policy, or choose a file."))
 
 
 class TableForm(PostForm):
     """An acceptable-use table from a document."""
 
     text = TextAreaField(
-        "The table",
-        validators=[DataRequired("Paste the table of your policy.")],
-        description="Mark the whole table in Word or in the browser, copy it, and paste it here. "
-        "It does not look like a table then; that is all right.",
+        lazy_gettext("The table"),
+        validators=[DataRequired(lazy_gettext("Paste the table of your policy."))],
+        description=lazy_gettext(
+            "Mark the whole table in Word or in the browser, copy it, and paste it here. "
+            "It does not look like a table then; that is all right."
+        ),
         widget=GovTextArea(),
     )
     groups = SelectMultipleField(
-        "For which groups",
-        validators=[InputRequired("Choose at least one group.")],
+        lazy_gettext("For which groups"),
+        validators=[InputRequired(lazy_gettext("Choose at least one group."))],
         widget=GovCheckboxesInput(),
     )
 

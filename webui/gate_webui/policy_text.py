@@ -14,6 +14,7 @@ from gate_webui import access, proposals
 from gate_webui.forms import carry_out, number, offer
 from gate_webui.policy_forms import PolicyTextForm, ProposeForm, TableForm
 from gate_webui.proposing import need
+from gate_webui.texts import gettext
 from gate_webui.words import CELL_WORDS
 
 bp = Blueprint("policy_text", __name__, url_prefix="/policy-text")
@@ -59,7 +60,7 @@ def import_() -> ResponseReturnValue:
             back = url_for("policy_text.index")
             return proposals.review(its.edits, back=back, note=its.signature)
         if not faults:
-            form.text.errors = ["This is the policy in force: nothing would change."]
+            form.text.errors = [gettext("This is the policy in force: nothing would change.")]
     page = render_template("policy_import.html", form=form, faults=faults)
     return page, 422 if form.errors or faults else 200
 
@@ -92,7 +93,7 @@ def table() -> ResponseReturnValue:
             formdata=None,
             edits=its.edits,
             back=url_for("acceptable_use.index"),
-            reason="The table of our printed policy.",
+            reason=gettext("The table of our printed policy."),
         ),
     )
     return page, 422 if its.preview.faults else 200

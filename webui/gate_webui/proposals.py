@@ -15,7 +15,8 @@ from gate_core.roles import Act, Leave, Role, leave
 from gate_webui import access
 from gate_webui.forms import PressForm, carry_out, number
 from gate_webui.policy_forms import AnswerForm, ProposeForm, WhatIfForm
-from gate_webui.words import with_times
+from gate_webui.texts import gettext, ngettext
+from gate_webui.words import PROPOSAL_WORDS, with_times
 
 bp = Blueprint("proposals", __name__, url_prefix="/proposals")
 
@@ -77,16 +78,20 @@ def propose() -> ResponseReturnValue:
 def tell(proposal: ProposalView) -> None:
     """Say at the top of the next page whether a change is in force, or whom it waits for."""
     if proposal.state == "in force":
-        flash(f"In force now: {_sentences(proposal)}.", "success")
+        flash(gettext("In force now: %(sentences)s.", sentences=_sentences(proposal)), "success")
     else:
-        link = Markup('<a class="govuk-notification-banner__link" href="{}">Change {}</a>').format(
-            url_for("proposals.page", id_=proposal.id), proposal.id
+        text = gettext(
+            "%(link)sChange %(number)s%(end)s waits: %(sentences)s. Nothing has changed yet. %(waits_for)s"
         )
-        words = _sentences(proposal, 1)
-        flash(
-            link + f" waits: {words}. Nothing has changed yet. {proposal.waits_for}",
-            "waiting",
-        )
+        link = Markup('<a class="govuk-notification-banner__link" href="{}">')
+        values = {
+            "link": link.format(url_for("proposals.page", id_=proposal.id)),
+            "number": proposal.id,
+            "end": Markup("</a>"),
+            "sentences": _sentences(proposal, 1),
+            "waits_for": proposal.waits_for,
+        }
+        flash(Markup(text) % values, "waiting")  # noqa: S704  # the text is ours, and the values are escaped
 
 
 def _sentences(proposal: ProposalView, most: int = 3) -> str:
@@ -95,7 +100,9 @@ def _sentences(proposal: ProposalView, most: int = 3) -> str:
     short = (
         s if len(s) <= _LONGEST else f"{s[: _LONGEST - 1]}…" for s in proposal.sentences[:most]
     )
-    shown = "; ".join(short) + (f"; and {more} more" if more > 0 else "")
+    shown = "; ".join(short) + (
+        ngettext("; and %(num)s more", "; and %(num)s more", more) if more > 0 else ""
+    )
     return with_times(shown, access.kept().services.clock.now())
 
 
@@ -195,11 +202,31 @@ def answer(id_: int) -> ResponseReturnValue:
     if carry_out(form, say):
         match said[0].state:
             case "in force":
-                flash(f"Approved, and in force now: {_sentences(said[0])}.", "success")
+                flash(
+                    gettext(
+                        "Approved, and in force now: %(sentences)s.", sentences=_sentences(said[0])
+                    ),
+                    "success",
+                )
             case "waiting":
-                flash(f"Approved by you. {said[0].waits_for}", "waiting")
-            case _:
-                flash(f"Change {id_} is {said[0].state}. Nothing has changed.", "success")
+                flash(
+                    gettext("Approved by you. %(waits_for)s", waits_for=said[0].waits_for),
+                    "waiting",
+                )
+            case "refused":
+                flash(
+                    gettext("Change %(number)s is refused. Nothing has changed.", number=id_),
+                    "success",
+                )
+            case state:
+                flash(
+                    gettext(
+                        "Change %(number)s: %(state)s. Nothing has changed.",
+                        number=id_,
+                        state=PROPOSAL_WORDS[state][0],
+                    ),
+                    "success",
+                )
         return redirect(url_for("proposals.page", id_=id_))
     return _page(_find(id_), form)
 
@@ -209,7 +236,7 @@ def answer(id_: int) -> ResponseReturnValue:
 def withdraw(id_: int) -> ResponseReturnValue:
     """Take back one's own."""
     access.kept().services.desk.withdraw(id=id_, actor=access.person().username)
-    flash(f"Change {id_} is withdrawn. Nothing has changed.", "success")
+    flash(gettext("Change %(number)s is withdrawn. Nothing has changed.", number=id_), "success")
     return redirect(url_for("proposals.index"))
 
 

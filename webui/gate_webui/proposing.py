@@ -21,6 +21,7 @@ from gate_core.written import Plain, plain
 from gate_webui import access
 from gate_webui.forms import ChangeForm, carry_out, refuse
 from gate_webui.proposals import tell
+from gate_webui.texts import gettext, known
 from gate_webui.words import sentence
 
 
@@ -34,7 +35,13 @@ def need(act: Act) -> None:
     if fully(act):
         return
     if access.may(act):
-        abort(403, f"Your role may {act.value} for its own classes only, and this is more.")
+        abort(
+            403,
+            gettext(
+                "Your role may %(act)s for its own classes only, and this is more.",
+                act=known(act.value),
+            ),
+        )
     abort(403, access.who_may(act))
 
 
@@ -82,8 +89,10 @@ def edit_of(form: ChangeForm, path: tuple[str, ...], after: Any) -> Edit:
     if form.was.data and form.was.data != as_json(now):
         form.was.data = as_json(now)
         raise RefusedError(
-            "somebody has changed this since you opened the page. Nothing was saved."
-            " Look at it again, and send the form once more if you still want it"
+            gettext(
+                "somebody has changed this since you opened the page. Nothing was saved."
+                " Look at it again, and send the form once more if you still want it"
+            )
         )
     return Edit.of(path, now, after)
 
@@ -95,7 +104,7 @@ def propose(form: ChangeForm, reason: str, *edits: Edit) -> None:
         RefusedError: With the first fault; the others stand beside their fields by then.
     """
     if all(edit.before == edit.after for edit in edits):
-        flash("Nothing was different, so nothing was changed.", "refused")
+        flash(gettext("Nothing was different, so nothing was changed."), "refused")
         return
     desk = access.kept().services.desk
     faults = [_beside(form, edits, fault) for fault in desk.preview(edits=edits).faults]

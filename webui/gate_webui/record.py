@@ -11,6 +11,7 @@ from gate_webui import access
 from gate_webui.forms import number
 from gate_webui.policy_forms import SignForm
 from gate_webui.policy_text import attachment
+from gate_webui.texts import gettext
 from gate_webui.words import Titles, approvers_of, entry_words
 
 bp = Blueprint("record", __name__, url_prefix="/record")
@@ -74,8 +75,12 @@ def sign() -> ResponseReturnValue:
     read = number(form.number.data or "")
     signature = access.kept().services.desk.sign_record(number=read, actor=access.person().username)
     flash(
-        f"Signed: you have read the record up to entry {read}."
-        f" Copy this onto paper and keep it: entry {read}, seal {signature.after}",
+        gettext(
+            "Signed: you have read the record up to entry %(number)s."
+            " Copy this onto paper and keep it: entry %(number)s, seal %(seal)s",
+            number=read,
+            seal=signature.after,
+        ),
         "success",
     )
     return redirect(url_for("record.page"))

@@ -15,6 +15,7 @@ from gate_core.written import OneOffText, TermText, TimesText, timetable, weekly
 from gate_webui import access, entries
 from gate_webui.forms import ChangeForm, offer
 from gate_webui.proposing import document, edit_of, entry, form_page, fully, need, propose, value_at
+from gate_webui.texts import gettext, lazy_gettext
 from gate_webui.times_forms import (
     DAY_CHOICES,
     CertainTimesForm,
@@ -41,9 +42,9 @@ def _read_span(form: Any) -> Any:
     return entry(TimesText(days, form.since.data, until, form.title.data))
 
 
-def _span(word: str, form: type[ChangeForm]) -> entries.Kind:
+def _span(add: str, form: type[ChangeForm]) -> entries.Kind:
     return entries.Kind(
-        word,
+        add,
         form,
         fill=_fill_span,
         read=_read_span,
@@ -70,10 +71,10 @@ def _fill_one_off(now: dict[str, Any]) -> dict[str, Any]:
 
 
 _KINDS = {
-    "times": _span("certain time", CertainTimesForm),
-    "periods": _span("lesson period", LessonPeriodForm),
+    "times": _span(lazy_gettext("Add a certain time"), CertainTimesForm),
+    "periods": _span(lazy_gettext("Add a lesson period"), LessonPeriodForm),
     "terms": entries.Kind(
-        "term",
+        lazy_gettext("Add a term"),
         TermForm,
         fill=lambda now: {
             **now,
@@ -81,17 +82,19 @@ _KINDS = {
             "last": date.fromisoformat(now["last"]),
         },
         read=_read_term,
-        title=lambda _, now: now["title"] or f"{now['first']} to {now['last']}",
+        title=lambda _, now: (
+            now["title"] or gettext("%(first)s to %(last)s", first=now["first"], last=now["last"])
+        ),
     ),
     "holidays": entries.Kind(
-        "holiday",
+        lazy_gettext("Add a holiday"),
         HolidayForm,
         fill=lambda now: {"title": now},
         read=lambda form: form.title.data,
         title=lambda id_, now: f"{now}, {id_}",
     ),
     "one_off": entries.Kind(
-        "one-off day",
+        lazy_gettext("Add a one-off day"),
         OneOffForm,
         fill=_fill_one_off,
         read=_read_one_off,
@@ -150,7 +153,7 @@ def holidays() -> ResponseReturnValue:
     if bank and not form.is_submitted():
         found = access.kept().services.desk.bank_holidays()
         form.days.data = "\n".join(f"{e.path[-1]} {e.values()[1]}" for e in found)
-        form.reason.data = "Bank holidays"
+        form.reason.data = gettext("Bank holidays")
 
     def carry() -> None:
         now = value_at(document(), ("timetable", "holidays"))
@@ -165,15 +168,19 @@ def holidays() -> ResponseReturnValue:
     return form_page(
         form,
         carry,
-        caption="Times",
-        heading="Add the bank holidays of these terms" if bank else "Add several holidays",
+        caption=gettext("Times"),
+        heading=gettext("Add the bank holidays of these terms")
+        if bank
+        else gettext("Add several holidays"),
         lead=(
-            "Days within a term on which school is closed.",
-            "These are the bank holidays of England that are not among them yet. Take out what does not fit."
+            gettext("Days within a term on which school is closed."),
+            gettext(
+                "These are the bank holidays of England that are not among them yet. Take out what does not fit."
+            )
             if bank and form.days.data
             else "",
         ),
-        send="Add",
+        send=gettext("Add"),
         back=url_for("times.index"),
     )
 
@@ -188,8 +195,13 @@ def _on_entry(
     if group and kind == "times":
         title = access.kept().services.desk.written().groups[group].title
         path: tuple[str, ...] = ("groups", group, "times")
-        return do(_KINDS[kind], path, url_for("times.index", group=group), f"Times of {title}")
-    return do(_KINDS[kind], ("timetable", kind), url_for("times.index"), "Times")
+        return do(
+            _KINDS[kind],
+            path,
+            url_for("times.index", group=group),
+            gettext("Times of %(title)s", title=title),
+        )
+    return do(_KINDS[kind], ("timetable", kind), url_for("times.index"), gettext("Times"))
 
 
 def _group() -> str:

@@ -15,6 +15,7 @@ from gate_webui.day import picture_of
 from gate_webui.forms import PauseForm, carry_out, offer
 from gate_webui.proposals import to_answer
 from gate_webui.proposing import fully, name_of, need, press
+from gate_webui.texts import gettext
 from gate_webui.words import Visit, banners, headline, visits
 
 bp = Blueprint("today", __name__)
@@ -126,14 +127,14 @@ def press_button() -> ResponseReturnValue:
     try:
         press(lambda: access.kept().services.panel.press(button="pause"), "")
     except UnavailableError:
-        flash("The panel does not answer. Use the button on this page instead.", "refused")
+        flash(gettext("The panel does not answer. Use the button on this page instead."), "refused")
     return redirect(url_for("today.page"))
 
 
 def _pause_form(groups: tuple[GroupView, ...]) -> PauseForm:
     form = PauseForm()
     pausable = [(group.id, group.title) for group in groups if group.pausable]
-    offer(form.group, [("", "Pupils, guests and new devices"), *pausable])
+    offer(form.group, [("", gettext("Pupils, guests and new devices")), *pausable])
     return form
 
 

@@ -12,6 +12,7 @@ from gate_core.roles import Act
 from gate_webui import access
 from gate_webui.activity import ask_why, purpose
 from gate_webui.forms import WhyForm, no_site, number, offer, refuse, text_of_page
+from gate_webui.texts import gettext, known
 from gate_webui.words import what_words
 
 bp = Blueprint("why", __name__)
@@ -30,18 +31,25 @@ def page() -> ResponseReturnValue:
         recorded = _recorded(number(request.args["record"]))
     asked = "client" in request.args
     form = WhyForm(request.args if asked else None, name=request.args.get("name", ""))
-    choices = {group.id: f"Anyone in {group.title}" for group in desk.groups()}
+    choices = {
+        group.id: gettext("Anyone in %(title)s", title=group.title) for group in desk.groups()
+    }
     # Whoever has nothing to do with devices and people needs no list of them.
     if access.may(Act.LEND):
         people = [(id_, f"{p.name} ({p.kind})") for id_, p in desk.written().people.items()]
-        devices = [(d.mac, d.name or f"Unknown device {d.mac}") for d in desk.devices()]
+        devices = [
+            (d.mac, d.name or gettext("Unknown device %(mac)s", mac=d.mac)) for d in desk.devices()
+        ]
         for named in (people, devices):
             choices |= dict(sorted(named, key=lambda pair: pair[1].lower()))
     # A link from a record may name an address that belongs to no device any more.
     if client := request.args.get("client", ""):
         choices.setdefault(client, client[:60])
     offer(form.client, choices.items())
-    offer(form.protocol, [("", "Any, by its name"), *((p.id, p.title) for p in PROTOCOLS.values())])
+    offer(
+        form.protocol,
+        [("", gettext("Any, by its name")), *((p.id, known(p.title)) for p in PROTOCOLS.values())],
+    )
     explanation: Explanation | None = None
     if asked and form.validate():
         try:
@@ -59,6 +67,7 @@ def page() -> ResponseReturnValue:
         explanation=explanation,
         what=what_words(explanation.name, form.protocol.data) if explanation else "",
         recorded=recorded,
+        of_group=explanation and explanation.device == f"any device of {explanation.group_title}",
     )
     return page, 422 if form.errors else 200
 

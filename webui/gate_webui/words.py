@@ -15,94 +15,114 @@ from gate_core.protocols import BY_ID as PROTOCOLS
 from gate_core.record import Entry
 from gate_core.roles import TITLES, Role
 from gate_core.sources import Progress
+from gate_webui.texts import gettext, known, lazy_gettext, ngettext, written_day
 
 CELL_WORDS: Final = {
-    Cell.ACCEPTABLE.value: ("Acceptable", "Open at any time."),
+    Cell.ACCEPTABLE.value: (lazy_gettext("Acceptable"), lazy_gettext("Open at any time.")),
     Cell.TIMES.value: (
-        "Acceptable at certain times",
-        "Open only at the times in the school's timetable.",
+        lazy_gettext("Acceptable at certain times"),
+        lazy_gettext("Open only at the times in the school's timetable."),
     ),
     Cell.NOMINATED.value: (
-        "Acceptable for nominated users",
-        "Open only for people or devices the school has named. While none are named, closed for everyone.",
+        lazy_gettext("Acceptable for nominated users"),
+        lazy_gettext(
+            "Open only for people or devices the school has named. While none are named, closed for everyone."
+        ),
     ),
-    Cell.UNACCEPTABLE.value: ("Unacceptable", "Closed."),
-    Cell.ILLEGAL.value: ("Unacceptable and illegal", "Closed for everyone. Nobody can open it."),
+    Cell.UNACCEPTABLE.value: (lazy_gettext("Unacceptable"), lazy_gettext("Closed.")),
+    Cell.ILLEGAL.value: (
+        lazy_gettext("Unacceptable and illegal"),
+        lazy_gettext("Closed for everyone. Nobody can open it."),
+    ),
 }
 """Cell to the heading of its column, as printed, and what it means here."""
 
 SHORT_WORDS: Final = {
-    Cell.ACCEPTABLE.value: "✓ Yes",
-    Cell.TIMES.value: "◐ Times",
-    Cell.NOMINATED.value: "◐ Named",
-    Cell.UNACCEPTABLE.value: "✕ No",
-    Cell.ILLEGAL.value: "✕ Illegal",
+    Cell.ACCEPTABLE.value: lazy_gettext("✓ Yes"),
+    Cell.TIMES.value: lazy_gettext("◐ Times"),
+    Cell.NOMINATED.value: lazy_gettext("◐ Named"),
+    Cell.UNACCEPTABLE.value: lazy_gettext("✕ No"),
+    Cell.ILLEGAL.value: lazy_gettext("✕ Illegal"),
 }
 """Cell to what stands for it where all groups are beside each other."""
 
 SEARCH_WORDS: Final = {
     "safe": (
-        "Safe results only",
-        "Google, Bing, DuckDuckGo, Brave, Ecosia, Qwant and Pixabay leave out what is for adults. Engines that can't do"
-        " that are closed where the table says so of “Search engines without safe search”.",
+        lazy_gettext("Safe results only"),
+        lazy_gettext(
+            "Google, Bing, DuckDuckGo, Brave, Ecosia, Qwant and Pixabay leave out what is for adults. Engines that can't do"
+            " that are closed where the table says so of “Search engines without safe search”."
+        ),
     ),
     "all": (
-        "All results",
-        "Engines answer as they do at home. Those without safe search are sites like any other.",
+        lazy_gettext("All results"),
+        lazy_gettext(
+            "Engines answer as they do at home. Those without safe search are sites like any other."
+        ),
     ),
 }
 """How a group searches, and what that means."""
 
 YOUTUBE_WORDS: Final = {
     "strict": (
-        "Restricted mode, strict",
-        "The smallest choice of videos, and no comments below them.",
+        lazy_gettext("Restricted mode, strict"),
+        lazy_gettext("The smallest choice of videos, and no comments below them."),
     ),
     "moderate": (
-        "Restricted mode, moderate",
-        "A larger choice, for lessons and older pupils. What is plainly for adults stays out.",
+        lazy_gettext("Restricted mode, moderate"),
+        lazy_gettext(
+            "A larger choice, for lessons and older pupils. What is plainly for adults stays out."
+        ),
     ),
-    "off": ("All of YouTube", "Whatever YouTube shows at home."),
+    "off": (lazy_gettext("All of YouTube"), lazy_gettext("Whatever YouTube shows at home.")),
 }
 """How much of YouTube a group gets, and what that means."""
 
 ADDRESS_WORDS: Final = {
     "named": (
-        "Only addresses that our own name service gave, and only by a name",
-        "A program that brings an address along gets nowhere: VPNs, proxies, hidden resolvers, peer-to-peer.",
+        lazy_gettext("Only addresses that our own name service gave, and only by a name"),
+        lazy_gettext(
+            "A program that brings an address along gets nowhere: VPNs, proxies, hidden resolvers, peer-to-peer."
+        ),
     ),
     "any": (
-        "Any address",
-        "Connections are judged by their names and by what they are. What shows neither is decided like a site on no"
-        " list. For cameras, door entry and the like, which know their servers by address.",
+        lazy_gettext("Any address"),
+        lazy_gettext(
+            "Connections are judged by their names and by what they are. What shows neither is decided like a site on no"
+            " list. For cameras, door entry and the like, which know their servers by address."
+        ),
     ),
 }
 """Which addresses the devices of a group reach, and what that means."""
 
 QUIC_WORDS: Final = {
     "closed": (
-        "Closed",
-        "Browsers use the older form of connection by themselves; sites open as before. In it, each connection shows"
-        " its name.",
+        lazy_gettext("Closed"),
+        lazy_gettext(
+            "Browsers use the older form of connection by themselves; sites open as before. In it, each connection shows"
+            " its name."
+        ),
     ),
     "open": (
-        "Open",
-        "Newer and a little faster. The box reads the name that a connection begins with, and not what is begun"
-        " within it later.",
+        lazy_gettext("Open"),
+        lazy_gettext(
+            "Newer and a little faster. The box reads the name that a connection begins with, and not what is begun"
+            " within it later."
+        ),
     ),
 }
 """Whether QUIC is open to a group, and what that means."""
 
 PART_WORDS: Final = {
-    "dns": "Site names (DNS)",
-    "firewall": "Connections (packet filter)",
-    "policy": "Policy",
-    "lists": "Block lists",
-    "clock": "Clock",
-    "panel": "Panel",
-    "recorder": "Activity record",
-    "illegal-content": "Test of the filter for illegal content",
-    "identity": "Telling devices apart",
+    "dns": lazy_gettext("Site names (DNS)"),
+    "firewall": lazy_gettext("Connections (packet filter)"),
+    "policy": lazy_gettext("Policy"),
+    "lists": lazy_gettext("Block lists"),
+    "clock": lazy_gettext("Clock"),
+    "panel": lazy_gettext("Panel"),
+    "recorder": lazy_gettext("Activity record"),
+    "illegal-content": lazy_gettext("Test of the filter for illegal content"),
+    "identity": lazy_gettext("Telling devices apart"),
 }
 
 _DOCUMENT: Final = re.compile(r" ?\(docs/[a-z-]+\.md\)")
@@ -112,59 +132,85 @@ _BANNERS: Final = ("illegal-content", "identity")
 
 _BANNER_WORDS: Final = {
     ("illegal-content", "off"): (
-        "Nobody has checked that illegal content is filtered",
-        "The lists of the Internet Watch Foundation (IWF) and of the police's Counter Terrorism Internet Referral Unit"
-        " (CTIRU) are not given to schools: the internet provider, or the school's trust, has to filter by them.",
+        lazy_gettext("Nobody has checked that illegal content is filtered"),
+        lazy_gettext(
+            "The lists of the Internet Watch Foundation (IWF) and of the police's Counter Terrorism Internet Referral Unit"
+            " (CTIRU) are not given to schools: the internet provider, or the school's trust, has to filter by them."
+        ),
     ),
-    ("illegal-content", "degraded"): ("It is not certain that illegal content is filtered", ""),
-    ("illegal-content", "down"): ("Illegal content may not be filtered", ""),
-    ("identity", "degraded"): ("The box can't tell the school's devices apart", ""),
+    ("illegal-content", "degraded"): (
+        lazy_gettext("It is not certain that illegal content is filtered"),
+        "",
+    ),
+    ("illegal-content", "down"): (lazy_gettext("Illegal content may not be filtered"), ""),
+    ("identity", "degraded"): (lazy_gettext("The box can't tell the school's devices apart"), ""),
 }
 """Part and state to the banner's heading, and what one has to know first."""
 
 STATE_WORDS: Final = {
-    "ok": ("Working", "green"),
-    "starting": ("Starting", "blue"),
-    "degraded": ("Needs attention", "yellow"),
-    "down": ("Not working", "red"),
-    "off": ("Not set up", "grey"),
+    "ok": (lazy_gettext("Working"), "green"),
+    "starting": (lazy_gettext("Starting"), "blue"),
+    "degraded": (lazy_gettext("Needs attention"), "yellow"),
+    "down": (lazy_gettext("Not working"), "red"),
+    "off": (lazy_gettext("Not set up"), "grey"),
 }
 
 PLACE_WORDS: Final = {
-    "illegal tier": "Is it illegal content?",
-    "device isolated or suspended": "Is the device cut off?",
-    "internet pause": "Is the internet pause on?",
-    "canaries and protected names": "Is it a way round the filter, or a site that is always protected?",
-    "dated exceptions": "Is there an exception for it?",
-    "lesson mode": "Does a lesson's list say something?",
-    "acceptable-use table": "What does the acceptable-use table say?",
-    "default of the group": "What does the group get for sites on no list?",
+    "illegal tier": lazy_gettext("Is it illegal content?"),
+    "device isolated or suspended": lazy_gettext("Is the device cut off?"),
+    "internet pause": lazy_gettext("Is the internet pause on?"),
+    "canaries and protected names": lazy_gettext(
+        "Is it a way round the filter, or a site that is always protected?"
+    ),
+    "dated exceptions": lazy_gettext("Is there an exception for it?"),
+    "lesson mode": lazy_gettext("Does a lesson's list say something?"),
+    "acceptable-use table": lazy_gettext("What does the acceptable-use table say?"),
+    "default of the group": lazy_gettext("What does the group get for sites on no list?"),
 }
 """Place of the order of decisions to the question it asks."""
 
 PROPOSAL_WORDS: Final = {
-    "waiting": ("Waiting", "yellow"),
-    "in force": ("In force", "green"),
-    "refused": ("Refused", "red"),
-    "withdrawn": ("Withdrawn", "grey"),
-    "lapsed": ("Lapsed", "grey"),
-    "overtaken": ("Overtaken", "grey"),
+    "waiting": (lazy_gettext("Waiting"), "yellow"),
+    "in force": (lazy_gettext("In force"), "green"),
+    "refused": (lazy_gettext("Refused"), "red"),
+    "withdrawn": (lazy_gettext("Withdrawn"), "grey"),
+    "lapsed": (lazy_gettext("Lapsed"), "grey"),
+    "overtaken": (lazy_gettext("Overtaken"), "grey"),
 }
 """State of a proposal to what the pages call it, and the colour of its tag."""
 
 APPROVAL_WORDS: Final = (
-    "Nobody else has to approve this. It is in force as soon as you press the button.",
-    "One other person has to approve this first: the head teacher, the safeguarding lead or the e-safety coordinator.",
-    "Two other people have to approve this first: of the head teacher, the safeguarding lead and the e-safety"
-    " coordinator; IT may be the second.",
+    lazy_gettext(
+        "Nobody else has to approve this. It is in force as soon as you press the button."
+    ),
+    lazy_gettext(
+        "One other person has to approve this first: the head teacher, the safeguarding lead or the e-safety coordinator."
+    ),
+    lazy_gettext(
+        "Two other people have to approve this first: of the head teacher, the safeguarding lead and the e-safety"
+        " coordinator; IT may be the second."
+    ),
 )
 """How many others have to approve a change to what the page says of it."""
 
-ACTION_WORDS: Final = {"allow": "Allowed", "block": "Blocked"}
+ACTION_WORDS: Final = {"allow": lazy_gettext("Allowed"), "block": lazy_gettext("Blocked")}
 
 _ROLES: Final = frozenset(role.value for role in Role)
 
-_PATTERN_WORDS: Final = {"off": "off", "on": "lit", "blink": "blinking", "flash": "flashing"}
+_COLOUR_WORDS: Final = {
+    "red": lazy_gettext("red"),
+    "amber": lazy_gettext("amber"),
+    "yellow": lazy_gettext("yellow"),
+    "green": lazy_gettext("green"),
+    "blue": lazy_gettext("blue"),
+    "white": lazy_gettext("white"),
+}
+
+_PATTERN_WORDS: Final = {
+    "on": lazy_gettext("lit"),
+    "blink": lazy_gettext("blinking"),
+    "flash": lazy_gettext("flashing"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,17 +226,25 @@ class Headline:
 def headline(status: Status) -> Headline:
     """Return the state of filtering as one sentence, the worst first."""
     ill = [part_words(c.name) for c in status.components if c.state in {"down", "degraded"}]
-    attention = f"Needs attention: {', '.join(ill)}." if ill else ""
+    attention = gettext("Needs attention: %(parts)s.", parts=", ".join(ill)) if ill else ""
     if not status.filtering:
         if any(c.state == "starting" for c in status.components) and not ill:
-            return Headline("warn", "Filtering is starting", "This takes a few seconds.")
-        return Headline("bad", "Filtering is not fully working", attention)
+            return Headline(
+                "warn", gettext("Filtering is starting"), gettext("This takes a few seconds.")
+            )
+        return Headline("bad", gettext("Filtering is not fully working"), attention)
     if status.pause:
-        words = "Internet pause is on" if status.pause.on_the_wire else "Internet pause is starting"
-        return Headline("pause", f"{words}. Filtering is working", attention)
+        words = (
+            gettext("Internet pause is on. Filtering is working")
+            if status.pause.on_the_wire
+            else gettext("Internet pause is starting. Filtering is working")
+        )
+        return Headline("pause", words, attention)
     if ill:
-        return Headline("warn", "Filtering is working, but something needs attention", attention)
-    return Headline("good", "Filtering is working", "")
+        return Headline(
+            "warn", gettext("Filtering is working, but something needs attention"), attention
+        )
+    return Headline("good", gettext("Filtering is working"), "")
 
 
 def banners(status: Status) -> tuple[Component, ...]:
@@ -206,19 +260,20 @@ def banner_words(part: Component) -> tuple[str, str]:
 
 def role_words(role: str) -> str:
     """Return what the pages call a role; the word itself where it is none."""
-    return TITLES[Role(role)] if role in _ROLES else role.capitalize()
+    return known(TITLES[Role(role)]) if role in _ROLES else role.capitalize()
 
 
 def part_words(name: str) -> str:
     """Return what the pages call a component."""
-    return PART_WORDS.get(name, name.capitalize())
+    return str(PART_WORDS.get(name, name.capitalize()))
 
 
 def lamp_words(lamp: Lamp) -> str:
     """Return what can be seen of a lamp: colour and rhythm."""
     if lamp.pattern == "off":
-        return "off"
-    return f"{lamp.colour}, {_PATTERN_WORDS.get(lamp.pattern, lamp.pattern)}"
+        return gettext("off")
+    colour = _COLOUR_WORDS.get(lamp.colour, lamp.colour)
+    return f"{colour}, {_PATTERN_WORDS.get(lamp.pattern, lamp.pattern)}"
 
 
 VISIT_S: Final = 5.0
@@ -241,9 +296,15 @@ class Visit:
     @property
     def how(self) -> str:
         """How often it was looked up and connected to, in words."""
-        connect = "tried to connect" if self.record.action == "block" else "connected"
-        ways = ((self.lookups, "looked up"), (self.connections, connect))
-        return ", ".join(f"{way} {n} times" if n > 1 else way for n, way in ways if n).capitalize()
+        looked, connected = self.lookups, self.connections
+        ways = []
+        if looked:
+            ways.append(ngettext("looked up", "looked up %(num)s times", looked))
+        if connected and self.record.action == "block":
+            ways.append(ngettext("tried to connect", "tried to connect %(num)s times", connected))
+        elif connected:
+            ways.append(ngettext("connected", "connected %(num)s times", connected))
+        return ", ".join(ways).capitalize()
 
 
 def visits(records: Iterable[ActivityRecord]) -> list[Visit]:
@@ -273,7 +334,8 @@ def visits(records: Iterable[ActivityRecord]) -> list[Visit]:
 
 def place_words(remote: str) -> str:
     """Return where a connection went, such as ``203.0.113.5 port 443/tcp``."""
-    return remote.replace(" ", " port ", 1)
+    address, _, port = remote.partition(" ")
+    return gettext("%(address)s port %(port)s", address=address, port=port) if port else address
 
 
 def protocol_of(record: ActivityRecord) -> str:
@@ -283,13 +345,15 @@ def protocol_of(record: ActivityRecord) -> str:
 
 def asked_for(record: ActivityRecord) -> str:
     """Return what a decision was about, in words: a site, else where a connection went, with the protocol it showed."""
-    what = "Many names" if record.name == MANY else record.name
-    return what_words(what or place_words(record.remote) or "No name seen", protocol_of(record))
+    what = gettext("Many names") if record.name == MANY else record.name
+    return what_words(
+        what or place_words(record.remote) or gettext("No name seen"), protocol_of(record)
+    )
 
 
 def what_words(what: str, protocol: str) -> str:
     """Return a site or place with the title of the ``protocol`` before it, where one of the two may be ""."""
-    return ": ".join(filter(None, (PROTOCOLS[protocol].title if protocol else "", what)))
+    return ": ".join(filter(None, (known(PROTOCOLS[protocol].title) if protocol else "", what)))
 
 
 def explained(record: ActivityRecord) -> dict[str, str]:
@@ -345,7 +409,10 @@ _OF_THE_POLICY: Final = frozenset(
 )
 """Actions whose subject says in words what before and after say in the policy's own form."""
 
-_OTHERS: Final = {"button": "The button on the panel", "the appliance": "The box itself"}
+_OTHERS: Final = {
+    "button": lazy_gettext("The button on the panel"),
+    "the appliance": lazy_gettext("The box itself"),
+}
 """Actors that are no people."""
 
 _APPROVER: Final = re.compile(r"(\S+) \(([a-z]+)\)")
@@ -357,7 +424,11 @@ def entry_words(entry: Entry, titles: Titles, now: datetime | None) -> EntryWord
     before, after = (
         "" if of_the_policy else with_times(value, now) for value in (entry.before, entry.after)
     )
-    written = f"Before:\n{entry.before or 'nothing'}\n\nAfter:\n{entry.after or 'nothing'}"
+    written = gettext(
+        "Before:\n%(before)s\n\nAfter:\n%(after)s",
+        before=entry.before or gettext("nothing"),
+        after=entry.after or gettext("nothing"),
+    )
     return EntryWords(
         entry,
         _who(entry.actor, titles),
@@ -381,9 +452,9 @@ def _who(actor: str, titles: Titles) -> str:
     if actor.startswith("command line"):
         person = actor.removeprefix("command line").strip(" ()")
         # A number is nobody's name: who has none there, such as a service.
-        named = f" ({person})" if person and not person.isdigit() else ""
-        return f"The command line of the box{named}"
-    return titles.people.get(actor, _OTHERS.get(actor, actor))
+        line = gettext("The command line of the box")
+        return f"{line} ({person})" if person and not person.isdigit() else line
+    return str(titles.people.get(actor, _OTHERS.get(actor, actor)))
 
 
 def _subject(subject: str, titles: Titles) -> str:
@@ -406,9 +477,13 @@ def with_times(text: str, now: datetime | None) -> str:
     """Return ``text`` with each ISO 8601 time in it as ``when`` has it, and ends as ``last_moment`` has them."""
     text = _MIDNIGHT.sub(_last_day, text)
     return _TIME.sub(
-        lambda found: f"until {last_moment(found[2], now)}" if found[1] else when(found[2], now),
+        lambda found: _until(last_moment(found[2], now)) if found[1] else when(found[2], now),
         text,
     )
+
+
+def _until(end: str) -> str:
+    return gettext("until %(time)s", time=end)
 
 
 def _last_day(found: re.Match[str]) -> str:
@@ -416,7 +491,11 @@ def _last_day(found: re.Match[str]) -> str:
         last = datetime.strptime(found[1], "%a %d %b %Y") - timedelta(days=1)  # noqa: DTZ007  # a day, in no zone
     except (ValueError, OverflowError):  # No day, or none before it.
         return found[0]
-    return f"until the end of {last:%a} {last.day} {last:%b %Y}"
+    return _until(_end_of(written_day(last, "EEE d MMM y")))
+
+
+def _end_of(day: str) -> str:
+    return gettext("the end of %(day)s", day=day)
 
 
 def clock_time(iso: str) -> str:
@@ -435,7 +514,7 @@ def when(iso: str, now: datetime | None) -> str:
     """Return day and time, ``today, 14:05`` or ``3 November 2026, 14:05``; the day as of ``now``."""
     at = _parse(iso)
     if at is None:
-        return iso or "never"
+        return iso or gettext("never")
     return f"{_day(at, now)}, {at:%H:%M}"
 
 
@@ -444,7 +523,7 @@ def last_moment(until: str, now: datetime | None) -> str:
     at = _parse(until)
     if at is None or at.time() != time() or at.date() == date.min:
         return when(until, now)
-    return f"the end of {_day(at - timedelta(days=1), now)}"
+    return _end_of(_day(at - timedelta(days=1), now))
 
 
 def day_words(iso: str, now: datetime | None) -> str:
@@ -453,11 +532,11 @@ def day_words(iso: str, now: datetime | None) -> str:
 
 
 def _day(at: datetime, now: datetime | None) -> str:
-    day = f"{at.day} {at:%B %Y}"
-    if now is None:
-        return day
-    days = {now.date(): "today", now.date() - timedelta(days=1): "yesterday"}
-    return days.get(at.date(), day)
+    if now is not None and at.date() == now.date():
+        return gettext("today")
+    if now is not None and at.date() == now.date() - timedelta(days=1):
+        return gettext("yesterday")
+    return written_day(at, "d MMMM y")
 
 
 def minutes_left(until: str, now: datetime | None) -> int | None:
@@ -466,6 +545,23 @@ def minutes_left(until: str, now: datetime | None) -> int | None:
     if end is None or now is None or end.tzinfo is None:
         return None
     return max(0, -int((now - end).total_seconds() // 60))
+
+
+def time_left(until: str, now: datetime | None) -> str:
+    """Return how long it is from ``now`` to ``until``, such as “5 minutes left”; "" where either is not known."""
+    left = minutes_left(until, now)
+    return "" if left is None else ngettext("%(num)s minute left", "%(num)s minutes left", left)
+
+
+def name_in(id_: str, names: Mapping[str, str]) -> str:
+    """Return what ``names`` has for an id; the id itself where it has none any more."""
+    return names.get(id_, id_)
+
+
+def join_words(words: Iterable[str]) -> str:
+    """Return ``words`` as one reads them out: “A, B and C”."""
+    *some, last = words
+    return gettext("%(some)s and %(last)s", some=", ".join(some), last=last) if some else last
 
 
 def capitalize_first(text: str) -> str:
@@ -495,8 +591,10 @@ def amount(progress: Progress) -> str:
     if progress.unit == "octets":
         done, of, unit = f"{progress.done / 1e6:.1f}", f"{progress.of / 1e6:.1f}", "MB"
     else:
-        done, of, unit = thousands(progress.done), thousands(progress.of), progress.unit
-    return f"{done} of {of} {unit}" if progress.of else f"{done} {unit}"
+        done, of, unit = thousands(progress.done), thousands(progress.of), known(progress.unit)
+    if not progress.of:
+        return f"{done} {unit}"
+    return gettext("%(done)s of %(of)s %(unit)s", done=done, of=of, unit=unit)
 
 
 def megabytes(octets: int) -> str:
