@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORD = '$(subst ','\'',$(or $(value CMD),bash))'
 
 .PHONY: help setup check static fix docs catalogues abi compiled test lab test-trixie demo pupil tablet staff guest box \
-	bench-dns bench-firewall bench-policy fuzz-dns fuzz-firewall screenshots lock image image-test clean
+	bench-dns bench-firewall bench-policy bench-web fuzz-dns fuzz-firewall screenshots lock image image-test clean
 
 help: ## show this list
 	@awk -F ' *:.*## *' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,10 @@ bench-firewall: compiled ## packets through the firewall, beside bridges, accept
 bench-policy: setup ## decisions, changes on the wire with 5,000 live flows, what-if (in network namespaces, about 20 minutes)
 	@tools/need run lab
 	$(BIN)/python tests/lab/bench_changes.py
+
+bench-web: setup ## the pages over 10 million decisions, 50 people at once, and look-ups beside (as root, 10 minutes; BENCH=--help for less)
+	@tools/need run bench test
+	$(BIN)/python -m bench_web $(BENCH)
 
 fuzz-dns: setup ## a million mutated messages to the readers of the sinkhole and of lists, and more (CAMPAIGN=... for a short one)
 	PYTHONPATH=tests/vectors $(BIN)/python tests/fuzz/campaign.py dns $(CAMPAIGN)

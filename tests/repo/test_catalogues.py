@@ -174,6 +174,7 @@ UNSEEN = {
         *("text/html; charset=utf-8", "Accept-Language"),
     },
     "certificate.py": {"Schoolgate"},
+    "compression.py": {"Accept-Encoding"},
     # Programs alone send so much.
     "http.py": {"That was too long: at most X octets are taken. Send it in parts."},
     "policy_text.py": {'attachment; filename="X"', "X; charset=utf-8"},

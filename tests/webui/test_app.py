@@ -95,13 +95,12 @@ def test_what_pages_load_is_there_and_may_be_kept(coordinator, kept_full_desk):
         assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
 
 
-def test_first_visit_weighs_at_most_250_kilobytes(coordinator, kept_full_desk):
-    page = coordinator.get("/")
-    loaded = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)) | {
-        "/static/govuk-frontend.min.js"
-    }
-    octets = len(page.data) + sum(len(coordinator.get(path).data) for path in loaded)
-    assert octets <= 250 * 1024
+def test_first_visit_weighs_at_most_100_kilobytes(coordinator, kept_full_desk):
+    loaded = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', coordinator.get("/").text))
+    assert len(loaded) == 5
+    headers = {"Accept-Encoding": "gzip", "Sec-Fetch-Site": "same-origin"}
+    octets = sum(len(coordinator.get(path, headers=headers).data) for path in {"/", *loaded})
+    assert octets <= 100 * 1024
 
 
 def test_style_has_no_typeface_or_image_of_the_government(coordinator, kept_desk):

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 
 from gate_core.config import WebConfig
-from gate_webui.server import MAX_PER_ADDRESS, Services, WebSettings, serve
+from gate_webui.server import MAX_PER_ADDRESS, Services, WebSettings, _listen, serve
 
 
 def curl(*arguments: str) -> tuple[str, str]:
@@ -176,3 +176,14 @@ def test_serve_ends_at_a_signal_that_comes_while_its_loop_is_made(tmp_path, monk
         serve(WebSettings.of(config, tmp_path, ()), Services(None, None, clock))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_answers_are_not_held_back(address):
+    """By Nagle's algorithm (RFC 896), which waits for the browser's delayed acknowledgement."""
+    with (
+        _listen(address, 0) as listener,
+        socket.create_connection(listener.getsockname()[:2]),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -31,6 +31,7 @@ from gate_webui import (
     account,
     accounts,
     activity,
+    compression,
     devices,
     direct,
     exceptions,
@@ -155,7 +156,9 @@ def create_app(services: Services, settings: WebSettings, *, secret_key: str) ->
     _set_up_templates(app, services)
     language.set_up(app)
     _set_up_faults(app)
+    # In the order from last to first.
     app.after_request(_set_headers)
+    app.after_request(compression.compress_with(Path(str(app.static_folder))))
     return app
 
 

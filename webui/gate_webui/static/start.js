@@ -1,5 +1,6 @@
 // Turns on what works better with JavaScript. Every page works without it.
-import { initAll } from './govuk-frontend.min.js'
+// By the address that the page has it under, so that it is fetched once and kept.
+const { initAll } = await import(document.getElementById('govuk-frontend').href)
 
 document.body.classList.add('js-enabled', 'govuk-frontend-supported')
 initAll()
