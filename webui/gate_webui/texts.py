@@ -6,10 +6,13 @@ Values stand as ``%(name)s``, and a per cent sign beside them as ``%%``.
 from __future__ import annotations
 
 from datetime import date
+from gettext import NullTranslations
 from typing import cast
 
 import flask_babel
 from babel.dates import format_date
+from flask import g, has_request_context
+from flask_babel.speaklater import LazyString
 from werkzeug.datastructures import LanguageAccept
 
 from gate_core.desk import LANGUAGES
@@ -21,19 +24,30 @@ def preferred(accepted: LanguageAccept) -> str:
     return next((language for language in ours if language in LANGUAGES), "en")
 
 
+def catalogue() -> NullTranslations:
+    """Return the catalogue for the request, found once; outside of one, that which has nothing."""
+    if not has_request_context():
+        return NullTranslations()
+    found = g.get("catalogue")
+    if found is None:
+        found = g.catalogue = flask_babel.get_translations()
+    return cast("NullTranslations", found)
+
+
 def gettext(text: str, /, **values: object) -> str:
     """Return ``text`` with ``values``."""
-    return cast("str", flask_babel.gettext(text, **values))
+    said = catalogue().gettext(text)
+    return said % values if values else said
 
 
 def ngettext(one: str, several: str, num: int, /, **values: object) -> str:
     """Return the text for ``num`` things, which it knows as ``%(num)s``."""
-    return cast("str", flask_babel.ngettext(one, several, num, **values))
+    return catalogue().ngettext(one, several, num) % {"num": num, **values}
 
 
 def lazy_gettext(text: str, /, **values: object) -> str:
     """Return what becomes the text when it is shown, for what is written once and shown to many."""
-    return cast("str", flask_babel.lazy_gettext(text, **values))
+    return cast("str", LazyString(gettext, text, **values))
 
 
 def marked(text: str, /) -> str:
