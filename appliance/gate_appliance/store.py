@@ -408,9 +408,7 @@ class Store:
     def set_language(self, username: str, language: str) -> None:
         """Write down which language somebody has chosen."""
         with self._transaction() as db:
-            db.table("language").upsert(
-                {"username": username, "language": language}, pk="username"
-            )
+            db.table("language").upsert({"username": username, "language": language}, pk="username")
 
     def proposals(
         self, before: int, limit: int, *, waiting: bool, username: str
