@@ -7,9 +7,10 @@ import json
 import re
 import secrets
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+import pyotp
 from sqlite_utils import Database
 
 from gate_appliance.counter import (
@@ -31,6 +32,9 @@ FAILURES_EVERY_S: Final = 10.0
 """How often a failed sign-in is written down: somebody who guesses must not write the record full."""
 
 INVITED_DAYS: Final = 7
+
+_SECRET: Final = re.compile("[A-Z2-7]{32}")
+"""160 bits (RFC 4226, section 4), as apps take them."""
 
 _WAITS: Final = (
     "Somebody else has to approve this: the head teacher, the safeguarding lead, the e-safety coordinator, IT or a"
@@ -97,6 +101,7 @@ class AccountsDesk(Counter):
             tuple(r for r in row["rooms"].split(",") if r),
             row["until"],
             self._store.language(row["username"]),
+            bool(self._store.second_factor(row["username"])[0]),
         )
 
     def accounts(self, *, actor: str) -> tuple[AccountView, ...]:
@@ -110,6 +115,7 @@ class AccountsDesk(Counter):
                 tuple(r for r in row["rooms"].split(",") if r),
                 row["until"],
                 "ended" if row["state"] == "active" and not self._is_active(row) else row["state"],
+                bool(self._store.second_factor(row["username"])[0]),
             )
             for row in self._store.accounts()
         )
@@ -311,10 +317,63 @@ class AccountsDesk(Counter):
                 f"{language[:20]!r} is no language of the pages; allowed are {', '.join(LANGUAGES)}",
                 "language",
             )
+        self._store.set_language(self._somebody(actor).name, language)
+
+    def offer_second_factor(self, *, actor: str) -> str:
+        """Return a secret for an app that shows codes (TOTP, RFC 6238); nothing has changed yet."""
+        self._somebody(actor)
+        return str(pyotp.random_base32())
+
+    def begin_second_factor(self, *, secret: str, code: str, actor: str) -> None:
+        """Have ``actor`` sign in with a code besides the password from here on; ``code`` shows that their app has the secret."""
+        who = self._somebody(actor)
+        if not _SECRET.fullmatch(secret):
+            raise RefusedError("this is no secret that was offered", "secret")
+        step = _step_of(secret, code, self._now())
+        if step is None:
+            raise RefusedError(
+                "this is not the code that the app shows now: 6 digits, each good for half a minute",
+                "code",
+            )
+        note = change(who, "began to sign in with a second factor", who.name)
+        with self._store.noting(note, self._clock.now()) as db:
+            row = {"username": who.name, "secret": secret, "step": step}
+            db.table("second_factor").upsert(row, pk="username")
+
+    def end_second_factor(self, *, username: str, actor: str) -> None:
+        """Have somebody sign in by the password alone: oneself, or with the right to grant, such as when a phone is lost."""
+        who = self._who(actor)
+        if actor != username:
+            self._demand(actor, Act.GRANT)
+        if not self._store.second_factor(username)[0]:
+            raise RefusedError(f"{username[:60]!r} has no second factor", "username")
+        note = change(who, "ended a second factor", username)
+        with self._store.noting(note, self._clock.now()) as db:
+            db.table("second_factor").delete(username)
+
+    def check_second_factor(self, *, username: str, code: str) -> bool:
+        """Tell whether ``code`` is what the account's app shows, and has not been used."""
+        secret, _ = self._store.second_factor(username.strip().lower())
+        step = _step_of(secret, code, self._now()) if secret else None
+        return step is not None and self._store.use_step(username.strip().lower(), step)
+
+    def change_password(self, *, password_hash: str, actor: str) -> None:
+        """Set another password of one's own; all sessions end."""
+        who = self._somebody(actor)
+        _password(password_hash)
+        row = self._store.account(who.name)
+        epoch = row["session_epoch"] + 1 if row else 1
+        note = change(who, "changed their password", who.name)
+        with self._store.noting(note, self._clock.now()) as db:
+            changed = {"password_hash": password_hash, "session_epoch": epoch}
+            db.table("account").update(who.name, changed)
+
+    def _somebody(self, actor: str) -> Who:
+        """Return who ``actor`` is, if it is somebody with an account of their own."""
         who = self._who(actor)
         if self._store.account(who.name) is None:
-            raise RefusedError("only somebody who signs in has a language", "actor")
-        self._store.set_language(who.name, language)
+            raise RefusedError("this is for somebody who signs in", "actor")
+        return who
 
     def end_sessions(self, *, username: str, actor: str) -> None:
         """End every session of an account: one's own, or with the right to grant."""
@@ -426,6 +485,7 @@ def end_account(db: Database, username: str) -> None:
         " where username = ?",
         [username],
     )
+    db.execute("delete from second_factor where username = ?", [username])
     # Else it would grant whatever account is next asked for under this name.
     db.execute(
         "update proposal set state = 'withdrawn' where (grants = ? or ends = ?) and state = 'waiting'",
@@ -465,6 +525,17 @@ def _may(row: dict[str, Any], act: Act) -> bool:
 def _password(password_hash: str) -> None:
     if not password_hash.startswith("$argon2id$"):
         raise RefusedError("the password must come as an argon2id hash", "password_hash")
+
+
+def _step_of(secret: str, code: str, now: datetime) -> int | None:
+    """Return the step (RFC 6238, section 4) whose code it is, of the one that is on, the last and the next; None where none is."""
+    totp = pyotp.TOTP(secret)
+    on = int(now.timestamp()) // totp.interval
+    digits = re.sub(r"\s", "", code)
+    if not re.fullmatch("[0-9]{6}", digits):
+        return None
+    steps = (on, on - 1, on + 1)
+    return next((s for s in steps if secrets.compare_digest(totp.generate_otp(s), digits)), None)
 
 
 def _bare(code: str) -> str:

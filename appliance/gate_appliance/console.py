@@ -133,15 +133,19 @@ def actor_of(arguments: argparse.Namespace) -> str:
         return (
             f"command line ({os.environ.get('SUDO_USER') or os.environ.get('USER') or os.getuid()})"
         )
-    account = desk_of(arguments).account(username=username)
+    desk = desk_of(arguments)
+    account = desk.account(username=username)
     password = password_of(f"Password of {username}: ")
     try:
         if account is not None:
             PasswordHasher().verify(account.password_hash, password)
-            return account.username
+            if not account.second_factor or desk.check_second_factor(
+                username=username, code=password_of("Code that the app shows: ")
+            ):
+                return account.username
     except (Argon2Error, InvalidHashError):
         pass
-    raise RefusedError("user name or password is wrong", "as")
+    raise RefusedError("user name, password or code is wrong", "as")
 
 
 def password_of(prompt: str) -> str:

@@ -36,6 +36,8 @@ _ENTRY_FIELDS: Final = tuple(f.name for f in fields(Entry))
 
 _STATE: Final = {
     "account": "select * from account order by username",
+    # Which step was used last changes with each sign-in.
+    "second_factor": "select username, secret from second_factor order by username",
     "pause": "select * from pause order by id",
     "lesson": "select * from lesson order by id",
     "isolation": "select * from isolation order by mac",
@@ -195,7 +197,15 @@ def _add_languages(db: Database) -> None:
     db.table("language").create({"username": str, "language": str}, pk="username")
 
 
-MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_create, _add_languages)
+def _add_second_factors(db: Database) -> None:
+    db.table("second_factor").create({"username": str, "secret": str, "step": int}, pk="username")
+
+
+MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
+    _create,
+    _add_languages,
+    _add_second_factors,
+)
 """Each runs once, in one transaction with its number, beginning at ``FIRST_FORM``; never edited once released.
 
 One that changes what ``state_digest`` reads adds an entry, or the last one no longer fits the store.
@@ -404,6 +414,20 @@ class Store:
         """Return the language that somebody has chosen; "" where they have not."""
         found = self._rows("select language from language where username = ?", username)
         return str(found[0]["language"]) if found else ""
+
+    def second_factor(self, username: str) -> tuple[str, int]:
+        """Return the secret of somebody's second factor and the step used last; "" and 0 where there is none."""
+        found = self._rows("select secret, step from second_factor where username = ?", username)
+        return (str(found[0]["secret"]), int(found[0]["step"])) if found else ("", 0)
+
+    def use_step(self, username: str, step: int) -> bool:
+        """Write down that a step was used; tell whether no later one had been, nor the same."""
+        with self._transaction() as db:
+            used = db.execute(
+                "update second_factor set step = ? where username = ? and step < ?",
+                [step, username, step],
+            )
+            return used.rowcount == 1
 
     def set_language(self, username: str, language: str) -> None:
         """Write down which language somebody has chosen."""

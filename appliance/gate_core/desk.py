@@ -156,6 +156,8 @@ class Account:
     """When it ends, ISO 8601; "" for never."""
     language: str = ""
     """In which of ``LANGUAGES`` the pages are theirs; "" where they have chosen none."""
+    second_factor: bool = False
+    """Whether a code is asked for besides the password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ class AccountView:
     rooms: tuple[str, ...]
     until: str
     state: Literal["waiting", "invited", "active", "ended"]
+    second_factor: bool = False
     """``waiting`` for the approval of somebody else, ``invited`` until the person has set a password."""
 
 
@@ -653,6 +656,21 @@ class Desk(Protocol):
 
     def choose_language(self, *, language: str, actor: str) -> None:
         """Have the pages speak to ``actor`` in that language from here on."""
+
+    def offer_second_factor(self, *, actor: str) -> str:
+        """Return a secret for an app that shows codes (TOTP, RFC 6238); nothing has changed yet."""
+
+    def begin_second_factor(self, *, secret: str, code: str, actor: str) -> None:
+        """Have ``actor`` sign in with a code besides the password from here on; ``code`` shows that their app has the secret."""
+
+    def end_second_factor(self, *, username: str, actor: str) -> None:
+        """Have somebody sign in by the password alone: oneself, or with the right to grant, such as when a phone is lost."""
+
+    def check_second_factor(self, *, username: str, code: str) -> bool:
+        """Tell whether ``code`` is what the account's app shows, and has not been used."""
+
+    def change_password(self, *, password_hash: str, actor: str) -> None:
+        """Set another password of one's own; all sessions end."""
 
     def end_sessions(self, *, username: str, actor: str) -> None:
         """End every session of an account: one's own, or with the right to grant."""

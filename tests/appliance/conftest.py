@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
+import pyotp
 import pytest
 
 from gate_appliance.desk import StewardDesk
@@ -295,6 +296,23 @@ class Samples:
 
     def choose_language(self):
         return {"language": "cy"}
+
+    def offer_second_factor(self):
+        return {}
+
+    def begin_second_factor(self):
+        secret = pyotp.random_base32()
+        now = self.desk._steward.clock.now_or_floor()
+        return {"secret": secret, "code": pyotp.TOTP(secret).at(now)}
+
+    def end_second_factor(self):
+        other = "auditor" if self.actor != "auditor" else "teacher"
+        if not self.desk.account(username=other).second_factor:
+            self.desk.begin_second_factor(**self.begin_second_factor(), actor=other)
+        return {"username": other}
+
+    def change_password(self):
+        return {"password_hash": self.desk.account(username="head").password_hash}
 
     def activity(self):
         return {"filter": ActivityFilter(), "reason": f"reason {self.number}"}

@@ -2,7 +2,9 @@ import inspect
 from datetime import timedelta
 from itertools import count
 
+import pyotp
 import pytest
+from argon2 import PasswordHasher
 
 from gate_appliance.desk import StewardDesk
 from gate_appliance.steward import Steward
@@ -376,6 +378,88 @@ def test_choose_language_is_kept_by_person(school, steward):
     assert verify(steward.store.entries()[::-1]).fault == ""
 
 
+def code(school, secret, steps=0):
+    now = school._steward.clock.now_or_floor()
+    return pyotp.TOTP(secret).at(now + timedelta(seconds=30 * steps))
+
+
+def begun(school, username):
+    """Give an account a second factor; return its secret."""
+    secret = school.offer_second_factor(actor=username)
+    school.begin_second_factor(secret=secret, code=code(school, secret, -1), actor=username)
+    return secret
+
+
+def test_second_factor_is_begun_with_a_code_of_the_app(school, steward):
+    secret = school.offer_second_factor(actor="teacher")
+    assert not school.account(username="teacher").second_factor
+    for wrong in ("", "12345", "abcdef", code(school, secret, 5), "\u0661" * 6):
+        field, words = refusal(
+            school.begin_second_factor, secret=secret, code=wrong, actor="teacher"
+        )
+        assert (field, "6 digits" in words) == ("code", True)
+    spaced = f"{code(school, secret)[:3]} {code(school, secret)[3:]}"
+    school.begin_second_factor(secret=secret, code=spaced, actor="teacher")
+    assert school.account(username="teacher").second_factor
+    assert not school.account(username="head").second_factor
+    entry = steward.store.entries(limit=1)[0]
+    assert (entry.actor, entry.action) == ("teacher", "began to sign in with a second factor")
+    assert secret not in str(steward.store.entries())
+    assert verify(steward.store.entries()[::-1]).fault == ""
+
+
+@pytest.mark.parametrize("secret", ["", "A" * 31, "a" * 32, "1" * 32, "A" * 33])
+def test_second_factor_has_a_secret_that_was_offered(school, secret):
+    assert refusal(school.begin_second_factor, secret=secret, code="123456", actor="head") == (
+        "secret",
+        "this is no secret that was offered",
+    )
+
+
+def test_code_is_good_once_and_for_a_minute_and_a_half(school):
+    secret = begun(school, "head")
+
+    def passes(steps):
+        return school.check_second_factor(username="Head", code=code(school, secret, steps))
+
+    # The one that it was begun with is used, and so is what was before it.
+    assert [passes(s) for s in (-2, -1, 0, 0, -1, 1, 1, 2)] == [
+        *(False, False, True, False, False, True, False, False)
+    ]
+    assert not school.check_second_factor(username="head", code="000000 or 1=1")
+    assert not school.check_second_factor(username="teacher", code=code(school, secret))
+    assert not school.check_second_factor(username="nobody", code="123456")
+
+
+def test_end_second_factor_is_for_oneself_and_those_who_grant(school, steward):
+    begun(school, "teacher")
+    assert refusal(school.end_second_factor, username="teacher", actor="head")[0] == "actor"
+    school.end_second_factor(username="teacher", actor="it")
+    assert not school.account(username="teacher").second_factor
+    assert steward.store.entries(limit=1)[0].action == "ended a second factor"
+    assert refusal(school.end_second_factor, username="teacher", actor="it")[0] == "username"
+    begun(school, "teacher")
+    school.end_second_factor(username="teacher", actor="teacher")
+    assert not school.account(username="teacher").second_factor
+
+
+def test_account_that_ends_takes_its_second_factor_along(school, steward):
+    begun(school, "teacher")
+    school.remove_account(username="teacher", reason="leaves", actor="coordinator")
+    assert steward.store.second_factor("teacher") == ("", 0)
+
+
+def test_changed_password_ends_all_sessions(school, steward):
+    before = school.account(username="teacher")
+    other = PasswordHasher().hash("another long text")
+    school.change_password(password_hash=other, actor="teacher")
+    after = school.account(username="teacher")
+    assert (after.password_hash, after.session_epoch) == (other, before.session_epoch + 1)
+    assert steward.store.entries(limit=1)[0].action == "changed their password"
+    plain = {"password_hash": "plain"}
+    assert refusal(school.change_password, **plain, actor="teacher")[0] == "password_hash"
+
+
 def test_end_sessions_is_for_oneself_and_those_who_grant(school):
     school.end_sessions(username="teacher", actor="teacher")
     assert school.account(username="teacher").session_epoch == 2
@@ -441,6 +525,10 @@ TABLE = {
     "renew_invitation":  "no  no  no  no   no  no   no  no  yes  no",
     "remove_account":    "no  no  yes yes  no  no   no  no  yes  no",
     "choose_language":   "yes yes yes yes  yes yes  yes no  no   no",
+    "offer_second_factor": "yes yes yes yes  yes yes  yes no  no   no",
+    "begin_second_factor": "yes yes yes yes  yes yes  yes no  no   no",
+    "end_second_factor": "no  no  yes yes  no  no   no  no  yes  no",
+    "change_password":   "yes yes yes yes  yes yes  yes no  no   no",
     "end_sessions":      "no  no  yes yes  no  no   no  no  yes  no",
     "activity":          "yes yes yes part no  no   no  no  part no",
     "blocked_most":      "yes yes yes yes  no  no   no  no  yes  no",

@@ -18,6 +18,7 @@ WITHOUT_ACTOR = {
     "is_set_up": dict,
     "account": lambda: {"username": "head"},
     "record_sign_in": lambda: {"username": "head", "address": "192.0.2.9", "succeeded": True},
+    "check_second_factor": lambda: {"username": "head", "code": "123456"},
     "status": dict,
     "written": dict,
     "rows": dict,

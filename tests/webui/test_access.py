@@ -109,7 +109,14 @@ def test_public_pages_are_these(app: Flask):
         for rule in app.url_map.iter_rules()
         if hasattr(app.view_functions[rule.endpoint], "is_public")
     }
-    assert is_public == {"/first-run", "/sign-in", "/welcome", "/cannot-see", "/language"}
+    assert is_public == {
+        "/first-run",
+        "/sign-in",
+        "/welcome",
+        "/cannot-see",
+        "/language",
+        "/sign-in/code",
+    }
 
 
 def test_every_change_wants_a_token(app: Flask, coordinator):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar, cast
@@ -31,6 +31,8 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 ROOMY_OCTETS: Final = 524_288
 """A policy with a thousand devices has about 150,000; a table copied from a word processor twice as many."""
+
+_HALF_S: Final = 300.0
 
 LANGUAGE: Final = "language"
 """Key of the session: the language that was chosen in this browser."""
@@ -58,6 +60,8 @@ class Kept:
     sessions: Sessions
     throttle: Throttle
     passwords: Passwords
+    halves: Sessions = field(default_factory=lambda: Sessions(_HALF_S, _HALF_S))
+    """Those who have given their password, and not yet the code that is asked for besides."""
 
 
 def kept() -> Kept:
@@ -145,9 +149,24 @@ def sign_in(username: str, epoch: int) -> None:
     session["sid"] = kept().sessions.begin(username, epoch)
 
 
+def half_sign_in(username: str, epoch: int) -> None:
+    """Note in a clean cookie that somebody has given their password, and has to give a code."""
+    sign_out()
+    session["half"] = kept().halves.begin(username, epoch)
+
+
+def half_signed_in() -> str | None:
+    """Return who has given their password in this browser, and has to give a code; None where it is nobody."""
+    its = kept().halves.find(session.get("half", ""), touch=False)
+    account = kept().services.desk.account(username=its.username) if its else None
+    # Whose password has changed meanwhile begins anew.
+    return account.username if its and account and account.session_epoch == its.epoch else None
+
+
 def sign_out() -> None:
     """End the session of this browser."""
     kept().sessions.end(session.get("sid", ""))
+    kept().halves.end(session.get("half", ""))
     language = session.get(LANGUAGE)
     session.clear()
     if language:

@@ -7,9 +7,9 @@ from math import ceil
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gate_core.desk import RefusedError
+from gate_core.desk import Account, RefusedError
 from gate_webui import access
-from gate_webui.accounts_forms import WelcomeForm
+from gate_webui.accounts_forms import CodeForm, WelcomeForm
 from gate_webui.forms import FirstRunForm, SignInForm, refuse
 from gate_webui.passwords import BusyError
 from gate_webui.texts import gettext, lazy_gettext, ngettext
@@ -36,9 +36,9 @@ def first_run() -> ResponseReturnValue:
 
 def _set_up(form: FirstRunForm) -> bool:
     kept = access.kept()
-    keys = _keys("first run")
+    keys = keys_of("first run")
     if wait_s := kept.throttle.wait_s(*keys):
-        form.form_errors.append(_wait_words(wait_s))
+        form.form_errors.append(wait_words(wait_s))
         return False
     try:
         kept.services.desk.set_up(
@@ -49,7 +49,7 @@ def _set_up(form: FirstRunForm) -> bool:
             password_hash=kept.passwords.hash(form.password.data),
         )
     except BusyError:
-        form.form_errors.append(_BUSY)
+        form.form_errors.append(BUSY)
     except RefusedError as refusal:
         if refusal.field == "code":
             kept.throttle.fail(*keys)
@@ -64,27 +64,75 @@ def sign_in() -> ResponseReturnValue:
     if g.person:
         return redirect(url_for("today.page"))
     form = SignInForm(next=request.args.get("next", ""))
-    if form.validate_on_submit() and _checked(form):
-        _enter(form.username.data)
-        return redirect(access.page_path(form.next.data) or url_for("today.page"))
+    if form.validate_on_submit() and (account := _checked(form)):
+        onward = access.page_path(form.next.data)
+        if account.second_factor:
+            access.half_sign_in(account.username, account.session_epoch)
+            return redirect(url_for("account.code", next=onward))
+        _admitted(account.username)
+        return redirect(onward or url_for("today.page"))
     if request.method == "GET" and not access.kept().services.desk.is_set_up():
         return redirect(url_for("account.first_run"))
     return render_template("sign_in.html", form=form), 422 if form.errors else 200
 
 
-def _checked(form: SignInForm) -> bool:
+@bp.route("/sign-in/code", methods=["GET", "POST"])
+@access.public
+def code() -> ResponseReturnValue:
+    """Ask whoever has given their password for the code that their app shows."""
+    half = access.half_signed_in()
+    if g.person or half is None:
+        return redirect(url_for("account.sign_in"))
+    form = CodeForm(next=request.args.get("next", ""))
+    if form.validate_on_submit() and _code_checked(form, half):
+        _admitted(half)
+        return redirect(access.page_path(form.next.data) or url_for("today.page"))
+    return render_template("sign_in_code.html", form=form), 422 if form.errors else 200
+
+
+def _code_checked(form: CodeForm, username: str) -> bool:
+    kept = access.kept()
+    keys = keys_of(f"account {username}")
+    if wait_s := kept.throttle.wait_s(*keys):
+        form.form_errors.append(wait_words(wait_s))
+        return False
+    if kept.services.desk.check_second_factor(username=username, code=form.code.data):
+        return True
+    # A code is guessed more easily than a password: each failure counts like one of those.
+    kept.throttle.fail(*keys)
+    kept.services.desk.record_sign_in(
+        username=username, address=request.remote_addr or "", succeeded=False
+    )
+    form.code.errors = [
+        gettext(
+            "This is not the code that your app shows now. Each is good once, for half a minute."
+        )
+    ]
+    return False
+
+
+def _admitted(username: str) -> None:
+    """Let somebody in whose password, and code where one is asked for, were right."""
+    kept = access.kept()
+    address = request.remote_addr or ""
+    kept.services.desk.record_sign_in(username=username, address=address, succeeded=True)
+    kept.throttle.succeed(address, *keys_of(f"account {username}"))
+    _enter(username)
+
+
+def _checked(form: SignInForm) -> Account | None:
     kept = access.kept()
     desk = kept.services.desk
     username = form.username.data.lower()
     address = request.remote_addr or ""
-    keys = _keys(f"account {username}")
+    keys = keys_of(f"account {username}")
     if wait_s := kept.throttle.wait_s(*keys):
-        form.form_errors.append(_wait_words(wait_s))
-        return False
+        form.form_errors.append(wait_words(wait_s))
+        return None
     account = desk.account(username=username)
     if not kept.throttle.admit(address):
-        form.form_errors.append(_BUSY)
-        return False
+        form.form_errors.append(BUSY)
+        return None
     try:
         matches = kept.passwords.matches(
             form.password.data,
@@ -92,15 +140,14 @@ def _checked(form: SignInForm) -> bool:
             familiar=kept.throttle.knows(address),
         )
     except BusyError:
-        form.form_errors.append(_BUSY)
-        return False
-    desk.record_sign_in(username=username, address=address, succeeded=matches)
+        form.form_errors.append(BUSY)
+        return None
     if matches:
-        kept.throttle.succeed(address, *keys)
-        return True
+        return account
+    desk.record_sign_in(username=username, address=address, succeeded=False)
     kept.throttle.fail(*keys)
     form.form_errors.append(gettext("The user name or the password is wrong."))
-    return False
+    return None
 
 
 @bp.route("/welcome", methods=["GET", "POST"])
@@ -129,12 +176,12 @@ def _accepted(form: WelcomeForm) -> bool:
     kept = access.kept()
     address = request.remote_addr or ""
     # A code is guessed like a password, and its failures count like those of one.
-    keys = _keys(f"account {form.username.data}")
+    keys = keys_of(f"account {form.username.data}")
     if wait_s := kept.throttle.wait_s(*keys):
-        form.form_errors.append(_wait_words(wait_s))
+        form.form_errors.append(wait_words(wait_s))
         return False
     if not kept.throttle.admit(address):
-        form.form_errors.append(_BUSY)
+        form.form_errors.append(BUSY)
         return False
     try:
         kept.services.desk.accept_invitation(
@@ -143,7 +190,7 @@ def _accepted(form: WelcomeForm) -> bool:
             password_hash=kept.passwords.hash(form.password.data),
         )
     except BusyError:
-        form.form_errors.append(_BUSY)
+        form.form_errors.append(BUSY)
     except RefusedError as refusal:
         kept.throttle.fail(*keys)
         refuse(form, refusal)
@@ -160,7 +207,7 @@ def sign_out() -> ResponseReturnValue:
     return redirect(url_for("account.sign_in"))
 
 
-_BUSY = lazy_gettext("Others are signing in at this moment. Wait a few seconds and try again.")
+BUSY = lazy_gettext("Others are signing in at this moment. Wait a few seconds and try again.")
 
 
 def _enter(username: str) -> None:
@@ -170,7 +217,7 @@ def _enter(username: str) -> None:
     access.sign_in(account.username, account.session_epoch)
 
 
-def _keys(what: str) -> tuple[str, str]:
+def keys_of(what: str) -> tuple[str, str]:
     """Return what a failure counts against: ``what`` from this place, and the place.
 
     ``what`` is "first run", or "account" and a name: no name that can be typed makes one of the other.
@@ -179,7 +226,8 @@ def _keys(what: str) -> tuple[str, str]:
     return f"{what} from {place}", f"address {place}"
 
 
-def _wait_words(wait_s: float) -> str:
+def wait_words(wait_s: float) -> str:
+    """Return what somebody is told who has to wait for so long."""
     seconds = ceil(wait_s)
     wait = (
         ngettext("%(num)s second", "%(num)s seconds", seconds)

@@ -136,3 +136,15 @@ def sign_out(username: str) -> ResponseReturnValue:
         gettext("%(username)s is signed out everywhere.", username=username),
     )
     return redirect(url_for("accounts.index"))
+
+
+@bp.post("/<username>/code")
+@access.needs(Act.GRANT)
+def end_code(username: str) -> ResponseReturnValue:
+    """Let somebody in without a code again, whose phone is lost."""
+    desk = access.kept().services.desk
+    press(
+        lambda: desk.end_second_factor(username=username, actor=access.person().username),
+        gettext("%(full_name)s signs in by the password alone again.", full_name=username),
+    )
+    return redirect(url_for("accounts.index"))

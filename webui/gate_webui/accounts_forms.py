@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from wtforms import Field
+from wtforms import Field, HiddenField
 from wtforms.validators import StopValidation, ValidationError
 
 from gate_core.desk import USERNAME
 from gate_core.roles import ACCOUNT_ROLES, TITLES
-from gate_webui.fields import day, new_password, password_again, radios, text, ticks
+from gate_webui.fields import day, new_password, old_password, password_again, radios, text, ticks
 from gate_webui.forms import PostForm, reason_field
 from gate_webui.passwords import fault_of
 from gate_webui.texts import lazy_gettext
@@ -50,6 +50,51 @@ class InviteForm(PostForm):
         field.data = field.data.lower()
         if not USERNAME.fullmatch(field.data):
             raise ValidationError(_USERNAME_WORDS)
+
+
+class CodeForm(PostForm):
+    """What the app shows."""
+
+    code = text(
+        lazy_gettext("Code"),
+        lazy_gettext("Enter the code that your app shows."),
+        10,
+        lazy_gettext("6 digits. It changes every half minute."),
+        width=5,
+    )
+    next = HiddenField()
+
+
+class PasswordForm(PostForm):
+    """Another password."""
+
+    current = old_password(lazy_gettext("Your password now"))
+    password = new_password(lazy_gettext("New password"))
+    again = password_again(lazy_gettext("New password again"))
+
+    def validate_password(self, field: Field) -> None:
+        """Refuse a password that is short or obvious."""
+        if fault := fault_of(field.data):
+            raise StopValidation(fault)
+
+
+class SecondFactorForm(PostForm):
+    """A code that shows that the app has the secret."""
+
+    code = text(
+        lazy_gettext("Code"),
+        lazy_gettext("Enter the code that your app shows."),
+        10,
+        lazy_gettext("6 digits. It changes every half minute."),
+        width=5,
+    )
+    secret = HiddenField()
+
+
+class EndSecondFactorForm(PostForm):
+    """The password once more."""
+
+    current = old_password(lazy_gettext("Your password now"))
 
 
 class WelcomeForm(PostForm):

@@ -40,6 +40,7 @@ from gate_webui import (
     lessons,
     lists,
     navigation,
+    own_account,
     people,
     places,
     policy_text,
@@ -79,6 +80,7 @@ HEADERS: Final = {
 
 _PARTS: Final = (
     account,
+    own_account,
     language,
     today,
     acceptable_use,

@@ -31,6 +31,7 @@ from wtforms import (
 )
 from wtforms.validators import DataRequired, EqualTo, InputRequired, Length, Optional
 
+from gate_webui.passwords import MAX_CHARACTERS
 from gate_webui.texts import lazy_gettext
 
 
@@ -64,6 +65,19 @@ def text(label: str, missing: str, most: int, description: str = "", width: int 
         description=description,
         widget=GovTextInput(),
         render_kw={"params": {"classes": classes, "autocomplete": "off"}},
+    )
+
+
+def old_password(label: str) -> PasswordField:
+    """Return a field for a password that is to be checked, whatever it is like."""
+    most = MAX_CHARACTERS
+    return PasswordField(
+        label,
+        validators=[
+            InputRequired(lazy_gettext("Enter your password.")),
+            Length(max=most, message=lazy_gettext("Use at most %(most)s characters.", most=most)),
+        ],
+        widget=GovPasswordInput(),
     )
 
 

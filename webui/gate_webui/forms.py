@@ -13,7 +13,6 @@ from typing import Final
 from flask import abort
 from flask_wtf import FlaskForm
 from govuk_frontend_wtf.wtforms_widgets import (
-    GovPasswordInput,
     GovSelect,
     GovTextArea,
     GovTextInput,
@@ -23,7 +22,6 @@ from wtforms import (
     Form,
     HiddenField,
     IntegerField,
-    PasswordField,
     RadioField,
     SelectChoice,
     SelectField,
@@ -42,8 +40,8 @@ from wtforms.validators import (
 
 from gate_core.categories import CATEGORIES
 from gate_core.desk import USERNAME, RefusedError
-from gate_webui.fields import new_password, password_again, select, strip, text
-from gate_webui.passwords import MAX_CHARACTERS, fault_of
+from gate_webui.fields import new_password, old_password, password_again, select, strip, text
+from gate_webui.passwords import fault_of
 from gate_webui.texts import gettext, lazy_gettext
 from gate_webui.words import sentence
 
@@ -216,17 +214,7 @@ class SignInForm(PostForm):
     """User name and password."""
 
     username = text(lazy_gettext("User name"), lazy_gettext("Enter your user name."), 60)
-    password = PasswordField(
-        lazy_gettext("Password"),
-        validators=[
-            InputRequired(lazy_gettext("Enter your password.")),
-            Length(
-                max=MAX_CHARACTERS,
-                message=lazy_gettext("Use at most %(most)s characters.", most=MAX_CHARACTERS),
-            ),
-        ],
-        widget=GovPasswordInput(),
-    )
+    password = old_password(lazy_gettext("Password"))
     next = HiddenField()
 
 
