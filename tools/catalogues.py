@@ -6,10 +6,13 @@ empty for a translator, who edits messages.po; those that are used no more go. P
 
 from __future__ import annotations
 
+import ast
 import io
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -57,20 +60,69 @@ def template() -> Catalog:
     return texts
 
 
-def brought_up_to_date(path: Path, language: str) -> Catalog:
-    """Return the catalogue of ``language`` at ``path`` with exactly the texts that there are."""
+def brought_up_to_date(path: Path, language: str, texts: Catalog) -> Catalog:
+    """Return the catalogue of ``language`` at ``path`` with exactly these ``texts``, which become part of it."""
     if path.exists():
         with path.open("rb") as file:
             catalogue = read_po(file, locale=language)
     else:
         catalogue = Catalog(locale=language, project="Schoolgate", charset="utf-8", fuzzy=False)
-    catalogue.update(template(), no_fuzzy_matching=True)
+    catalogue.update(texts, no_fuzzy_matching=True)
     catalogue.obsolete.clear()
     if language == _SOURCE:
         for message in catalogue:
             if message.id:
                 message.string = message.id
     return catalogue
+
+
+SPEAKERS: Final = (
+    *("gate_appliance/words.py", "gate_appliance/health.py", "gate_appliance/illegal_filter.py"),
+    *("gate_appliance/counter.py", "gate_appliance/acts.py", "gate_appliance/accounts.py"),
+    *("gate_appliance/changes.py", "gate_appliance/desk.py"),
+)
+"""Modules whose texts people read in pages, below ``appliance``."""
+_PANEL: Final = "hardware/gate_hardware/panel.py"
+_SILENT: Final = frozenset(
+    ("compile", "info", "warning", "debug", "exception", "error", "execute", "AssertionError")
+)
+"""Functions whose texts nobody reads in a page."""
+_LEAST_WORDS: Final = 3
+"""Of a pattern, besides its values: fewer would be found in what they are no part of."""
+
+
+def sentences() -> Catalog:
+    """Return what the core says, without a translation: texts of several words, and the patterns of f-strings."""
+    texts = Catalog(project="Schoolgate", charset="utf-8", fuzzy=False)
+    root = PAGES.parent.parent
+    for path in (*(root / "appliance" / name for name in SPEAKERS), root / _PANEL):
+        for text in _said_in(ast.parse(path.read_text())):
+            texts.add(text, locations=[(path.name, 0)])
+    return texts
+
+
+def _said_in(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Expr(value=ast.Constant()) | ast.Compare() | ast.Subscript():
+            return  # What documents something, or is looked at by programs alone.
+        case ast.Call() if getattr(node.func, "attr", getattr(node.func, "id", "")) in _SILENT:
+            return
+        case ast.JoinedStr():
+            number = count()
+            text = "".join(
+                str(v.value) if isinstance(v, ast.Constant) else f"{{{next(number)}}}"
+                for v in node.values
+            )
+            if len(re.findall(r"[a-zA-Z']{2,}", re.sub(r"\{\d+\}", "", text))) >= _LEAST_WORDS:
+                yield text
+            return
+        case ast.Constant(value=str() as text):
+            if re.search(r"[a-zA-Z]{2,}[,:;]? .*[a-z]", text):
+                yield text
+            return
+    children = node.values if isinstance(node, ast.Dict) else ast.iter_child_nodes(node)
+    for child in children:
+        yield from _said_in(child)
 
 
 def missing(catalogue: Catalog) -> list[str]:
@@ -121,15 +173,17 @@ def main() -> None:
     """Write all catalogues, those of the pages or of the folder named."""
     translations = Path(sys.argv[1]) if sys.argv[1:] else PAGES / "translations"
     for language, name in LANGUAGES.items():
-        path = translations / language / "LC_MESSAGES/messages.po"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        catalogue = brought_up_to_date(path, language)
+        folder = translations / language / "LC_MESSAGES"
+        folder.mkdir(parents=True, exist_ok=True)
+        spoken = brought_up_to_date(folder / "sentences.po", language, sentences())
+        (folder / "sentences.po").write_bytes(rendered_po(spoken))
+        path = folder / "messages.po"
+        catalogue = brought_up_to_date(path, language, template())
         path.write_bytes(rendered_po(catalogue))
         with path.open("rb") as file:
             path.with_suffix(".mo").write_bytes(rendered_mo(read_po(file, locale=language)))
-        sys.stdout.write(
-            f"{name}: {len(catalogue)} texts, {len(missing(catalogue))} without a translation\n"
-        )
+        texts, empty = len(catalogue) + len(spoken), missing(catalogue) + missing(spoken)
+        sys.stdout.write(f"{name}: {texts} texts, {len(empty)} without a translation\n")
 
 
 if __name__ == "__main__":

@@ -139,13 +139,14 @@ def actor_of(arguments: argparse.Namespace) -> str:
     try:
         if account is not None:
             PasswordHasher().verify(account.password_hash, password)
-            if not account.second_factor or desk.check_second_factor(
+            if account.second_factor and not desk.check_second_factor(
                 username=username, code=password_of("Code that the app shows: ")
             ):
-                return account.username
+                raise RefusedError("this is not the code that the app shows now", "as")
+            return account.username
     except (Argon2Error, InvalidHashError):
         pass
-    raise RefusedError("user name, password or code is wrong", "as")
+    raise RefusedError("user name or password is wrong", "as")
 
 
 def password_of(prompt: str) -> str:

@@ -35,17 +35,18 @@ def test_catalogues_are_complete_and_those_of_make_catalogues(tmp_path):
     assert [line.partition(" texts, ")[2] for line in done.stdout.splitlines()] == [
         "0 without a translation"
     ] * len(LANGUAGES)
-    for path in TRANSLATIONS.rglob("messages.*"):
+    for path in TRANSLATIONS.rglob("*.[mp]o"):
         made = tmp_path / "translations" / path.relative_to(TRANSLATIONS)
         assert made.read_bytes() == path.read_bytes(), f"{path.name}: run make catalogues"
 
 
-VALUE, MARKUP = re.compile(r"%\(\w+\)s|%%"), re.compile(r"</?[a-z]+[^>]*>")
+VALUE, MARKUP = re.compile(r"%\(\w+\)s|%%|\{\d\}"), re.compile(r"</?[a-z]+[^>]*>")
 
 
+@pytest.mark.parametrize("domain", ["messages", "sentences"])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_translation_has_the_values_and_the_markup_of_its_text(language):
-    with (TRANSLATIONS / language / "LC_MESSAGES/messages.po").open("rb") as file:
+def test_translation_has_the_values_and_the_markup_of_its_text(language, domain):
+    with (TRANSLATIONS / language / f"LC_MESSAGES/{domain}.po").open("rb") as file:
         catalogue = read_po(file, locale=language)
     for message in catalogue:
         if not message.id:
@@ -182,6 +183,7 @@ UNSEEN = {
     "policy_text.py": {'attachment; filename="X"', "X; charset=utf-8"},
     # What the record has.
     "record.py": {"has read the record"},
+    "sentences.py": {"LC_MESSAGES/X.po"},
     "server.py": {"Services", "WebSettings"},
 }
 """Texts of a module that nobody reads in a page."""

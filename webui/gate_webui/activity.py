@@ -20,6 +20,7 @@ from gate_core.roles import Act, Leave, Role, leave
 from gate_webui import access
 from gate_webui.forms import ActivityForm, PurposeForm, number, offer, refuse
 from gate_webui.policy_text import attachment
+from gate_webui.sentences import said
 from gate_webui.texts import gettext, known, lazy_gettext
 from gate_webui.words import ACTION_WORDS, asked_for, visits
 
@@ -158,7 +159,7 @@ class _Asked:
             group = self.titles.get(r.group, r.group)
             row = (
                 r.at, r.device, r.mac, r.address, group, *used_by, asked_for(r), r.remote, r.kind,
-                ACTION_WORDS.get(r.action, r.action), r.sentence, ", ".join(map(known, r.categories)), r.count,
+                ACTION_WORDS.get(r.action, r.action), said(r.sentence), ", ".join(map(known, r.categories)), r.count,
             )  # fmt: skip
             writer.writerow(map(_inert, row))
         return text.getvalue()

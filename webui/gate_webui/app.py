@@ -55,6 +55,7 @@ from gate_webui import (
 from gate_webui.forms import PressForm, faults
 from gate_webui.passwords import Passwords
 from gate_webui.proposing import fully
+from gate_webui.sentences import said
 from gate_webui.sessions import Sessions
 from gate_webui.settings import Services, WebSettings
 from gate_webui.texts import gettext, known, lazy_gettext
@@ -213,6 +214,8 @@ def _set_up_templates(app: Flask, services: Services) -> None:
         time_left=lambda until: words.time_left(until, services.clock.now()),
         name_in=words.name_in,
         known=known,
+        said=said,
+        lamp_name=words.lamp_name,
         join_words=words.join_words,
         capitalize_first=words.capitalize_first,
         clock_time=words.clock_time,
@@ -285,7 +288,7 @@ def _set_up_faults(app: Flask) -> None:
     @app.errorhandler(RefusedError)
     def _not_done(fault: RefusedError) -> ResponseReturnValue:
         # Where there is a form, its page tells of it; here somebody pressed a button.
-        message = str(fault)[:1].upper() + str(fault)[1:]
+        message = words.capitalize_first(said(str(fault)))
         return page(
             UnprocessableEntity(), gettext("%(message)s. Nothing has changed.", message=message)
         )

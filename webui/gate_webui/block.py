@@ -16,6 +16,7 @@ from werkzeug.wrappers import Request, Response
 
 from gate_core.desk import LANGUAGES, Desk, Explanation, RefusedError, UnavailableError
 from gate_core.names import MalformedNameError, parse_name
+from gate_webui.sentences import said_in
 from gate_webui.texts import marked, preferred
 
 if TYPE_CHECKING:
@@ -139,7 +140,9 @@ class _Page:
             title=self._texts.gettext(title),
             advice=self._texts.gettext(advice),
             name="" if kind in _NAMELESS else host,
-            why="" if explanation is None or kind in {*_NAMELESS, "open"} else explanation.sentence,
+            why=""
+            if explanation is None or kind in {*_NAMELESS, "open"}
+            else said_in(self._language, explanation.sentence),
             style=STYLE_PATH,
         )
 

@@ -15,6 +15,7 @@ from gate_core.roles import Act, Leave, Role, leave
 from gate_webui import access
 from gate_webui.forms import PressForm, carry_out, number
 from gate_webui.policy_forms import AnswerForm, ProposeForm, WhatIfForm
+from gate_webui.sentences import said
 from gate_webui.texts import gettext, ngettext
 from gate_webui.words import PROPOSAL_WORDS, with_times
 
@@ -89,7 +90,7 @@ def tell(proposal: ProposalView) -> None:
             "number": proposal.id,
             "end": Markup("</a>"),
             "sentences": _sentences(proposal, 1),
-            "waits_for": proposal.waits_for,
+            "waits_for": said(proposal.waits_for),
         }
         flash(Markup(text) % values, "waiting")  # noqa: S704  # the text is ours, and the values are escaped
 
@@ -187,10 +188,10 @@ def answer(id_: int) -> ResponseReturnValue:
     """Approve or refuse a change of somebody else."""
     desk = access.kept().services.desk
     form = AnswerForm()
-    said: list[ProposalView] = []
+    answered: list[ProposalView] = []
 
     def say() -> None:
-        said.append(
+        answered.append(
             desk.answer(
                 id=id_,
                 approve=form.approve.data == "yes",
@@ -200,17 +201,20 @@ def answer(id_: int) -> ResponseReturnValue:
         )
 
     if carry_out(form, say):
-        match said[0].state:
+        match answered[0].state:
             case "in force":
                 flash(
                     gettext(
-                        "Approved, and in force now: %(sentences)s.", sentences=_sentences(said[0])
+                        "Approved, and in force now: %(sentences)s.",
+                        sentences=_sentences(answered[0]),
                     ),
                     "success",
                 )
             case "waiting":
                 flash(
-                    gettext("Approved by you. %(waits_for)s", waits_for=said[0].waits_for),
+                    gettext(
+                        "Approved by you. %(waits_for)s", waits_for=said(answered[0].waits_for)
+                    ),
                     "waiting",
                 )
             case "refused":

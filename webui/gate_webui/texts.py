@@ -24,6 +24,12 @@ def preferred(accepted: LanguageAccept) -> str:
     return next((language for language in ours if language in LANGUAGES), "en")
 
 
+def current() -> str:
+    """Return the language of the request; English outside of one."""
+    locale = flask_babel.get_locale() if has_request_context() else None
+    return str(locale.language) if locale else "en"
+
+
 def catalogue() -> NullTranslations:
     """Return the catalogue for the request, found once; outside of one, that which has nothing."""
     if not has_request_context():

@@ -15,6 +15,7 @@ from gate_core.protocols import BY_ID as PROTOCOLS
 from gate_core.record import Entry
 from gate_core.roles import TITLES, Role
 from gate_core.sources import Progress
+from gate_webui.sentences import said
 from gate_webui.texts import gettext, known, lazy_gettext, ngettext, written_day
 
 CELL_WORDS: Final = {
@@ -197,6 +198,13 @@ ACTION_WORDS: Final = {"allow": lazy_gettext("Allowed"), "block": lazy_gettext("
 
 _ROLES: Final = frozenset(role.value for role in Role)
 
+_LAMP_WORDS: Final = {
+    "fault": lazy_gettext("Fault"),
+    "attention": lazy_gettext("Attention"),
+    "filtering": lazy_gettext("Filtering"),
+    "pause": lazy_gettext("Pause"),
+}
+
 _COLOUR_WORDS: Final = {
     "red": lazy_gettext("red"),
     "amber": lazy_gettext("amber"),
@@ -266,6 +274,11 @@ def role_words(role: str) -> str:
 def part_words(name: str) -> str:
     """Return what the pages call a component."""
     return str(PART_WORDS.get(name, name.capitalize()))
+
+
+def lamp_name(name: str) -> str:
+    """Return what the pages call a lamp."""
+    return str(_LAMP_WORDS.get(name, name.capitalize()))
 
 
 def lamp_words(lamp: Lamp) -> str:
@@ -571,7 +584,8 @@ def capitalize_first(text: str) -> str:
 
 def sentence(message: str) -> str:
     """Return a ``message`` of the desk as a sentence: with a capital at its beginning, and a full stop."""
-    return capitalize_first(message) + ("" if message.endswith((".", "?", "!")) else ".")
+    text = capitalize_first(said(message))
+    return text + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def reason_words(reason: str) -> str:
@@ -581,7 +595,7 @@ def reason_words(reason: str) -> str:
 
 def detail_words(detail: str) -> str:
     """Return what a part says of itself, without the numbers of the system and the files that engineers read."""
-    return _DOCUMENT.sub("", without_errno(detail))
+    return _DOCUMENT.sub("", said(without_errno(detail)))
 
 
 def amount(progress: Progress) -> str:
