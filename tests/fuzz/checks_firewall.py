@@ -27,6 +27,8 @@ PUPIL, STAFF = (bytes.fromhex(f"00005e0053{n}") for n in ("10", "20"))
 SERVER: Final = bytes((203, 0, 113, 5))
 MARKS: Final = (0, 0x0000_1000, 0x0008_0000, 0x0008_1000, 0x0000_2000, 0x0080_6ABC)
 """Requests: either direction, either port of the bridge, decided before or not."""
+OPENED: Final = (0, 0x0008_0000)
+"""Those before which the initiator's SYN is seen: else no packet of a connection gets to the readers."""
 
 
 class FakePacket:
@@ -89,8 +91,10 @@ CLASSIFIER: Final = _classifier()
 
 def packet(octets: bytes) -> None:
     """Settle a packet, as each request and for each group: one verdict each."""
-    for mark in MARKS:
+    for mark, opened in (*((mark, False) for mark in MARKS), *((mark, True) for mark in OPENED)):
         for mac, on_fault in ((PUPIL, OnFault.CLOSED), (STAFF, OnFault.OPEN)):
+            if opened and not _open(octets, mark, mac):
+                continue
             settler = Settler(_judge, on_fault, FAULTS, lambda: 0.0)
             raw = FakePacket(octets, mark, mac)
             settler.take(raw)
@@ -98,6 +102,21 @@ def packet(octets: bytes) -> None:
             assert raw.verdicts == 1
     others = {kind: n for kind, n in FAULTS._counts.items() if kind != "malformed packet"}
     assert not others, others
+
+
+def _open(octets: bytes, mark: int, mac: bytes) -> bool:
+    """Have the connection begin that a packet continues; tell whether it can be one that does."""
+    try:
+        read = parse_packet(octets)
+    except ValueError:
+        return False
+    if read.protocol != TCP or read.later_fragment or not read.whole or read.flags & SYN:
+        return False
+    syn = read._replace(flags=SYN, payload=b"", sequence=(read.sequence - 1) % 2**32)
+    request = parse_request(mark | NEW)
+    seen = Sighting(syn, request, mark, mac.hex(":"), Moment(AT, float(next(ticks))), final=True)
+    CLASSIFIER.judge(seen)
+    return True
 
 
 def _judge(
