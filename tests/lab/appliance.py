@@ -75,10 +75,10 @@ class Appliance:
     ) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Start ``gate up``; does not wait until anything works."""
+    def start(self, env: Mapping[str, str] | None = None) -> None:
+        """Start ``gate up``, with further environment variables; does not wait until anything works."""
         self._process = self.lab.popen(
-            BOX.name, [GATE, "up", "--config", str(CONFIG_FILE)], log="gate"
+            BOX.name, [GATE, "up", "--config", str(CONFIG_FILE)], log="gate", env=env
         )
 
     def stop(self) -> None:

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from appliance import Appliance
+import os
+import shutil
+
+import pytest
+from appliance import CONFIG_FILE, Appliance
 from pupils import leaks, pupils_trying, wait_until_served
 from sites import ALLOWED
 
+TOOLS = ("nft", "iptables-nft-restore", "ip6tables-nft-restore")
 
-def test_start_under_traffic_leaks_nothing(fresh_school: Appliance) -> None:
+
+@pytest.fixture
+def slow_tools(fresh_school: Appliance) -> dict[str, str]:
+    """Have each tool that loads rules take a second more: what is open between two steps then is so for long."""
+    folder = fresh_school.lab.path(CONFIG_FILE.parent / "slow")
+    folder.mkdir()
+    for tool in TOOLS:
+        path = folder / tool
+        path.write_text(f'#!/bin/sh\nsleep 1\nexec {shutil.which(tool)} "$@"\n')
+        path.chmod(0o755)
+    return {"PATH": f"{CONFIG_FILE.parent / 'slow'}:{os.environ['PATH']}"}
+
+
+def test_start_under_traffic_leaks_nothing(
+    fresh_school: Appliance, slow_tools: dict[str, str]
+) -> None:
     lab = fresh_school.lab
     with pupils_trying(lab, rate=100):
-        fresh_school.start()
+        fresh_school.start(slow_tools)
         fresh_school.wait_until_filtering()
         # Until then nobody knows these devices, and nothing is open to them.
         fresh_school.place_devices()
