@@ -21,12 +21,16 @@ NAMES = {
     "zeek/chrome-1250-tls-x25519-kyber": "lh3.google.com",
     "zeek/tls13-ech": "cloudflare-ech.com",
 }
+FIREFOX = "clienthellod/TLS_ClientHello_Firefox_126"
+"""A hello alone, without packets around it."""
+CUT = NAMES | {FIREFOX: "client.tlsfingerprint.io"}
 FIRST = 2**32 - 30  # the numbers pass through 0 within every hello
 SMALLEST_FRAME = 60
 
 SERVER_HELLO = b"\x16\3\3\0\x60\2\0\0\x5c\3\3" + bytes(32 + 0x5C - 34)
 
 each_capture = pytest.mark.parametrize("capture", NAMES, ids=Path)
+each_hello = pytest.mark.parametrize("capture", CUT, ids=Path)
 
 
 def untagged(frame):
@@ -58,6 +62,8 @@ def one_flow(packets):
 
 def hello(capture):
     """Return the octets of the first record, put together by their numbers alone."""
+    if capture == FIREFOX:
+        return (CAPTURES / f"{capture}.bin").read_bytes()
     packets, initiator = flow(capture)
     sent = [p for p in packets if p.source_port == initiator and p.payload]
     octets = b""
@@ -88,12 +94,12 @@ def behind(header, offset, payload):
     return parse_packet(bytes(header / segment / payload))
 
 
-def carried(offset, payload):
+def carried(offset, payload, frame_as=untagged):
     """Do the same in IPv4 without options; by hand, as scapy takes a millisecond for each packet."""
     sequence = (FIRST + offset) % 2**32
     ip = struct.pack("!BxH5xB10x", 0x45, 40 + len(payload), 6)
     tcp = struct.pack("!HHI4xBB6x", 1000, 443, sequence, 0x50, ACK)
-    return parse_packet(ip + tcp + payload)
+    return parse_packet(queued(frame_as(bytes(12) + b"\x08\x00" + ip + tcp + payload)))
 
 
 def connected(segments, octets):
@@ -109,7 +115,7 @@ def connected(segments, octets):
 
 
 def expected(capture, *blocked):
-    name = NAMES[capture]
+    name = CUT[capture]
     # The one real ECH; the name outside is the provider's.
     kind = "ech" if name == "cloudflare-ech.com" else "tls"
     if name in blocked:
@@ -122,7 +128,7 @@ def check(verdicts):
     """Demand the verdict on a capture's name, in whatever packets it comes: as it stands, and if the name is blocked."""
 
     def check(capture, packets):
-        for blocked in ((), (NAMES[capture],)):
+        for blocked in ((), (CUT[capture],)):
             assert verdicts(packets, *blocked) == expected(capture, *blocked)
 
     return check
@@ -148,33 +154,46 @@ def test_judge_of_frames_that_a_capture_gives(check, capture, vlan, tmp_path):
     check(capture, [(packet, packet.source_port != initiator) for packet in packets])
 
 
-@each_capture
-@pytest.mark.parametrize("size", [1, 40, 536, 1448])
-@pytest.mark.parametrize("order", ["in order", "reversed", "shuffled", "each twice"])
-def test_judge_however_segments_are_cut_and_ordered(check, capture, size, order):
-    octets = hello(capture)
-    packets = [carried(*segment) for segment in segments(octets, size)]
+def ordered(packets, order):
     match order:
         case "reversed":
             packets.reverse()
         case "shuffled":
             shuffle(packets)
         case "each twice":
-            packets = [packet for packet in packets for _ in range(2)]
-    check(capture, connected(packets, octets))
+            return [packet for packet in packets for _ in range(2)]
+    return packets
 
 
-@each_capture
+@each_hello
+@pytest.mark.parametrize("frame_as", [untagged, tagged])
+@pytest.mark.parametrize("size", [1, 40, 536, 1448])
+@pytest.mark.parametrize("order", ["in order", "reversed", "shuffled", "each twice"])
+def test_judge_however_segments_are_cut_and_ordered(check, capture, size, order, frame_as):
+    octets = hello(capture)
+    packets = [carried(*segment, frame_as) for segment in segments(octets, size)]
+    check(capture, connected(ordered(packets, order), octets))
+
+
+@each_hello
 @pytest.mark.parametrize("record_size", [1, 2, 100])
 @pytest.mark.parametrize("size", [40, 536, 1448])
-def test_judge_however_records_are_cut(check, capture, record_size, size):
+@pytest.mark.parametrize("order", ["shuffled", "each twice"])
+def test_judge_however_records_are_cut(check, capture, record_size, size, order):
     octets = recorded(hello(capture), record_size)
     packets = [carried(*segment) for segment in segments(octets, size)]
-    shuffle(packets)
-    check(capture, connected(packets, octets))
+    check(capture, connected(ordered(packets, order), octets))
 
 
-@each_capture
+@each_hello
+@pytest.mark.parametrize("order", ["in order", "reversed", "each twice"])
+def test_judge_of_records_in_segments_of_one_octet(check, capture, order):
+    octets = recorded(hello(capture), 100)
+    packets = [carried(*segment) for segment in segments(octets, 1)]
+    check(capture, connected(ordered(packets, order), octets))
+
+
+@each_hello
 @pytest.mark.parametrize(
     "header",
     [
