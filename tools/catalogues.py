@@ -79,7 +79,9 @@ def brought_up_to_date(path: Path, language: str, texts: Catalog) -> Catalog:
 SPEAKERS: Final = (
     *("gate_appliance/words.py", "gate_appliance/health.py", "gate_appliance/illegal_filter.py"),
     *("gate_appliance/counter.py", "gate_appliance/acts.py", "gate_appliance/accounts.py"),
-    *("gate_appliance/changes.py", "gate_appliance/desk.py"),
+    *("gate_appliance/changes.py", "gate_appliance/desk.py", "gate_appliance/library.py"),
+    *("gate_appliance/updates.py", "gate_appliance/steward.py", "gate_appliance/keeping.py"),
+    *("gate_appliance/lists/download.py", "gate_appliance/lists/transfer.py"),
 )
 """Modules whose texts people read in pages, below ``appliance``."""
 _PANEL: Final = "hardware/gate_hardware/panel.py"

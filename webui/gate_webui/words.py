@@ -590,7 +590,7 @@ def sentence(message: str) -> str:
 
 def reason_words(reason: str) -> str:
     """Return why a list did not come, without the numbers of the system and the forms that are allowed."""
-    return capitalize_first(without_errno(reason).partition("; allowed are")[0])
+    return capitalize_first(said(without_errno(reason).partition("; allowed are")[0]))
 
 
 def detail_words(detail: str) -> str:
