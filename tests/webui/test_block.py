@@ -185,3 +185,19 @@ def test_page_speaks_the_language_of_the_browser(pupil: Client, accepted: str, t
     page = pupil.get("/", headers={"Host": "games.example", "Accept-Language": accepted})
     assert title in page.get_data(as_text=True).replace("&#39;", "'")
     assert page.headers["Vary"] == "Accept-Language"
+
+
+def test_code_of_the_page_leads_to_why_it_was_shown(app, coordinator, full_desk):
+    codes = app.extensions["schoolgate"].services.codes
+    page = look(Client(create_block_app(full_desk, codes=codes)), "www.games.example").text
+    code = re.search("Code: ([A-Z]{4})<", page)[1]
+    assert "block page" in coordinator.get("/why").text
+    found = coordinator.get(f"/why/code?code={code.lower()}", follow_redirects=True).text
+    assert "www.games.example is blocked for Laptop 7" in found
+    assert "“Online games (not educational)” for Key Stage 2." in found
+    wrong = coordinator.get("/why/code?code=AEIO", follow_redirects=True).text
+    assert "No block page has shown the code “AEIO” today." in wrong
+
+
+def test_illegal_content_has_no_code(pupil: Client):
+    assert "Code:" not in look(pupil, "bad.example").text

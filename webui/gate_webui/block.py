@@ -16,6 +16,7 @@ from werkzeug.wrappers import Request, Response
 
 from gate_core.desk import LANGUAGES, Desk, Explanation, RefusedError, UnavailableError
 from gate_core.names import MalformedNameError, parse_name
+from gate_webui.codes import Codes
 from gate_webui.sentences import said_in
 from gate_webui.texts import marked, preferred
 
@@ -83,6 +84,7 @@ def create_block_app(
     *,
     https_port: int = 8443,
     names: tuple[str, ...] = ("schoolgate.local", "schoolgate"),
+    codes: Codes | None = None,
 ) -> WSGIApplication:
     """Return the block page.
 
@@ -90,8 +92,10 @@ def create_block_app(
         desk: Tells why; should give up after about two seconds.
         https_port: Where the coordinator's pages are: whoever asks for the box itself is sent there.
         names: Names of the box, besides the address that the request came to.
+        codes: Keeps what was shown to whom, for whoever is asked about it.
     """
     style = (Path(__file__).parent / "static" / "block.css").read_bytes()
+    book = codes or Codes()
     pages = {language: _Page(language) for language in LANGUAGES}
 
     @Request.application
@@ -104,9 +108,14 @@ def create_block_app(
             # It may be kept for a while, so that a page with many blocked parts costs little.
             kept = {"Content-Type": "text/css", "Cache-Control": "max-age=3600"}
             return _response(style, 200, kept)
-        explanation = _explain(desk, request.remote_addr or "", host)
+        client = request.remote_addr or ""
+        explanation = _explain(desk, client, host)
+        code = ""
+        # Whoever may ask for it has a code to tell; nobody asks for illegal content.
+        if explanation and explanation.action == "block" and explanation.reason not in _NAMELESS:
+            code = book.note(client, host)
         page = pages[preferred(request.accept_languages)]
-        answer = _response(page.render(host, explanation), 403)
+        answer = _response(page.render(host, explanation, code), 403)
         answer.vary.add("Accept-Language")
         return answer
 
@@ -129,7 +138,7 @@ class _Page:
         templates.install_gettext_translations(self._texts, newstyle=True)  # type: ignore[attr-defined]  # of the extension
         self._template = templates.get_template("block.html")
 
-    def render(self, host: str, explanation: Explanation | None) -> str:
+    def render(self, host: str, explanation: Explanation | None, code: str) -> str:
         """Return the page for the site ``host``."""
         kind = ""
         if explanation is not None:
@@ -143,6 +152,7 @@ class _Page:
             why=""
             if explanation is None or kind in {*_NAMELESS, "open"}
             else said_in(self._language, explanation.sentence),
+            code=code,
             style=STYLE_PATH,
         )
 

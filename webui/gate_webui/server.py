@@ -58,7 +58,10 @@ def serve(settings: WebSettings, services: Services) -> None:
     tls.set_alpn_protocols(["http/1.1"])
     app = create_app(services, settings, secret_key=_secret_key(settings.folder))
     block_app = create_block_app(
-        services.block_desk or services.desk, https_port=settings.port, names=settings.names
+        services.block_desk or services.desk,
+        https_port=settings.port,
+        names=settings.names,
+        codes=services.codes,
     )
     pages = ThreadPoolExecutor(_PAGE_THREADS, thread_name_prefix="page")
     blocks = ThreadPoolExecutor(_BLOCK_THREADS, thread_name_prefix="block")

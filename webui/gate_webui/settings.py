@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from gate_core.config import WebConfig
 from gate_core.desk import Desk, PanelButtons
 from gate_core.ports import Clock
+from gate_webui.codes import Codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Services:
     desk: Desk
     panel: PanelButtons
     clock: Clock
+    codes: Codes = field(default_factory=Codes)
+    """Those that block pages have shown."""
     block_desk: Desk | None = None
     """The desk once more, for the block page: giving up after about 2 s, because pupils wait for it. None: ``desk``."""
 

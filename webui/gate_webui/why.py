@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from gate_core.desk import ActivityFilter, ActivityRecord, Explanation, RefusedError
@@ -80,6 +80,24 @@ def _recorded(id_: int) -> ActivityRecord | None:
         reason=purpose(),
     )
     return next((record for record in found.records if record.id == id_), None)
+
+
+@bp.get("/why/code")
+@access.needs(Act.EXPLAIN)
+def code() -> ResponseReturnValue:
+    """Lead from the code on a pupil's block page to what was blocked there, and why."""
+    typed = request.args.get("code", "")
+    shown = access.kept().services.codes.find(typed)
+    if shown is None:
+        flash(
+            gettext(
+                "No block page has shown the code “%(code)s” today. Codes have 4 letters.",
+                code=typed[:20],
+            ),
+            "refused",
+        )
+        return redirect(url_for("why.page"))
+    return redirect(url_for("why.page", client=shown.client, name=shown.name))
 
 
 @bp.get("/cannot-see")
