@@ -1,8 +1,11 @@
 """For every test: what is skipped on the machine that decides (``CI=true``) has failed; nothing waits for no purpose."""
 
+import contextlib
 import gc
 import os
+import secrets
 import shutil
+import socket
 import socketserver
 import tempfile
 from pathlib import Path
@@ -15,6 +18,9 @@ ALLOWED = "../shared is absent"
 # How long a server of socketserver waits before it looks whether it is to end; by itself half a second.
 SERVER_LOOKS_S = 0.01
 serve_forever = socketserver.BaseServer.serve_forever
+
+# Below those that the kernel gives to whoever asks for any (``ip_local_port_range``): what has been found free stays so.
+PORTS = range(10_000, 32_000)
 
 
 def pytest_configure():
@@ -60,6 +66,27 @@ def hold(report):
             report.outcome = "failed"
             report.longrepr = f"skipped, and with CI=true nothing may be: {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """Return a port that is free for UDP and TCP on all addresses given, or on 127.0.0.1."""
+    return find_port
+
+
+def find_port(*addresses: str) -> int:
+    for _ in range(50):
+        port = secrets.choice(PORTS)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for address in addresses or ("127.0.0.1",):
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    probe = stack.enter_context(socket.socket(family, kind))
+                    if family == socket.AF_INET6:
+                        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    probe.bind((address, port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import socket
 import time
 from dataclasses import replace
 from zoneinfo import ZoneInfo
@@ -158,12 +157,9 @@ def test_found_is_held_against_who_is_asked_now(log, monkeypatch):
     assert probes.found()[0].state == "degraded"
 
 
-def test_validator_that_does_not_run_is_told_and_taken_back(log, news, monkeypatch):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def test_validator_that_does_not_run_is_told_and_taken_back(log, news, monkeypatch, free_port):
     probes = Probes(
-        Config(dns=DnsConfig(dnssec="validate", validator_port=port)),
+        Config(dns=DnsConfig(dnssec="validate", validator_port=free_port())),
         log,
         tuple,
         lambda: news.append(1),

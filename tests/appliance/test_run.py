@@ -34,9 +34,8 @@ QUERY = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\1a\7example\0" + struct.pa
 
 
 @pytest.fixture
-def config_file(short_path, config):
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+def config_file(short_path, config, free_port):
+    port = free_port()
     path = short_path / "schoolgate.toml"
     path.write_text(
         f'[appliance]\nmode = "resolver"\nstate_directory = "{config.appliance.state_directory}"\n'

@@ -109,13 +109,11 @@ def test_serial_grows_with_each_change_and_outlives_a_start(places, contents):
 
 @pytest.mark.parametrize("program", ["named", "knotd"])
 def test_real_secondary_transfers_the_zone_and_follows_it(
-    places, contents, server, tmp_path, program
+    places, contents, server, tmp_path, program, free_port
 ):
     if not shutil.which(program):
         pytest.skip(f"{program} is not installed; tools/apt/test has its package")
-    with socket.socket() as its:
-        its.bind((HERE, 0))
-        port = its.getsockname()[1]
+    port = free_port(HERE)
     with Server(program, tmp_path / "secondary", port, primary=server.port):
         assert await_rule(port, "bad7.example")
         put(places, "new.example")

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -213,7 +212,7 @@ def test_list_that_can_not_be_put_in_force_is_said_until_one_is(updating, shelf,
     assert updating.sources().faults == ()
 
 
-def test_list_that_can_not_be_reached_is_told_without_numbers_of_the_system(updating):
+def test_list_that_can_not_be_reached_is_told_without_numbers_of_the_system(updating, free_port):
     add(updating, f"http://127.0.0.1:{free_port()}/list")
     (view,) = updating.sources().sources
     assert view.reason
@@ -435,7 +434,9 @@ def test_sources_outlive_a_start_and_a_damaged_file_is_said(updating, shelf, con
 
 
 @pytest.mark.parametrize("program", ["named", "knotd"])
-def test_zone_of_the_trust_comes_by_transfer_and_follows_its_serial(updating, tmp_path, program):
+def test_zone_of_the_trust_comes_by_transfer_and_follows_its_serial(
+    updating, tmp_path, program, free_port
+):
     if not shutil.which(program):
         pytest.skip(f"{program} is not installed; tools/apt/test has its package")
     names = [f"bad{n}.example" for n in range(50)]
@@ -479,12 +480,6 @@ def test_zone_of_the_trust_comes_by_transfer_and_follows_its_serial(updating, tm
             wait(updating)
             assert updating.sources().sources[0].state == "ok"
             assert mask(updating, "bad7.example") == GAMES
-
-
-def free_port():
-    with socket.socket() as its:
-        its.bind(("127.0.0.1", 0))
-        return its.getsockname()[1]
 
 
 def test_steward_ends_in_the_middle_of_an_update(config, shelf):

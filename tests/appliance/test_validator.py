@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -50,13 +49,6 @@ class FakeClock:
         return self.at
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, socket.socket() as other:
-        probe.bind(("127.0.0.1", 0))
-        other.bind(probe.getsockname())
-        return probe.getsockname()[1]
-
-
 def until(condition, within_s=15.0):
     deadline = time.monotonic() + within_s
     while not (value := condition()):
@@ -74,7 +66,7 @@ def answers(port: int, name: str, **options) -> dns.message.Message | None:
 
 
 @pytest.fixture(scope="module")
-def signed(tmp_path_factory):
+def signed(tmp_path_factory, free_port):
     """Return the port of a named with the zone signed.example, one answer of which is forged, and its trust anchor."""
     if not (Path(NAMED).exists() and Path(PROGRAM).exists()):
         pytest.skip("no named or no unbound here")
@@ -103,7 +95,7 @@ def signed(tmp_path_factory):
 
 
 @pytest.fixture
-def start(signed, tmp_path):
+def start(signed, tmp_path, free_port):
     """Start the Unbound of an appliance."""
     started = []
 

@@ -233,26 +233,6 @@ def settings() -> DnsSettings:
     )
 
 
-def free_port(*addresses: str) -> int:
-    """Return a port that is free for UDP and TCP on all ``addresses``."""
-    for _ in range(50):
-        with contextlib.ExitStack() as stack:
-            port = 0
-            try:
-                for address in addresses:
-                    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-                        probe = stack.enter_context(socket.socket(family, kind))
-                        if family == socket.AF_INET6:
-                            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                        probe.bind((address, port))
-                        port = probe.getsockname()[1]
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is free")
-
-
 def drain(connection: socket.socket) -> None:
     """Take what comes and say nothing, until the other side closes."""
     with connection:
@@ -476,7 +456,7 @@ def until():
 
 
 @pytest.fixture
-def start_upstream():
+def start_upstream(free_port):
     """Start upstreams, at one port for all."""
     with contextlib.ExitStack() as stack:
         ports: list[int] = []
@@ -498,7 +478,7 @@ def upstream(start_upstream) -> FakeUpstream:
 
 
 @pytest.fixture
-def start_worker(school, settings):
+def start_worker(school, settings, free_port):
     """Start workers, each with its own fakes."""
     with contextlib.ExitStack() as stack:
 

@@ -656,12 +656,6 @@ def lesson_on(full_desk: WatchedDesk, settle: Callable[[], None]) -> None:
     settle()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass(frozen=True)
 class RunningServer:
     """The real server, in a process of its own, with a school's demonstration data."""
@@ -682,7 +676,9 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(folder: Path, *, fresh: bool = False) -> Iterator[RunningServer]:
+def running_server(
+    folder: Path, free_port: Callable[[], int], *, fresh: bool = False
+) -> Iterator[RunningServer]:
     """Run the server on loopback; ``fresh``: before the first run."""
     port, block_page_port = free_port(), free_port()
     web = folder / "web"
@@ -714,21 +710,23 @@ def wait_for_port(port: int) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    with running_server(tmp_path) as running:
+def server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[RunningServer]:
+    with running_server(tmp_path, free_port) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def shared_server(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[RunningServer]:
     """One server for the tests that only talk to it."""
-    with running_server(tmp_path_factory.mktemp("server")) as running:
+    with running_server(tmp_path_factory.mktemp("server"), free_port) as running:
         yield running
 
 
 @pytest.fixture
-def fresh_server(tmp_path: Path) -> Iterator[RunningServer]:
-    with running_server(tmp_path, fresh=True) as running:
+def fresh_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[RunningServer]:
+    with running_server(tmp_path, free_port, fresh=True) as running:
         yield running
 
 

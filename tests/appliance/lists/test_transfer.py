@@ -20,10 +20,8 @@ WITHOUT_RESERVE = {"reserve_octets": 0, "total_s": 20, "idle_s": 5}
 
 
 @pytest.fixture
-def port():
-    with socket.socket() as its:
-        its.bind(("127.0.0.1", 0))
-        return its.getsockname()[1]
+def port(free_port):
+    return free_port()
 
 
 @pytest.fixture(params=["named", "knotd"])
