@@ -21,10 +21,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, tzinfo
 from functools import partial
-from itertools import chain, count, islice
+from itertools import chain, count, groupby, islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, assert_never
 
@@ -35,6 +35,7 @@ from gate_core.events import (
     BLOCK,
     MANY,
     Batch,
+    EndedFlows,
     Event,
     ReadableFlows,
     Source,
@@ -119,6 +120,7 @@ begin immediate;
 delete from entry where outcome in (select id from outcome where action = '{ALLOW}');
 delete from outcome where action = '{ALLOW}';
 delete from traffic;
+delete from ended;
 delete from who where id not in (select who from entry);
 delete from word where id not in (select name from entry union all select remote from entry where remote is not null);
 insert into word_part (word_part) values ('rebuild');
@@ -132,6 +134,8 @@ _PART_CHARACTERS: Final = 3
 _CREATE_SUMS: Final = """
 create table if not exists traffic (hour_ms integer, who integer, name text, down integer, up integer, flows integer,
     primary key (hour_ms, who, name)) without rowid;
+create table if not exists ended (at_ms integer, address text, remote text, down integer, up integer,
+    primary key (at_ms, address, remote)) without rowid;
 create table if not exists readable (grp text primary key, readable integer, flows integer) without rowid;
 """
 """Apart from the form: files that were begun before there were these tables are good."""
@@ -139,6 +143,14 @@ create table if not exists readable (grp text primary key, readable integer, flo
 _ADD_TRAFFIC: Final = """
 insert into traffic values (?, ?, ?, ?, ?, ?) on conflict do update set
     down = down + excluded.down, up = up + excluded.up, flows = flows + excluded.flows"""
+
+_ADD_ENDED: Final = """
+insert into ended values (?, ?, ?, ?, ?) on conflict do update set down = down + excluded.down, up = up + excluded.up"""
+_FIND_ENDED: Final = """
+select entry.id, ended.down, ended.up from entry cross join word on word.id = entry.remote
+    cross join who on who.id = entry.who
+    cross join ended on ended.at_ms = entry.at_ms and ended.remote = word.text and ended.address = who.address
+where entry.id in (select value from json_each(?))"""
 
 _ADD_READABLE: Final = """
 insert into readable values (?, ?, ?) on conflict do update set
@@ -159,12 +171,25 @@ _STATEMENTS: Final = {columns: (_insert(columns, 1), _insert(columns, _ROWS)) fo
 """For one entry and for many, without and with ``remote``: queries, of which there are most, have none."""
 
 
+class Carried(NamedTuple):
+    """Octets of a flow, with IP headers."""
+
+    down: int
+    up: int
+
+
+Sums = Traffic | EndedFlows | ReadableFlows
+"""What flows carried and showed, apart from decisions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """An event with its place in the log."""
 
     id: int
     event: Event
+    carried: Carried | None = None
+    """What came of it once the flow has ended; None where it is none, or has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +269,16 @@ class ActivityLog:
             for day, its_batches in days.items():
                 self._write(self._path(day), partial(_Day.append, them=its_batches))
 
-    def append_sums(self, them: Iterable[Traffic | ReadableFlows]) -> None:
-        """Add to what flows carried, and to how many showed a name; faults are as for ``append_batches``."""
+    def append_sums(self, them: Iterable[Sums]) -> None:
+        """Add to what flows carried, and to how many showed a name; faults are as for ``append_batches``.
+
+        What a flow carried goes to the day of its decision, unless the file of that has been settled meanwhile.
+        """
         self._demand_room()
-        days: dict[date, list[Traffic | ReadableFlows]] = {}
+        days: dict[date, list[Sums]] = {}
         for sums in them:
-            days.setdefault(self._day(sums.at_ms), []).append(sums)
+            for day, part in self._sums_by_day(sums):
+                days.setdefault(day, []).append(part)
         with self._writing:
             for day, its in days.items():
                 self._write(self._path(day), partial(_Day.add, them=its))
@@ -297,10 +326,17 @@ class ActivityLog:
                     _search, wanted=wanted, span=span, before=before, limit=limit + 1 - len(records)
                 ),
             )
-            records += [Record(base + row["id"], _event(row)) for row in rows]
+            carried = self._carried(day, [row["id"] for row in rows])
+            records += [
+                Record(base + row["id"], _event(row), carried.get(row["id"])) for row in rows
+            ]
             if len(records) > limit:
                 return Found(tuple(records[:limit]), records[limit - 1].id)
         return Found(tuple(records))
+
+    def _carried(self, day: date, ids: Sequence[int]) -> dict[int, Carried]:
+        rows = self.read_sums("ended", day, _FIND_ENDED, [json.dumps(ids)]) if ids else []
+        return {row["id"]: Carried(row["down"], row["up"]) for row in rows}
 
     def _ms(self, iso: str) -> int:
         return int(aware(iso, self._zone).timestamp() * 1000) if iso else 0
@@ -400,7 +436,11 @@ class ActivityLog:
         return found
 
     def read_sums(
-        self, table: Literal["traffic", "readable"], day: date, query: str, values: Sequence[Any]
+        self,
+        table: Literal["traffic", "ended", "readable"],
+        day: date,
+        query: str,
+        values: Sequence[Any],
     ) -> list[sqlite3.Row]:
         """Return what ``query`` finds in the file of ``day``; nothing where that is older than the ``table``."""
         there = self._read(day, "select 1 from sqlite_schema where name = ?", [table])
@@ -418,6 +458,15 @@ class ActivityLog:
             return
         for place, at_ms in enumerate(batch.at_ms):
             yield self._day(at_ms), batch.part(place, place + 1)
+
+    def _sums_by_day(self, sums: Sums) -> Iterator[tuple[date, Sums]]:
+        if not isinstance(sums, EndedFlows):
+            yield self._day(sums.at_ms), sums
+            return
+        rows = zip(*_columns(sums), strict=True)
+        for day, its in groupby(sorted(rows), key=lambda row: self._day(row[0])):
+            if self._form(day) == _FORM:
+                yield day, EndedFlows(*zip(*its, strict=True))
 
     def _day(self, at_ms: int) -> date:
         return datetime.fromtimestamp(at_ms / 1000, self._zone).date()
@@ -590,13 +639,16 @@ class _Day:
                     connection.execute(for_many, tuple(chain.from_iterable(some)))
                 connection.executemany(for_one, some)
 
-    def add(self, them: Iterable[Traffic | ReadableFlows]) -> None:
+    def add(self, them: Iterable[Sums]) -> None:
         """Add all of ``them`` to the sums that are there, or nothing."""
         with self._transaction() as connection:
             for sums in them:
                 match sums:
                     case Traffic():
                         self._add_traffic(connection, sums)
+                    case EndedFlows():
+                        ended = zip(*_columns(sums), strict=True)
+                        connection.executemany(_ADD_ENDED, ended)
                     case ReadableFlows():
                         rows = zip(sums.groups, sums.readable, sums.flows, strict=True)
                         connection.executemany(_ADD_READABLE, rows)
@@ -684,6 +736,10 @@ class _Day:
                 id_ = known[row] = cursor.lastrowid or 0
             found.append(id_)
         return found
+
+
+def _columns(ended: EndedFlows) -> list[Sequence[Any]]:
+    return [getattr(ended, field.name) for field in fields(ended)]
 
 
 @dataclass(slots=True)

@@ -44,7 +44,7 @@ from gate_core.desk import (
 
 _LOG_COLUMNS: Final = (
     *("time", "decision", "device", "group", "name", "type", "rule"),
-    *("number", "policy version", "resolver or address", "response took"),
+    *("number", "policy version", "resolver or address", "response took", "carried"),
 )
 
 
@@ -189,7 +189,14 @@ def _log_command(arguments: argparse.Namespace) -> int:
     for r in reversed(found.records):
         answered = f"{r.took_us / 1000:.1f} ms" if r.took_us else "-"
         fields = (r.at, r.action, r.device, r.group, r.name or "-", r.kind or "-", r.rule_id)
-        more = f"x{r.count}", f"policy {r.version}", r.upstream or r.remote or "-", answered
+        carried = f"{_amount(r.down)} down, {_amount(r.up or 0)} up" if r.down is not None else "-"
+        more = (
+            f"x{r.count}",
+            f"policy {r.version}",
+            r.upstream or r.remote or "-",
+            answered,
+            carried,
+        )
         say("  ".join((*fields, *more)))
     return 0
 

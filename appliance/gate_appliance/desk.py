@@ -172,6 +172,7 @@ class StewardDesk(AccountsDesk, ChangesDesk, ActsDesk, CatalogueDesk):
                 record.event.took_us,
                 record.event.upstream,
                 record.event.remote,
+                *(record.carried or (None, None)),
             )
             for record in found.records
         )

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, assert_never
 
-from gate_appliance.activity import ActivityLog
+from gate_appliance.activity import ActivityLog, Sums
 from gate_appliance.backlog import Backlog
 from gate_core.events import (
     ALLOW,
     BLOCK,
     Batch,
     Counters,
+    EndedFlows,
     Findings,
     InForce,
     MalformedDatagramError,
@@ -73,7 +74,7 @@ class Recorder:
         self._on_in_force = on_in_force
         self._on_tagged = on_tagged
         self._held = Backlog(CAPACITY)
-        self._sums: deque[Traffic | ReadableFlows] = deque(maxlen=SUMS_CAPACITY)
+        self._sums: deque[Sums] = deque(maxlen=SUMS_CAPACITY)
         self._sums_due_at = float("-inf")
         self._lock = threading.Lock()
         self._heard: dict[tuple[Source, int], tuple[InForce, float]] = {}
@@ -182,7 +183,7 @@ class Recorder:
             case Tagged():
                 for mac, vlan in zip(message.macs, message.vlans, strict=True):
                     self._on_tagged(mac, vlan)
-            case Traffic() | ReadableFlows():
+            case Traffic() | EndedFlows() | ReadableFlows():
                 with self._lock:
                     self._sums.append(message)
             case _:
@@ -216,7 +217,7 @@ class Recorder:
                     self._held.put_back(batch)
                 self._sums.extendleft(reversed(sums))
 
-    def _due_sums(self) -> list[Traffic | ReadableFlows]:
+    def _due_sums(self) -> list[Sums]:
         """Return the sums that are to be written now; the lock is held."""
         now = time.monotonic()
         if now < self._sums_due_at and not self._closing.is_set():

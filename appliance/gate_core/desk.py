@@ -295,6 +295,10 @@ class ActivityRecord:
     """Who answered a query; "" where the appliance did itself."""
     remote: str = ""
     """Where a connection went, such as ``203.0.113.5 443/tcp``; "" of a query."""
+    down: int | None = None
+    """Octets that a connection carried to the device, with IP headers; None until it has ended, and of a query."""
+    up: int | None = None
+    """The same from the device."""
 
 
 @dataclass(frozen=True, slots=True)

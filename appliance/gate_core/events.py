@@ -232,7 +232,21 @@ class Findings:
     """All that holds at this moment, each with what to do; none where all is well."""
 
 
-Message = Batch | InForce | Counters | Tagged | Traffic | ReadableFlows | Findings
+@dataclass(frozen=True, slots=True)
+class EndedFlows:
+    """What single flows carried, each of which an ``Event`` had allowed; in columns of equal length."""
+
+    at_ms: Sequence[int]
+    """Of the event, as ``addresses`` and ``remotes``."""
+    addresses: Sequence[str]
+    remotes: Sequence[str]
+    down: Sequence[int]
+    """Octets towards the client, with IP headers."""
+    up: Sequence[int]
+    """Octets from it."""
+
+
+Message = Batch | InForce | Counters | Tagged | Traffic | EndedFlows | ReadableFlows | Findings
 
 
 def batches(events: Iterable[Event]) -> Iterator[Batch]:
@@ -347,6 +361,17 @@ def _read_traffic(
     return traffic
 
 
+def _read_ended(*columns: object) -> EndedFlows:
+    at_ms, addresses, remotes, down, up = columns
+    ended = EndedFlows(
+        _numbers(at_ms), _texts(addresses), _texts(remotes), _numbers(down), _numbers(up)
+    )
+    _demand_rows(ended.at_ms, ended.addresses, ended.remotes, ended.down, ended.up)
+    if max(ended.at_ms) >= _LATEST_MS:
+        raise ValueError("a time that will not come")
+    return ended
+
+
 def _read_readable(at_ms: object, groups: object, *counts: object) -> ReadableFlows:
     readable, flows = map(_numbers, counts)
     ids = _texts(groups)
@@ -359,7 +384,7 @@ def _read_findings(source: object, sentences: object) -> Findings:
 
 
 _TAGS: Final = {
-    Batch: "b", InForce: "v", Counters: "c", Tagged: "t", Traffic: "u", ReadableFlows: "r", Findings: "f"
+    Batch: "b", InForce: "v", Counters: "c", Tagged: "t", Traffic: "u", EndedFlows: "e", ReadableFlows: "r", Findings: "f"
 }  # fmt: skip
 _READERS: Final[Mapping[str, Any]] = {
     "b": _read_batch,
@@ -367,6 +392,7 @@ _READERS: Final[Mapping[str, Any]] = {
     "c": _read_counters,
     "t": _read_tagged,
     "u": _read_traffic,
+    "e": _read_ended,
     "r": _read_readable,
     "f": _read_findings,
 }

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from gate_core.clients import Address, Client, OnFault
-from gate_core.events import Event, Source
+from gate_core.events import ALLOW, Event, Source
 from gate_core.policy import Action, Policy
 from gate_firewall import quic, signatures
 from gate_firewall.flows import FlowKey, Judged, Octets, SharedTable, render_address
@@ -74,6 +74,18 @@ class Verdict(NamedTuple):
     """Whether the packet is to be judged again once the sinkhole has told what it gave; the rest says nothing then."""
 
 
+class Owner(NamedTuple):
+    """Whose a flow is, and where that is recorded."""
+
+    client: Client
+    name: str
+    """By which it was judged."""
+    remote: str
+    """As in the event."""
+    allowed_ms: int
+    """As in ``Judged``."""
+
+
 _WAIT: Final = Verdict(Answer.NONE, None, waits=True)
 _DROP: Final = Verdict(Answer.NONE, None)
 
@@ -119,12 +131,17 @@ class Classifier:
         self._rulings = Rulings(policy, self._learnt)
         self._epoch = epoch
 
-    def judged(self, key: FlowKey) -> tuple[Client, str] | None:
-        """Return whose flow it is and by what name it was judged; None where it is not known."""
+    def owner(self, key: FlowKey) -> Owner | None:
+        """Return whose flow it is; None where that is not known."""
         judged = self._judged.get(key)
         if judged is None:
             return None
-        return self._rulings.client(judged.address, judged.mac), judged.reading.name
+        return Owner(
+            self._rulings.client(judged.address, judged.mac),
+            judged.reading.name,
+            _remote(key, outside=judged.address == key.responder),
+            judged.allowed_ms,
+        )
 
     def judge(self, seen: Sighting) -> Verdict:
         """Return the verdict on a packet of a flow that has none, or one of an older epoch."""
@@ -512,15 +529,19 @@ class Classifier:
         address = key.responder if _opened_outside(seen) else key.initiator
         before = self._judged.get(key)
         judged = Judged(client.mac, reading, ruling.action, address, answered)
-        self._judged.put(key, judged, _owner(seen, client.mac), seen.now.monotonic_s)
-        if before and before[:_WHAT] == judged[:_WHAT]:
-            return None
-        if reading.kind not in _PLAIN and (reading.name or key.responder_port in WEB_PORTS):
-            self.readable.note(client.group, readable=bool(reading.name))
+        known = before and before[:_WHAT] == judged[:_WHAT]
+        event = None
+        if before and known:
+            judged = judged._replace(allowed_ms=before.allowed_ms)
         # One that was decided before, but not by this process, was recorded when it began.
-        if key.protocol == TCP or not seen.request.decided or ruling.action is Action.BLOCK:
-            return self._event(seen, key, client, ruling, reading)
-        return None
+        elif key.protocol == TCP or not seen.request.decided or ruling.action is Action.BLOCK:
+            event = self._event(seen, key, client, ruling, reading)
+            judged = judged._replace(allowed_ms=_allowed_ms(event))
+        self._judged.put(key, judged, _owner(seen, client.mac), seen.now.monotonic_s)
+        tells = reading.name or key.responder_port in WEB_PORTS
+        if tells and not known and reading.kind not in _PLAIN:
+            self.readable.note(client.group, readable=bool(reading.name))
+        return event
 
     def _judge_again(self, seen: Sighting, key: FlowKey, judged: Judged) -> Verdict:
         if _opened_outside(seen) is not (judged.address == key.responder):
@@ -532,9 +553,10 @@ class Classifier:
             return _WAIT
         event = None
         if ruling.action is not judged.action:
-            again = judged._replace(action=ruling.action)
-            self._judged.put(key, again, _owner(seen, client.mac), seen.now.monotonic_s)
             event = self._event(seen, key, client, ruling, judged.reading)
+            allowed_ms = judged.allowed_ms or _allowed_ms(event)
+            again = judged._replace(action=ruling.action, allowed_ms=allowed_ms)
+            self._judged.put(key, again, _owner(seen, client.mac), seen.now.monotonic_s)
         return self._verdict(seen, client, ruling, event)
 
     def _mac(self, seen: Sighting) -> str | None:
@@ -700,6 +722,10 @@ def _remote(key: FlowKey, *, outside: bool) -> str:
     there = render_address(address)
     transport = _TRANSPORTS.get(key.protocol)
     return f"{there} {port}/{transport}" if transport and port else there
+
+
+def _allowed_ms(event: Event) -> int:
+    return event.at_ms if event.action == ALLOW else 0
 
 
 def _undecided(seen: Sighting) -> Verdict:

@@ -43,6 +43,8 @@ class Judged(NamedTuple):
     """The client's."""
     answered: bool = True
     """Whether the responder was heard; else the kernel hears it, and until then further packets are read."""
+    allowed_ms: int = 0
+    """When the event said so that allowed it, in milliseconds since 1970; 0 where none did, or the time was not known."""
 
 
 class Table(Generic[V]):

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Never, Self
 
 from gate_core.clients import Address, OnFault
 from gate_core.config import BridgeConfig, FirewallConfig
-from gate_core.events import Counters, Event, Findings, InForce, Message, Source, Who, who_is
+from gate_core.events import Counters, Event, Findings, InForce, Message, Source, who_is
 from gate_core.policy import Policy
 from gate_core.ports import Clock, EventSink, NeighbourTable, PolicySource
 from gate_firewall import apply, bridge, kernel
@@ -33,7 +33,7 @@ from gate_firewall.queue import LATER, Faults, Held, Queue, Settler
 from gate_firewall.queues import MalformedQueuesError, QueueWatch
 from gate_firewall.ruleset import Rates, RulesetConfig
 from gate_firewall.ruling import Learnt, Moment
-from gate_firewall.usage import Usage
+from gate_firewall.usage import Ended, Usage
 from gate_firewall.vlans import Watch
 
 _LOG: Final = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ class Enforcer:
         self._named_only = _named_only(policy)
         learnt = Learnt(ports.given.table, ports.pins.pins, ports.given.is_learning)
         self._classifier = Classifier(self._mac_of, policy, epochs.number, learnt)
-        self._usage = Usage(self._named)
+        self._usage = Usage(self._known)
         self._now = Moment(None, -math.inf)
         self._read_s = -math.inf
         self._flush_s = 0.0
@@ -344,6 +344,8 @@ class Enforcer:
             at_ms = int(at.timestamp() * 1000)
             for traffic in self._usage.take(at_ms, now_s):
                 self._put(traffic)
+            for ended in self._usage.take_ended():
+                self._put(ended)
             for flows in readable.take(at_ms, now_s):
                 self._put(flows)
         counts = (
@@ -375,13 +377,10 @@ class Enforcer:
             self._listing_told = True
             return {}
 
-    def _named(self, end: End) -> tuple[Who, str] | None:
+    def _known(self, end: End) -> Ended | None:
         # Its first five fields are those of the key.
-        found = self._classifier.judged(FlowKey(*end[:5]))
-        if found is None:
-            return None
-        client, name = found
-        return who_is(client), name
+        found = self._classifier.owner(FlowKey(*end[:5]))
+        return Ended(who_is(found.client), *found[1:]) if found else None
 
     def _judge(self, octets: bytes, mark: int, sender: bytes | None, last: bool) -> int | None:
         mac = sender[:6].hex(":") if sender else None

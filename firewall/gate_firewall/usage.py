@@ -1,16 +1,16 @@
-"""Who has used how much, and for what: the ends of flows, summed for a minute by client and name.
+"""Who has used how much, and for what: the ends of flows, one by one and summed for a minute by client and name.
 
-Bounded: names beyond the limit are summed by client, and clients beyond it by group.
+Bounded: names beyond the limit are summed by client, and clients beyond it by group; ends beyond it are in the sums alone.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
-from gate_core.events import MANY, Traffic, Who
+from gate_core.events import MANY, EndedFlows, Traffic, Who
 from gate_firewall.conntrack import End
 from gate_firewall.flows import render_address
 
@@ -25,9 +25,27 @@ ROWS: Final = 32
 MESSAGES: Final = 16
 """Given away at a time: rendering them all would keep packets waiting."""
 
+ENDED: Final = 2048
+"""Ends that wait to be given away, one by one."""
 
-Named = Callable[[End], tuple[Who, str] | None]
-"""Tells whose flow has ended, and by what name it was judged; None where it is nobody's, such as our own."""
+ENDED_ROWS: Final = 400
+"""Ends in one message, as many as there is room for."""
+
+
+class Ended(NamedTuple):
+    """What is known of a flow that has ended."""
+
+    who: Who
+    name: str
+    """By which it was judged."""
+    remote: str
+    """As in its event."""
+    allowed_ms: int
+    """When its event said that it is allowed, in milliseconds since 1970; 0 where none did."""
+
+
+Known = Callable[[End], Ended | None]
+"""Tells what is known of a flow that has ended; None where it is nobody's, such as our own."""
 
 _Sums = dict[tuple[Who, str], list[int]]
 
@@ -35,27 +53,33 @@ _Sums = dict[tuple[Who, str], list[int]]
 class Usage:
     """Sums what ended flows have carried."""
 
-    def __init__(self, named: Named) -> None:
-        self._named = named
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._ended: deque[tuple[int, str, str, int, int]] = deque(maxlen=ENDED)
+        """As the rows of ``gate_core.events.EndedFlows``."""
         self._sums: _Sums = {}
         """Octets towards the client, octets from it, flows."""
         self._began_s = float("-inf")
         self._ending: Iterator[Traffic] = iter(())
-        self._flows: Counter[str] = Counter(named=0, unknown=0)
+        self._flows: Counter[str] = Counter(named=0, unknown=0, summed=0)
 
     def note(self, end: End) -> None:
         """Add what ``end`` carried."""
-        found = self._named(end)
+        found = self._known(end)
         if found is None:
             self._flows["unknown"] += 1
             return
         self._flows["named"] += 1
-        who, name = found
+        who = found.who
         down, up = end.received.octets, end.sent.octets
         if render_address(end.initiator) != who.address:
             # Opened from outside.
             down, up = up, down
-        sums = self._sums_of(who, name)
+        if found.allowed_ms:
+            if len(self._ended) == ENDED:
+                self._flows["summed"] += 1
+            self._ended.append((found.allowed_ms, who.address, found.remote, down, up))
+        sums = self._sums_of(who, found.name)
         sums[0] += down
         sums[1] += up
         sums[2] += 1
@@ -70,8 +94,13 @@ class Usage:
                 return self._sums.setdefault(key, [0, 0, 0])
         return self._sums.setdefault(of_group, [0, 0, 0])
 
+    def take_ended(self) -> Iterator[EndedFlows]:
+        """Yield what has ended since the last time, one by one; call it about once a second."""
+        while rows := [self._ended.popleft() for _ in range(min(ENDED_ROWS, len(self._ended)))]:
+            yield EndedFlows(*map(list, zip(*rows, strict=True)))
+
     def take(self, at_ms: int, now_s: float) -> list[Traffic]:
-        """Return the next messages to put out, at most ``MESSAGES``; call it about once a second while the time is known.
+        """Return the next sums to put out, at most ``MESSAGES``; call it about once a second while the time is known.
 
         Args:
             at_ms: Milliseconds since 1970.
@@ -84,7 +113,7 @@ class Usage:
         return messages
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return how many ended flows were somebody's, and how many were not (``gate_core.events.Counters``)."""
+        """Return how many ended flows were somebody's, or nobody's, or in sums alone (``gate_core.events.Counters``)."""
         return {"flows_ended": dict(self._flows)}
 
 

@@ -11,7 +11,7 @@ from gate_appliance.control import ControlServer
 from gate_appliance.outbox import Outbox
 from gate_core.config import reference
 from gate_core.desk import Desk
-from gate_core.events import Counters, Event, InForce, Source, Traffic, Who
+from gate_core.events import Counters, EndedFlows, Event, InForce, Source, Traffic, Who
 
 MAC = "00:00:5e:00:53:10"
 PASSWORD = "a rather long password"  # noqa: S105  # nobody's
@@ -83,6 +83,7 @@ def test_log_prints_the_newest_decisions(gate, steward, monkeypatch):
             "192.0.2.1",
             "12.3",
             "ms",
+            "-",
         ]
     )
     assert new.split()[1:] == [
@@ -95,6 +96,7 @@ def test_log_prints_the_newest_decisions(gate, steward, monkeypatch):
         "x2",
         "policy",
         "3",
+        "-",
         "-",
         "-",
     ]
@@ -117,9 +119,28 @@ def test_log_prints_the_newest_decisions(gate, steward, monkeypatch):
         "policy version",
         "resolver or address",
         "response took",
+        "carried",
     ]
     assert len(old.split("  ")) == len(header.split("  "))
     assert gate("log", "none-such")[1] == "nothing that is recorded fits\n"
+
+
+def test_log_prints_what_a_flow_carried(gate, steward):
+    at_ms = int(steward.clock.now().timestamp() * 1000)
+    remote = "203.0.113.5 443/tcp"
+    steward.activity.append(
+        [
+            Event(
+                at_ms, Source.FIREWALL, "192.0.2.10", "", "Laptop", "ks2", "a.example", "tls", "allow", "default",
+                "default:ks2", 0, 3, remote=remote,
+            )
+        ]
+    )  # fmt: skip
+    assert gate("log")[1].endswith(f"  {remote}  -  -\n")
+    steward.activity.append_sums(
+        [EndedFlows([at_ms], ["192.0.2.10"], [remote], [5_300_000], [1500])]
+    )
+    assert gate("log")[1].endswith(f"  {remote}  -  5.3 MB down, 1.5 kB up\n")
 
 
 def test_usage_prints_who_used_the_most(gate, steward):

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections import namedtuple
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from itertools import product
 from random import Random
@@ -23,6 +23,7 @@ from gate_core.desk import ActivityFilter
 from gate_core.events import (
     MANY,
     Counters,
+    EndedFlows,
     Event,
     InForce,
     ReadableFlows,
@@ -373,12 +374,14 @@ def shown(log, day="2026-11-22"):
 def test_sums_reach_the_log_when_it_is_time_or_the_end(recorder, outbox, log):
     outbox.put(traffic())
     outbox.put(ReadableFlows(AT_MS, ["ks2"], [9], [10]))
-    outbox.put(event())
+    outbox.put(ended())
+    outbox.put(remote_of("x.example"))
     outbox.flush()
     until(lambda: found(log) == ["x.example"])
     recorder.close()
     assert carried(log) == [(AT_MS, LAPTOP.mac, "x.example", 1, 2, 3)]
     assert shown(log) == [("ks2", 9, 10)]
+    assert octets(log) == {"x.example": (1000, 10)}
 
 
 def test_sums_that_could_not_be_written_are_written_later(recorder, outbox, log, monkeypatch):
@@ -428,12 +431,65 @@ def test_append_sums_bounds_the_names_and_clients_of_an_hour(log, monkeypatch):
     ]
 
 
+def remote_of(name, at_ms=AT_MS, **more):
+    remote = "203.0.113.5 443/tcp"
+    return event(name, at_ms=at_ms, source=Source.FIREWALL, kind="tls", remote=remote, **more)
+
+
+def ended(at_ms=AT_MS, down=1000, up=10, address="192.0.2.10", remote="203.0.113.5 443/tcp"):
+    return EndedFlows([at_ms], [address], [remote], [down], [up])
+
+
+def octets(log, **wanted):
+    return {r.event.name: r.carried for r in log.search(ActivityFilter(**wanted)).records}
+
+
+def test_append_sums_adds_to_a_flow_what_it_carried(log):
+    day_ms = 86_400_000
+    log.append(
+        [
+            event("looked-up.example"),
+            remote_of("a.example"),
+            remote_of("open.example", AT_MS + 1),
+            remote_of("mate.example", address="192.0.2.11"),
+            remote_of("later.example", AT_MS + day_ms),
+        ]
+    )
+    both = EndedFlows(*zip(*(_row(ended(AT_MS + n * day_ms, n + 7)) for n in (0, 1)), strict=True))
+    log.append_sums([ended(), both, ended(address="192.0.2.12"), ended(remote="203.0.113.5")])
+    assert octets(log) == {
+        "looked-up.example": None,
+        "a.example": (1007, 20),
+        "open.example": None,
+        "mate.example": None,
+        "later.example": (8, 10),
+    }
+
+
+def _row(message):
+    return [getattr(message, f.name)[0] for f in fields(message)]
+
+
+def test_append_sums_leaves_a_settled_day_as_it_is(log):
+    log.append([remote_of("a.example"), remote_of("b.example", AT_MS + 86_400_000)])
+    log.append_sums([ended()])
+    log.settle(date(2026, 11, 23))
+    log.append_sums([ended(), ended(AT_MS + 86_400_000), ended(AT_MS - 86_400_000)])
+    assert octets(log) == {"a.example": (1000, 10), "b.example": (1000, 10)}
+    assert octets(log, text="a.example") == {"a.example": (1000, 10)}
+    assert len(log.days()) == 2
+    log.thin(date(2026, 11, 23))
+    rows = log.read_sums("ended", date(2026, 11, 22), "select * from ended", ())
+    assert rows == []
+
+
 def test_a_log_from_before_there_were_sums_goes_on(log, short_path, caplog):
     log.append([event()])
     log.close()
     with closing(sqlite3.connect(short_path / "activity" / "activity-2026-11-22.db")) as old:
-        old.executescript("drop table traffic; drop table readable")
+        old.executescript("drop table traffic; drop table ended; drop table readable")
     assert carried(log) == shown(log) == []
+    assert octets(log) == {"x.example": None}
     assert not caplog.records
     log.append_sums([traffic()])
     assert len(carried(log)) == 1

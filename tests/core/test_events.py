@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gate_core.events import (
     Batch,
     Counters,
+    EndedFlows,
     Event,
     Findings,
     InForce,
@@ -55,6 +56,7 @@ NEWS = (
         TIMES,
         lists(st.just(0), TEXT, INTS, INTS, INTS),
     )
+    | st.builds(lambda rows: EndedFlows(*rows), lists(TIMES, TEXT, TEXT, INTS, INTS))
     | st.builds(
         lambda at_ms, columns: ReadableFlows(at_ms, *columns), TIMES, lists(TEXT, INTS, INTS)
     )
@@ -170,7 +172,9 @@ def test_parse_datagram_refuses_a_batch(columns):
      b'["u",1,[],[],[],[],[],[]]', b'["u",1,[],[0],["n"],[1],[1],[1]]',
      b'["u",1,[["a","","d","g",""]],[0],["n","m"],[1],[1],[1]]', b'["u",1,[["a","","d","g",""]],[0],["n"],[1],[1],[-1]]',
      b'["u",8796093022208,[["a","","d","g",""]],[0],["n"],[1],[1],[1]]', b'["u",1,[["a","","d","g",""]],[0],["n"],[1],[1]]',
-     b'["u",1,[["a"]],[0],["n"],[1],[1],[1]]', b'["r",1,[],[],[]]', b'["r",1,["g"],[1],[1,2]]', b'["r",-1,["g"],[1],[1]]',
+     b'["u",1,[["a"]],[0],["n"],[1],[1],[1]]', b'["r",1,[],[],[]]', b'["e",[],[],[],[],[]]',
+     b'["e",[1],["a"],["r"],[1]]', b'["e",[1],["a"],["r"],[1],[1,2]]', b'["e",[1],["a"],["r"],[1],[-1]]',
+     b'["e",[8796093022208],["a"],["r"],[1],[1]]', b'["e",["1"],["a"],["r"],[1],[1]]', b'["e",[1],[2],["r"],[1],[1]]', b'["r",1,["g"],[1],[1,2]]', b'["r",-1,["g"],[1],[1]]',
      b'["r",1,[1],[1],[1]]', b'["r",1,["g"],[1]]',
      b'["f","web",[]]', b'["f","firewall",[1]]', b'["f","firewall","text"]', b'["f","firewall"]'],
 )  # fmt: skip
@@ -185,4 +189,6 @@ def test_parse_datagram_of_any_octets_is_a_message_or_malformed(datagram):
         message = parse_datagram(datagram)
     except MalformedDatagramError:
         return
-    assert isinstance(message, Batch | InForce | Counters | Tagged | Traffic | ReadableFlows)
+    assert isinstance(
+        message, Batch | InForce | Counters | Tagged | Traffic | EndedFlows | ReadableFlows
+    )

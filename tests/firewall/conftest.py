@@ -35,7 +35,7 @@ WEB = "203.0.113.5"
 WEB6 = "2001:db8:113::5"
 BLOCKED = "games.example"
 ALLOWED = "maths.example"
-NO_DECISION = ("in force", "tagged")
+NO_DECISION = ("in force", "tagged", "ended")
 
 
 def build_policy(version=1, *, paused=(), blocked=(BLOCKED,), **changes):

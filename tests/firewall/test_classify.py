@@ -17,7 +17,7 @@ from gate_core.policy import Action, DatedException, Pause, Policy, Scope
 from gate_core.snapshot import NO_LISTS
 from gate_core.timetable import Span
 from gate_firewall.classify import Classifier, Learnt, Moment, Sighting
-from gate_firewall.flows import render_address
+from gate_firewall.flows import FlowKey, render_address
 from gate_firewall.given import GivenTable
 from gate_firewall.marks import Answer, Request
 from gate_firewall.packet import ACK, SYN, TCP, UDP, Packet
@@ -1300,6 +1300,38 @@ def test_judge_tells_the_other_end(classifier, protocol, *, inbound, remote):
     flow.send_all(hello("maths.example"))
 
     assert [event.remote for event in flow.events] == [remote]
+
+
+@pytest.mark.parametrize("inbound", [False, True])
+def test_owner_tells_where_a_flow_is_recorded(classifier, *, inbound):
+    classifier._mac_of = lambda _: STAFF
+    flow = Flow(classifier, STAFF, inbound=inbound)
+    flow.open()
+    flow.send_all(hello("maths.example"))
+    (event,) = flow.events
+    ends = flow._ends[1] if inbound else flow._ends[0]
+    key = FlowKey(TCP, *flow._ends[0], *flow._ends[1])
+    owner = classifier.owner(key)
+
+    assert (owner.name, owner.remote, owner.allowed_ms) == (event.name, event.remote, event.at_ms)
+    assert str(owner.client.address) == event.address == render_address(ends[0])
+    assert classifier.owner(key._replace(initiator_port=1)) is None
+
+
+def test_owner_knows_the_event_that_allowed_a_flow_whatever_came_later(classifier):
+    flow = Flow(classifier)
+    flow.open()
+    flow.send_all(hello("maths.example"))
+    key = FlowKey(TCP, *flow._ends[0], *flow._ends[1])
+    classifier.take(build_policy(2, paused=("ks2",)), epoch=8)
+    assert flow.packet(b"more", decided=True) is Answer.BLOCK
+    blocked = Flow(classifier, source_port=40_001)
+    blocked.open()
+    blocked.send_all(hello("games.example"))
+
+    assert [event.action for event in flow.events] == ["allow", "block"]
+    assert classifier.owner(key).allowed_ms == flow.events[0].at_ms > 0
+    assert classifier.owner(key._replace(initiator_port=40_001)).allowed_ms == 0
 
 
 def test_judge_tells_the_other_end_of_what_has_no_ports(classifier):

@@ -143,6 +143,17 @@ def test_run_decides_other_protocols_by_the_default(school, gate, address):
 
 
 @BOTH
+def test_run_tells_what_an_allowed_flow_carried(school, gate, address):
+    family, client, headers = (
+        ("ipv6", "fd77::10", 48) if ":" in address else ("ipv4", "10.77.0.10", 28)
+    )
+    assert udp(school.pupil, address, 9001, payload="00" * 100) == 1
+    school.box.run("conntrack", "-D", "-f", family, "-p", "udp", "--dport", "9001")
+
+    gate.wait_for(["ended", client, f"{address} 9001/udp", headers + 100, headers + 100])
+
+
+@BOTH
 def test_run_closes_quic_where_the_group_has_none(school, gate, address):
     assert udp(school.pupil, address, 443) == 0
     assert udp(school.staff, address, 443) == 1

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gate_core.desk import ActivityFilter, ActivityView
-from gate_core.events import MANY, Event, Source
+from gate_core.events import MANY, EndedFlows, Event, Source
 from gate_webui import activity
 from gate_webui.words import asked_for
 
@@ -196,6 +196,25 @@ def test_page_tells_where_a_connection_went(looking, full_desk, known, fields, s
     cell = page.split('class="sg-name">')[1].split("</td>")[0]
     assert cell.split("<")[0] == shown
     assert (f'<span class="sg-small">{small}</span>' in cell) is bool(small)
+
+
+def test_page_and_copy_tell_what_a_connection_carried(looking, full_desk, known):
+    at_ms, remote = int(known.now.timestamp() * 1000), "203.0.113.5 443/tcp"
+    made = {
+        "at_ms": at_ms, "source": Source.FIREWALL, "address": "192.0.2.10", "mac": "", "device": "Laptop 7",
+        "group": "ks2", "name": "carried.example", "kind": "tls", "action": "allow", "reason": "default",
+        "rule_id": "default:ks2", "categories": 0, "version": 1, "remote": remote,
+    }  # fmt: skip
+    activity_log = full_desk.steward.activity
+    activity_log.append([Event(**made)])
+    path = "?text=carried.example"
+    assert '<span class="sg-small">Connected</span>' in looking.get(f"/activity{path}").text
+    activity_log.append_sums([EndedFlows([at_ms], ["192.0.2.10"], [remote], [12_300_000], [4600])])
+    page = looking.get(f"/activity{path}").text
+    assert '<span class="sg-small">Connected: 12 MB received, 0.01 MB sent</span>' in page
+    head, row = rows(looking.get(f"/activity/copy{path}"))
+    told = dict(zip(head, row, strict=True))
+    assert (told["Bytes received"], told["Bytes sent"]) == ("12300000", "4600")
 
 
 def rows(answer) -> list[list[str]]:

@@ -233,6 +233,16 @@ def test_visits_joins_what_one_visit_made():
     ]
 
 
+def test_visits_sums_what_connections_carried():
+    connected = [
+        record("08", "firewall", down=1000, up=10),
+        record("07", "firewall"),
+        record("06", "firewall", down=0, up=5),
+    ]
+    (visit,) = visits([record("09"), *connected])
+    assert (visit.down, visit.up) == (1000, 15)
+
+
 def test_visits_shows_the_look_up_that_got_a_safe_version_and_not_the_connection_to_it():
     connected = record("09", "firewall", rule_id="default:ks2")
     looked_up = [record(at, rule_id="safesearch:google") for at in ("08", "07")]

@@ -35,7 +35,7 @@ COPIED: Final = 10_000
 _PAGE: Final = 50
 _COLUMNS: Final = (
     lazy_gettext("When"), lazy_gettext("Device"), lazy_gettext("MAC address"), lazy_gettext("IP address"), lazy_gettext("Group"), lazy_gettext("Site"), lazy_gettext("Went to"), lazy_gettext("Kind"), lazy_gettext("What happened"), lazy_gettext("Why"), lazy_gettext("Categories"),
-    lazy_gettext("Times"),
+    lazy_gettext("Times"), lazy_gettext("Bytes received"), lazy_gettext("Bytes sent"),
 )  # fmt: skip
 
 
@@ -160,6 +160,7 @@ class _Asked:
             row = (
                 r.at, r.device, r.mac, r.address, group, *used_by, asked_for(r), r.remote, r.kind,
                 ACTION_WORDS.get(r.action, r.action), said(r.sentence), ", ".join(map(known, r.categories)), r.count,
+                *("" if octets is None else octets for octets in (r.down, r.up)),
             )  # fmt: skip
             writer.writerow(map(_inert, row))
         return text.getvalue()

@@ -305,6 +305,10 @@ class Visit:
     """Who answered the newest look-up, of those that were asked for if there are any; "" where the box did itself."""
     took_us: int
     """How long that took, in microseconds; 0 where the box knew already."""
+    down: int
+    """Octets that connections carried to the device, of those that have ended."""
+    up: int
+    """The same from it."""
 
     @property
     def how(self) -> str:
@@ -338,10 +342,14 @@ def visits(records: Iterable[ActivityRecord]) -> list[Visit]:
                 its.lookups + lookups,
                 its.connections + connections,
                 *(asked if its.took_us or not r.upstream else (r.upstream, r.took_us)),
+                its.down + (r.down or 0),
+                its.up + (r.up or 0),
             )
         else:
             place[key] = len(found)
-            found.append(Visit(r, lookups, connections, r.upstream, r.took_us))
+            found.append(
+                Visit(r, lookups, connections, r.upstream, r.took_us, r.down or 0, r.up or 0)
+            )
     return found
 
 
@@ -612,8 +620,10 @@ def amount(progress: Progress) -> str:
 
 
 def megabytes(octets: int) -> str:
-    """Return an amount of data as ``1,234 MB``, with a decimal below 10 MB."""
+    """Return an amount of data as ``1,234 MB``, with a decimal below 10 MB, with two below 0.1 MB."""
     number = octets / 1e6
+    if 0 < number < 0.095:
+        return f"{octets / 1e6:.2f} MB" if octets >= 5000 else "0.01 MB"
     return f"{number:,.0f} MB" if number >= 9.95 else f"{number:.1f} MB"
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from gate_appliance.private_socket import open_private
 from gate_core.config import BridgeConfig, FirewallConfig
-from gate_core.events import Counters, Findings, InForce, ReadableFlows, Tagged, Traffic
+from gate_core.events import Counters, EndedFlows, Findings, InForce, ReadableFlows, Tagged, Traffic
 from gate_core.snapshot import parse_snapshot
 from gate_firewall import vlans
 from gate_firewall.given import GivenSocket
@@ -58,6 +58,10 @@ class PrintedEvents:
     def put(self, event):
         if isinstance(event, InForce):
             line = ["in force", event.version]
+        elif isinstance(event, EndedFlows):
+            for row in zip(event.addresses, event.remotes, event.down, event.up, strict=True):
+                sys.stdout.write(json.dumps(["ended", *row]) + "\n")
+            return
         elif isinstance(event, (Counters, Findings, ReadableFlows, Traffic)):
             return
         elif isinstance(event, Tagged):
