@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from statistics import median
 from typing import Final
@@ -35,6 +35,7 @@ a name, as one device opens many flows that are alike."""
 _LOOK_EVERY_S: Final = 60.0
 
 _DROPPED: Final = ("queue_dropped_full", "queue_dropped_unread")
+_PASSED: Final = ("passed_unjudged",)
 
 _Shares = Mapping[str, float]
 """Group to its share of flows with a readable name."""
@@ -65,9 +66,8 @@ class Packets:
         self._clock = clock
         self._config = config
         self._now = now
-        self._counted: dict[int, int] = {}
-        """Worker to the packets that it has lost since its start."""
-        self._drops: deque[tuple[float, int]] = deque()
+        self._drops = _Lately(_DROPPED)
+        self._passes = _Lately(_PASSED)
         self._looked_at = float("-inf")
         self._fallen: Mapping[str, tuple[float, float]] = {}
         """Group to today's share and the usual one."""
@@ -76,7 +76,8 @@ class Packets:
     def fault(self, groups: Mapping[str, Group]) -> Component | None:
         """Return what is wrong, as the state of the component ``firewall``; None where nothing is known to be."""
         now = self._now()
-        self._count_drops(now)
+        for each in (self._drops, self._passes):
+            each.count(self._counters(), now)
         if now - self._looked_at >= _LOOK_EVERY_S:
             self._fallen, self._looked_at = self._find_fallen(), now
         found = self._recorder.findings(Source.FIREWALL)
@@ -84,6 +85,7 @@ class Packets:
             *self._missing_words(),
             *found,
             *self._drop_words(),
+            *self._pass_words(),
             *self._fall_words(groups),
         ]
         return (
@@ -127,18 +129,6 @@ class Packets:
                     " are held closed, or let through for groups that fail open."
                 )
 
-    def _count_drops(self, now: float) -> None:
-        before = self._counted
-        self._counted = {c.worker: _dropped(c) for c in self._counters()}
-        for worker, dropped in self._counted.items():
-            # What was before our own start is not of late; lower than before, the worker has begun anew.
-            last = before.get(worker, dropped)
-            news = dropped - last if dropped >= last else dropped
-            if news:
-                self._drops.append((now, news))
-        while self._drops and now - self._drops[0][0] > DROPS_TOLD_FOR_S:
-            self._drops.popleft()
-
     def _find_fallen(self) -> dict[str, tuple[float, float]]:
         at = self._clock.now()
         if at is None:
@@ -167,10 +157,17 @@ class Packets:
         return {row["grp"]: row["share"] for row in rows}
 
     def _drop_words(self) -> Iterator[str]:
-        if count := sum(news for _, news in self._drops):
+        if count := self._drops.total():
             yield (
                 f"{count:,} packets were dropped within the last {DROPS_TOLD_FOR_S / 60:.0f} minutes, because more"
                 " connections began than the box could look at: pages may have opened slowly or not at all."
+            )
+
+    def _pass_words(self) -> Iterator[str]:
+        if count := self._passes.total():
+            yield (
+                f"{count:,} packets of groups that stay open passed unjudged within the last {DROPS_TOLD_FOR_S / 60:.0f} minutes,"
+                " because the filter was away or had too much to do."
             )
 
     def _fall_words(self, groups: Mapping[str, Group]) -> Iterator[str]:
@@ -182,5 +179,33 @@ class Packets:
             )
 
 
-def _dropped(counters: Counters) -> int:
-    return sum(sum(counters.counts.get(what, {}).values()) for what in _DROPPED)
+class _Lately:
+    """How much of something workers have counted of late."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self._kinds = kinds
+        self._counted: dict[int, int] = {}
+        """Worker to what it has counted since its start."""
+        self._news: deque[tuple[float, int]] = deque()
+
+    def count(self, counters: Iterable[Counters], now: float) -> None:
+        """Take what each worker has counted by ``now``, monotonic."""
+        before = self._counted
+        # Who has begun anew may not know yet.
+        self._counted = before | {
+            c.worker: sum(sum(c.counts.get(kind, {}).values()) for kind in self._kinds)
+            for c in counters
+            if not c.counts.keys().isdisjoint(self._kinds)
+        }
+        for worker, counted in self._counted.items():
+            # What was before our own start is not of late; lower than before, the worker has begun anew.
+            last = before.get(worker, counted)
+            news = counted - last if counted >= last else counted
+            if news:
+                self._news.append((now, news))
+        while self._news and now - self._news[0][0] > DROPS_TOLD_FOR_S:
+            self._news.popleft()
+
+    def total(self) -> int:
+        """Return how much there is."""
+        return sum(news for _, news in self._news)

@@ -120,13 +120,14 @@ def _run(
     for way, failed in line.failed.items():
         if failed:
             _say(f"{WAYS[way]}: {failed} TLS connections failed")
+    goals = report.goals(results, again_ms)
     for text in (
-        *map(str, report.goals(results, again_ms)),
+        *map(str, goals),
         *line.faults,
         report.last_line(results),
     ):
         _say(text)
-    if any(fault.startswith("WRONG") for fault in line.faults):
+    if any(fault.startswith("WRONG") for fault in line.faults) or any(g.missed for g in goals):
         sys.exit(1)
 
 

@@ -34,16 +34,20 @@ class Goal(NamedTuple):
     most: float | None = None
     least: float | None = None
 
+    @property
+    def missed(self) -> bool:
+        """Whether it was measured and is not reached."""
+        return self.value is not None and not (
+            (self.most is None or self.value <= self.most)
+            and (self.least is None or self.value >= self.least)
+        )
+
     def __str__(self) -> str:
         bound = f"at most {self.most}" if self.most is not None else f"at least {self.least}"
         if self.value is None:
             return f"{'not measured':>13}  {self.text}: {bound}"
-        reached = (self.most is None or self.value <= self.most) and (
-            self.least is None or self.value >= self.least
-        )
-        return (
-            f"{'reached' if reached else 'NOT REACHED':>13}  {self.text}: {self.value:.2f}, {bound}"
-        )
+        state = "NOT REACHED" if self.missed else "reached"
+        return f"{state:>13}  {self.text}: {self.value:.2f}, {bound}"
 
 
 def table(results: Results, ways: Sequence[str]) -> str:

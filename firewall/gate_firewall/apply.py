@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, assert_never
 from gate_firewall.ruleset import (
     TABLE,
     TAGGED,
+    UNJUDGED,
     UNTAGGED,
     Epoch,
     Handoff,
@@ -73,7 +74,7 @@ def load(config: RulesetConfig, epoch: Epoch) -> None:
     Raises:
         OSError: The kernel or the tools refused; the old rules are still in force.
     """
-    _pipe(_NFT, build(config, epoch))
+    _pipe(_NFT, build(config, epoch, read_unjudged()))
     match config.handoff:
         case Handoff.NFT:
             pass
@@ -127,6 +128,16 @@ def read_vlans() -> dict[str, int]:
     return parse_vlans(
         *(_pipe(("nft", "-j", "list", "set", "bridge", TABLE, s), "") for s in (TAGGED, UNTAGGED))
     )
+
+
+def read_unjudged() -> int:
+    """Return how many packets have passed unjudged, since there first were rules of ours; 0 where there are none."""
+    listing = _run(("nft", "-j", "list", "counter", "inet", TABLE, UNJUDGED), "")
+    if listing.returncode:
+        return 0
+    # Before it stands the version of nft.
+    (*_, item) = json.loads(listing.stdout)["nftables"]
+    return int(item["counter"]["packets"])
 
 
 def choose_handoff(wanted: Literal["auto", "nft", "iptables"]) -> Handoff:

@@ -1,15 +1,17 @@
-"""How the queues do: what waits in them, and what the kernel dropped because nobody took it in time.
+"""How the queues do: what waits in them, what the kernel dropped because nobody took it in time, and what it let pass.
 
-What passes a queue that fails open because it is full is counted by nobody: net/netfilter/nfnetlink_queue.c adds up only
-what it drops.
+What passes a queue that fails open is counted by a rule behind it: net/netfilter/nfnetlink_queue.c adds up only what it
+drops.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from gate_firewall.repeated import Repeated
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -17,6 +19,7 @@ LISTING: Final = Path("/proc/net/netfilter/nfnetlink_queue")
 """The queues of this network namespace."""
 
 _LOG_EVERY_S: Final = 60.0
+_READ_EVERY_S: Final = 10.0
 
 _COLUMNS: Final = 9
 _WRAPS_AT: Final = 1 << 32
@@ -56,6 +59,31 @@ def parse_queues(text: str) -> tuple[QueueState, ...]:
             ) from None
         found.append(QueueState(number, waiting, full, unread, queued))
     return tuple(found)
+
+
+class UnjudgedWatch(Repeated):
+    """Reads how many packets have passed unjudged, in a thread, which waits for ``nft`` nearly all of the time."""
+
+    def __init__(self, read: Callable[[], int]) -> None:
+        """Know nothing yet; ``read`` gives how many there are, and raises OSError or ValueError where it can't."""
+        super().__init__("unjudged", _READ_EVERY_S)
+        self._read = read
+        self._packets: int | None = None
+
+    def look(self) -> None:
+        """Read once."""
+        try:
+            packets = self._read()
+        except (OSError, ValueError) as e:
+            _LOG.warning("action=count-unjudged fault=%s", e)
+            return
+        if self._packets is not None and packets > self._packets:
+            _LOG.warning("packets passed unjudged count=%d", packets - self._packets)
+        self._packets = packets
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many packets have passed unjudged, once that is known (``gate_core.events.Counters``)."""
+        return {} if self._packets is None else {"passed_unjudged": {"packets": self._packets}}
 
 
 class QueueWatch:

@@ -24,6 +24,8 @@ TABLE: Final = "schoolgate"
 
 TAGGED: Final = "tagged"
 """Set of MAC address and VLAN, of frames from the switch side."""
+UNJUDGED: Final = "unjudged"
+"""Counter of the packets that passed because nobody was there to judge them, or the queue was full."""
 UNTAGGED: Final = "untagged"
 """Set of MAC addresses whose frames from the switch side have no tag."""
 LEARNT_S: Final = 3600
@@ -163,12 +165,19 @@ class Epoch:
     """Devices that the policy names, canonical: what they may have they don't share with made-up addresses."""
 
 
-def build(config: RulesetConfig, epoch: Epoch) -> str:
-    """Return the tables, to replace older ones in one transaction."""
+def build(config: RulesetConfig, epoch: Epoch, unjudged: int = 0) -> str:
+    """Return the tables, to replace older ones in one transaction.
+
+    Args:
+        config: What they are made for.
+        epoch: The one that begins with them.
+        unjudged: Packets that the counter of this name begins with.
+    """
+    counter = f"counter {UNJUDGED} {{\n\tpackets {unjudged} bytes 0\n}}"
     return "\n".join(
         (
             *_replace("bridge", _frames(config, epoch)),
-            *_replace("inet", [*_sets(epoch), *_verdicts(epoch), *_filter(config)]),
+            *_replace("inet", [counter, *_sets(epoch), *_verdicts(epoch), *_filter(config)]),
             "",
         )
     )
@@ -670,7 +679,7 @@ def _settle() -> str:
         f"{verdict} {_BLOCK:#010x} goto refuse",
         # Nobody was there to answer, and the group fails open. All other requests without an answer are dropped: so
         # there is no moment between this table and the hand-off by iptables when packets pass unasked.
-        f"meta mark & {marks.VERDICT | marks.OPEN:#010x} == {_ASK | marks.OPEN:#010x} counter accept",
+        f"meta mark & {marks.VERDICT | marks.OPEN:#010x} == {_ASK | marks.OPEN:#010x} counter name {UNJUDGED} accept",
         "counter drop",
         base="type filter hook forward priority 10; policy drop;",
     )

@@ -30,11 +30,14 @@ from gate_firewall.marks import parse_request
 from gate_firewall.packet import parse_packet
 from gate_firewall.pins import PinSocket
 from gate_firewall.queue import LATER, Faults, Held, Queue, Settler
-from gate_firewall.queues import MalformedQueuesError, QueueWatch
+from gate_firewall.queues import MalformedQueuesError, QueueWatch, UnjudgedWatch
 from gate_firewall.ruleset import Rates, RulesetConfig
 from gate_firewall.ruling import Learnt, Moment
 from gate_firewall.usage import Ended, Usage
 from gate_firewall.vlans import Watch
+
+Counts = Mapping[str, Mapping[str, int]]
+"""As in ``gate_core.events.Counters``."""
 
 _LOG: Final = logging.getLogger(__name__)
 _HEARTBEAT_S: Final = 1.0
@@ -94,13 +97,13 @@ def run(settings: FirewallSettings, ports: FirewallPorts) -> None:
     machine = kernel.Watch(
         lambda: kernel.check(settings.bridge, len(ports.policies.current().devices))
     )
-    with Watch(apply.read_vlans) as vlans:
+    with Watch(apply.read_vlans) as vlans, UnjudgedWatch(apply.read_unjudged) as unjudged:
 
         def told() -> Iterator[Message]:
             yield Findings(Source.FIREWALL, machine.found)
             yield from vlans.take()
 
-        with Enforcer(config, ports, policy, epochs, told) as enforcer:
+        with Enforcer(config, ports, policy, epochs, told, unjudged.counts) as enforcer:
             bridge.join_ports(settings.bridge)
             _share_line(settings)
             with machine:
@@ -124,7 +127,7 @@ def follow(settings: FirewallSettings, ports: FirewallPorts, worker: int, leader
     ports.policies.refresh()
     policy = ports.policies.current()
     config = _ruleset_config(settings)
-    with Enforcer(config, ports, policy, epochs, tuple, worker) as enforcer:
+    with Enforcer(config, ports, policy, epochs, tuple, dict, worker) as enforcer:
         enforcer.serve()
 
 
@@ -166,6 +169,7 @@ class Enforcer:
         policy: Policy,
         epochs: Epochs,
         told: Callable[[], Iterable[Message]],
+        counted: Callable[[], Counts],
         worker: int = 1,
     ) -> None:
         """Begin to take packets.
@@ -176,6 +180,7 @@ class Enforcer:
             policy: In force.
             epochs: Says when another one is.
             told: Returns what else there is to tell; called about once a second.
+            counted: Returns what else has been counted; likewise.
             worker: Which of the processes that share the queues, from 1 on.
 
         Raises:
@@ -184,6 +189,7 @@ class Enforcer:
         self._ports = ports
         self._epochs = epochs
         self._told = told
+        self._counted = counted
         self._worker = worker
         self._version = policy.version
         self._named_only = _named_only(policy)
@@ -353,6 +359,7 @@ class Enforcer:
             self._ends.counts(),
             self._usage.counts(),
             readable.counts(),
+            self._counted(),
         )
         merged = {what: kinds for each in counts for what, kinds in each.items()}
         self._collect(sum(merged.get("queue_packets", {}).values()))

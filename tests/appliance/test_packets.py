@@ -36,11 +36,12 @@ class Box:
     def now(self):
         return self.at
 
-    def hear(self, full, unread=0, source=Source.FIREWALL, worker=0):
+    def hear(self, full, unread=0, source=Source.FIREWALL, worker=0, **more):
         counts = {
             "queue_waiting": {"1": 5, "0": 0, "x": 1, "²": 1},
             "queue_dropped_full": {"1": full},
             "queue_dropped_unread": {"1": unread},
+            **more,
         }
         message = Counters(source, worker, counts)
         self.outbox.put(message)
@@ -113,6 +114,22 @@ def test_packets_of_a_firewall_that_began_anew_are_counted_from_nothing(box):
     box.said()
     box.hear(7)
     assert box.said().startswith("7 packets")
+
+
+def test_packets_that_passed_unjudged_are_told_for_a_while(box):
+    box.hear(0, passed_unjudged={"packets": 50})
+    assert box.said() == ""
+    # A process that began anew does not know for some seconds; the kernel goes on counting.
+    box.hear(0)
+    assert box.said() == ""
+    box.hear(0, passed_unjudged={"packets": 53})
+    assert box.said() == (
+        "3 packets of groups that stay open passed unjudged within the last 10 minutes, because the filter was away or had"
+        " too much to do."
+    )
+    assert box.said(DROPS_TOLD_FOR_S + 1) == ""
+    box.hear(0, passed_unjudged={"packets": 2})
+    assert box.said().startswith("2 packets of groups that stay open")
 
 
 def test_what_the_sinkhole_counts_is_not_the_firewalls(box):

@@ -3,7 +3,13 @@ import sys
 
 import pytest
 
-from gate_firewall.queues import MalformedQueuesError, QueueState, QueueWatch, parse_queues
+from gate_firewall.queues import (
+    MalformedQueuesError,
+    QueueState,
+    QueueWatch,
+    UnjudgedWatch,
+    parse_queues,
+)
 
 # As Linux 6.18 prints it; all but the counts of drops.
 LISTING = """\
@@ -28,6 +34,26 @@ def test_parse_queues_names_the_columns():
 def test_parse_queues_says_what_it_could_not_read(line):
     with pytest.raises(MalformedQueuesError, match="9 numbers are allowed"):
         parse_queues(f"{line}\n")
+
+
+def test_unjudged_watch_counts_what_is_known_and_logs_what_is_new(caplog):
+    readings = iter([7, OSError("no rules"), 9, 9])
+
+    def read():
+        reading = next(readings)
+        if isinstance(reading, OSError):
+            raise reading
+        return reading
+
+    watch = UnjudgedWatch(read)
+    assert watch.counts() == {}
+    for packets in (7, 7, 9, 9):
+        watch.look()
+        assert watch.counts() == {"passed_unjudged": {"packets": packets}}
+    assert [record.getMessage() for record in caplog.records] == [
+        "action=count-unjudged fault=no rules",
+        "packets passed unjudged count=2",
+    ]
 
 
 def test_watch_counts_our_queues_alone(listing):

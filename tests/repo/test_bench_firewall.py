@@ -54,6 +54,7 @@ def test_ratio_to_who_was_not_measured_is_none():
 )
 def test_goal_says_how_we_stand(goal, told):
     assert str(goal).split("  x:")[0].strip() == told
+    assert goal.missed is (told == "NOT REACHED")
 
 
 def test_goals_compare_each_figure_with_whom_it_is_to_be_compared():
