@@ -41,6 +41,9 @@ _PLAIN: Final = ("http", "websocket")
 _WHAT: Final = 4
 """Fields of ``Judged`` that say what a flow is and what it gets."""
 _TRANSPORTS: Final = {TCP: "tcp", UDP: "udp"}
+_FORGOTTEN_S: Final = 20.0
+"""Conntrack forgets a flow of datagrams 30 s after its last one, or later (net.netfilter.nf_conntrack_udp_timeout): one that is new
+to it so long after a verdict on its ports is another flow. Before that it may have come along with the one that was judged."""
 _QUIC_PORT: Final = 443
 _NTP_PORT: Final = 123
 _NTP_OCTETS: Final = range(48, 69)
@@ -369,7 +372,7 @@ class Classifier:
         ruling = self._ruling(seen, key, client, reading)
         return _WAIT if ruling is None else self._settle(seen, key, client, reading, ruling)
 
-    def _udp(self, seen: Sighting) -> Verdict:  # noqa: PLR0911  # one a case
+    def _udp(self, seen: Sighting) -> Verdict:  # noqa: C901, PLR0911, PLR0912  # one a case
         packet, reply = seen.packet, seen.request.reply
         key = _key(packet, reply=reply)
         if forged := self._forged_answer(seen, key):
@@ -384,7 +387,12 @@ class Classifier:
                 # Never for the flow: what comes next on these ports may be no question for the time. Nor is it recorded.
                 return _undecided(seen)
         if judged := self._judged.get(key):
-            return self._judge_again(seen, key, judged)
+            now_s = seen.now.monotonic_s
+            if not seen.request.new or self._judged.age_s(key, now_s) < _FORGOTTEN_S:
+                return self._judge_again(seen, key, judged)
+            # What had these ports before is over, and says nothing of what comes now. If that is blocked too, it is known.
+            if judged.action is Action.ALLOW:
+                self._judged.discard(key)
         if not reply and not seen.request.from_router and _speaks_for_another(packet):
             return self._fault(seen, key, client.mac, Reading("udp", ""), Fault.UNREADABLE)
         if flow is None and not reply and _is_quic(key, packet.payload):

@@ -124,6 +124,11 @@ class SharedTable(Generic[V]):
         entry = self._entries.get(key)
         return entry[1] if entry else None
 
+    def age_s(self, key: Hashable, now_s: float) -> float:
+        """Return how long ago the entry of ``key`` was put in; 0 where there is none."""
+        entry = self._entries.get(key)
+        return now_s - entry[0] if entry else 0.0
+
     def put(self, key: Hashable, value: V, owner: Hashable, now_s: float) -> None:
         """Set the entry of ``key``, new from ``now_s`` on a monotonic clock; forget what is too old or too much."""
         entries = self._entries

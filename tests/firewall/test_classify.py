@@ -72,6 +72,7 @@ class Flow:
         self._inbound = inbound
         self._protocol = protocol
         self._sent = 1000
+        self.now_s = 5.0
         self.events = []
 
     def packet(
@@ -99,7 +100,7 @@ class Flow:
             Request(from_router, reply, decided, new, unshaken),
             0x0080_0ABC,
             ROUTER if from_router else self._mac,
-            Moment(AT, 5.0),
+            Moment(AT, self.now_s),
         )
         verdict = self._classifier.judge(seen)
         if verdict.event:
@@ -827,6 +828,23 @@ def test_judge_looks_at_some_datagrams_of_an_open_group(classifier):
     late = Flow(classifier, STAFF, 9001, protocol=UDP)
     late.packet(b"junk")
     assert late.packet(WIREGUARD) is Answer.BLOCK
+
+
+def test_judge_of_datagrams_on_the_ports_of_a_flow_that_is_over(classifier):
+    """What conntrack has forgotten says nothing of what comes after it."""
+    flow = Flow(classifier, STAFF, 9000, protocol=UDP)
+    for _ in range(3):
+        flow.packet(b"junk", new=True)
+
+    # Along with them; and of a flow that conntrack still knows.
+    assert flow.packet(WIREGUARD, new=True) is Answer.ACCEPT
+    flow.now_s += 30.0
+    assert flow.packet(WIREGUARD, decided=True) is Answer.ACCEPT
+    assert flow.packet(b"junk", new=True) is Answer.NONE
+    assert flow.packet(WIREGUARD, new=True) is Answer.BLOCK
+    flow.now_s += 30.0
+    assert flow.packet(WIREGUARD, new=True) is Answer.BLOCK
+    assert [event.action for event in flow.events] == ["allow", "block"]
 
 
 @pytest.mark.parametrize("protocol", [47, 50, 51])
