@@ -14,7 +14,7 @@ from gate_core.clients import Address, Client, OnFault
 from gate_core.events import ALLOW, Event, Source
 from gate_core.policy import Action, Policy
 from gate_firewall import quic, signatures
-from gate_firewall.flows import FlowKey, Judged, Octets, SharedTable, render_address
+from gate_firewall.flows import FlowKey, Judged, SharedTable, render_address
 from gate_firewall.given import is_inside
 from gate_firewall.marks import Answer, Request, render_answer
 from gate_firewall.opening import NAMELESS, Opening, OutOfTurnError, Reading, UnreadableError
@@ -33,7 +33,8 @@ MAX_DATAGRAMS: Final = 3
 """Datagrams looked at for a protocol, before a flow of an open group counts as one of none."""
 
 MAX_OCTETS: Final = 64 << 20
-"""Kept of all flows that are not read to the end: a fifth of it, for one device that has it for itself."""
+"""Kept of all flows that are not read to the end: a quarter over TCP, a quarter of QUIC, and half where requests are watched.
+A device may fill a quarter of each."""
 
 _SYN_ACK: Final = SYN | ACK
 _PLAIN: Final = ("http", "websocket")
@@ -114,15 +115,16 @@ class Classifier:
         self._mac_of = mac_of
         self._learnt = learnt
         self._macs: SharedTable[str] = SharedTable(limit=4096, age_s=3600)
-        self._octets = Octets(MAX_OCTETS)
         self._openings: SharedTable[Opening] = SharedTable(
-            limit=8192, age_s=300, octets=self._octets
+            limit=8192, age_s=300, octets=MAX_OCTETS // 4
         )
-        self._quic: SharedTable[QuicFlow] = SharedTable(limit=1024, age_s=60, octets=self._octets)
+        self._quic: SharedTable[QuicFlow] = SharedTable(
+            limit=1024, age_s=60, octets=MAX_OCTETS // 4
+        )
         self._datagrams: SharedTable[Datagrams] = SharedTable(limit=4096, age_s=60)
         # A connection may be idle for long, and each has a request under way at most.
         self._watched: SharedTable[Watched] = SharedTable(
-            limit=4096, age_s=3600, octets=self._octets
+            limit=4096, age_s=3600, octets=MAX_OCTETS // 2
         )
         # The kernel carries these alone and tells us no end: they go by age, longer than a school day.
         self._judged: SharedTable[Judged] = SharedTable(limit=65_536, age_s=12 * 3600)
@@ -242,7 +244,7 @@ class Classifier:
             return opening.read(packet, reply=True)
         if not packet.payload:
             return opening.read(packet, reply=False)
-        if self._octets.is_spent(_owner(seen, opening.mac)):
+        if self._openings.is_spent(_owner(seen, opening.mac)):
             raise OutOfTurnError("too much is kept of this device's flows")
         reading = opening.read(packet, reply=False)
         self._openings.hold(key, opening.size)
@@ -346,7 +348,7 @@ class Classifier:
         owner = _owner(seen, watched.mac)
         try:
             _check_side(seen, watched.from_router)
-            full = self._octets.is_spent(owner)
+            full = self._watched.is_spent(owner)
             watched.take(seen.packet, reply=seen.request.reply, full=full)
         except OutOfTurnError:
             return _DROP
@@ -372,7 +374,7 @@ class Classifier:
         ruling = self._ruling(seen, key, client, reading)
         return _WAIT if ruling is None else self._settle(seen, key, client, reading, ruling)
 
-    def _udp(self, seen: Sighting) -> Verdict:  # noqa: C901, PLR0911, PLR0912  # one a case
+    def _udp(self, seen: Sighting) -> Verdict:  # noqa: C901, PLR0911  # one a case
         packet, reply = seen.packet, seen.request.reply
         key = _key(packet, reply=reply)
         if forged := self._forged_answer(seen, key):
@@ -440,7 +442,7 @@ class Classifier:
             if before.action is Action.BLOCK:
                 self._quic.discard(key)
                 return self._refuse(seen, key, client, Reading("udp", ""), before)
-            if self._octets.is_spent(_owner(seen, flow.mac)):
+            if self._quic.is_spent(_owner(seen, flow.mac)):
                 return _DROP
         try:
             reading = flow.read(seen.packet.payload, key.responder_port, reply=seen.request.reply)

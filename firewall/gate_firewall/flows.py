@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -13,7 +13,7 @@ from gate_firewall.opening import Reading
 V = TypeVar("V")
 
 SHARES: Final = 4
-"""Owners that can fill a shared table."""
+"""Owners that can fill a shared table, of whatever there is room for in it."""
 
 
 def render_address(address: bytes) -> str:
@@ -76,45 +76,27 @@ class Table(Generic[V]):
         self._entries.pop(key, None)
 
 
-class Octets:
-    """Counts what is kept of flows that are not read to the end. All owners together stay below a limit.
+class SharedTable(Generic[V]):
+    """As ``Table``, where each entry has an owner, who has a part of it at most: whoever puts in too much loses his own.
 
-    Each may have a part of what nobody has: so there is always something left for the next one.
+    Entries may hold octets, all together no more than a number of them: where owners can be made up, it is what has been held
+    for long that makes room for what is new.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._free = limit
-        self._owned: dict[Hashable, int] = {}
-
-    def is_spent(self, owner: Hashable) -> bool:
-        """Tell whether nothing more is to be kept for ``owner``."""
-        owned = self._owned.get(owner)
-        return owned is not None and owned > self._free // SHARES
-
-    def add(self, owner: Hashable, octets: int) -> None:
-        """Count ``octets`` more for ``owner``; a negative number for less."""
-        self._free -= octets
-        owned = self._owned.get(owner, 0) + octets
-        if owned:
-            self._owned[owner] = owned
-        else:
-            self._owned.pop(owner, None)
-
-
-class SharedTable(Generic[V]):
-    """As ``Table``, where each entry has an owner, who has a part of it at most: whoever puts in too much loses his own."""
-
-    def __init__(self, *, limit: int, age_s: float, octets: Octets | None = None) -> None:
-        """Begin empty; ``octets`` counts what entries hold."""
+    def __init__(self, *, limit: int, age_s: float, octets: int = 0) -> None:
+        """Begin empty; ``octets`` are held at most, and one entry's more."""
         self._limit = limit
         self._share = limit // SHARES
         self._age_s = age_s
         self._entries: OrderedDict[Hashable, tuple[float, V, Hashable]] = OrderedDict()
         self._owned: dict[Hashable, OrderedDict[Hashable, None]] = {}
         """Keys of each owner, oldest first."""
-        self._octets = octets or Octets(0)
+        self._most_octets = octets
+        self._octets = 0
+        self._octets_of: Counter[Hashable] = Counter()
+        """By owner."""
         self._held: dict[Hashable, int] = {}
-        """Octets of entries that hold any."""
+        """Octets of entries that hold any; first those for which no more has come for longest."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -148,15 +130,28 @@ class SharedTable(Generic[V]):
         """Count ``octets`` for the entry of ``key``, which is there, and no longer what was counted for it before."""
         more = octets - self._held.get(key, 0)
         if more:
-            self._octets.add(self._entries[key][2], more)
+            self._count(self._entries[key][2], more)
+            self._held.pop(key, None)
             self._held[key] = octets
+            while self._octets > self._most_octets and (oldest := next(iter(self._held))) != key:
+                self.discard(oldest)
+
+    def is_spent(self, owner: Hashable) -> bool:
+        """Tell whether nothing more is to be held for ``owner``, who has his part."""
+        return self._octets_of[owner] > self._most_octets // SHARES
+
+    def _count(self, owner: Hashable, octets: int) -> None:
+        self._octets += octets
+        self._octets_of[owner] += octets
+        if not self._octets_of[owner]:
+            del self._octets_of[owner]
 
     def discard(self, key: Hashable) -> None:
         """Forget ``key``, if it is there."""
         entry = self._entries.pop(key, None)
         if entry:
             if octets := self._held.pop(key, 0):
-                self._octets.add(entry[2], -octets)
+                self._count(entry[2], -octets)
             owned = self._owned[entry[2]]
             del owned[key]
             if not owned:

@@ -1,4 +1,4 @@
-from gate_firewall.flows import SHARES, Octets, SharedTable, Table
+from gate_firewall.flows import SHARES, SharedTable, Table
 
 
 def test_put_forgets_the_oldest_beyond_the_limit():
@@ -77,47 +77,41 @@ def test_shared_table_forgets_what_is_too_old():
     assert [table.get(key) for key in "abc"] == [None, None, 1]
 
 
-def test_octets_leave_something_for_everybody():
-    octets = Octets(100 * SHARES)
-    for owner in range(20):
-        while not octets.is_spent(owner):
-            octets.add(owner, 1)
-
-    assert not octets.is_spent("next")
-
-
-def test_octets_of_one_owner_are_a_part_of_what_is_left():
-    octets = Octets(100 * (SHARES + 1))
-    octets.add("mine", 100)
-
-    assert not octets.is_spent("mine")
-    octets.add("mine", 1)
-    assert octets.is_spent("mine")
-    octets.add("mine", -1)
-    assert not octets.is_spent("mine")
-
-
 def test_shared_table_counts_what_its_entries_hold():
-    octets = Octets(16 * SHARES)
-    table = SharedTable(limit=2 * SHARES, age_s=100, octets=octets)
+    table = SharedTable(limit=2 * SHARES, age_s=100, octets=15 * SHARES)
     for key in "ab":
         table.put(key, 1, "mine", 0)
         table.hold(key, 8)
-    assert octets.is_spent("mine")
+    assert table.is_spent("mine")
+    assert not table.is_spent("yours")
 
-    table.hold("a", 1)
-    assert not octets.is_spent("mine")
+    table.hold("a", 7)
+    assert not table.is_spent("mine")
     table.hold("a", 8)
     table.put("c", 1, "mine", 0)  # pushes out the first
     assert table.get("a") is None
-    assert not octets.is_spent("mine")
+    assert not table.is_spent("mine")
     table.hold("c", 8)
+    assert table.is_spent("mine")
     table.put("c", 1, "yours", 0)
-    assert not octets.is_spent("mine")
+    assert not table.is_spent("mine")
+    table.hold("b", 16)
+    assert table.is_spent("mine")
     table.discard("b")
-    table.discard("c")
+    assert not table.is_spent("mine")
 
-    octets.add("mine", 12)
-    assert not octets.is_spent("mine")
-    octets.add("mine", 1)
-    assert octets.is_spent("mine")
+
+def test_shared_table_forgets_what_was_held_for_longest_when_all_is_held():
+    table = SharedTable(limit=100, age_s=100, octets=30)
+    for number, key in enumerate("abcd"):
+        table.put(key, 1, f"made up {number}", 0)
+    for key in "abc":
+        table.hold(key, 10)
+    table.hold("a", 11)
+    assert [table.get(key) for key in "abcd"] == [1, None, 1, 1]
+    table.hold("d", 40)
+
+    assert [table.get(key) for key in "abcd"] == [None, None, None, 1]
+    table.put("e", 1, "mine", 0)
+    table.hold("e", 1)
+    assert (table.get("d"), table.get("e")) == (None, 1)
