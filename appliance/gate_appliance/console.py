@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from zoneinfo import ZoneInfo
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from gate_core.desk import Desk
 
 DEFAULT_CONFIG: Final = "/etc/schoolgate/schoolgate.toml"
+
+WORKER_OCTETS: Final = 256 << 20
+"""Memory for each process of the firewall, beside which there are others."""
+MAX_WORKERS: Final = 16
 
 Command = Callable[[argparse.Namespace], int]
 Actions = argparse._SubParsersAction  # argparse has no public name for it
@@ -77,7 +82,16 @@ def load(arguments: argparse.Namespace) -> Config:
         raise ConfigError((f"not UTF-8 text, at octet {e.start}",)) from None
     except OSError as e:
         raise ConfigError((f"can't be read: {e.strerror}; --config names another file",)) from None
-    return parse(text, _zone_fault)
+    config = parse(text, _zone_fault)
+    if config.firewall.workers:
+        return config
+    return replace(config, firewall=replace(config.firewall, workers=_fitting_workers()))
+
+
+def _fitting_workers() -> int:
+    """Return how many processes of the firewall this machine has room for; all that ask come to the same number."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(os.cpu_count() or 1, memory // WORKER_OCTETS, MAX_WORKERS))
 
 
 def _zone_fault(name: str) -> str | None:

@@ -190,9 +190,9 @@ class DnsConfig:
 class FirewallConfig:
     """The packet classifier, in inline mode."""
 
-    workers: int = key(1, whole(1, 16, "number of processes"))
-    """Processes that share the packets, each with a queue of each kind; packets between two addresses stay with one. As many as
-    the machine has cores."""
+    workers: int = key(0, whole(0, 16, "number of processes"))
+    """Processes that share the packets, each with a queue of each kind; packets between two addresses stay with one. 0: one for each
+    core of the machine, and for each 256 MiB of its memory; 16 at most."""
     queue: int = key(10, whole(0, 65000, "queue number"))
     """First queue number."""
     packet_rate: int = key(2000, whole(0, 1_000_000, "number of packets a second"))

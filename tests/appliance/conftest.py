@@ -15,7 +15,7 @@ from gate_appliance.desk import StewardDesk
 from gate_appliance.library import ADDED
 from gate_appliance.steward import Steward
 from gate_appliance.store import Change
-from gate_core.config import ApplianceConfig, Config, DnsConfig
+from gate_core.config import ApplianceConfig, Config, DnsConfig, FirewallConfig
 from gate_core.desk import ActivityFilter
 from gate_core.edits import Edit
 from gate_core.sources import ListSource, Outcome
@@ -38,6 +38,7 @@ def config_in(path):
             run_directory=str(path / "run"),
         ),
         dns=DnsConfig(upstreams=("192.0.2.1",)),
+        firewall=FirewallConfig(workers=1),
     )
 
 

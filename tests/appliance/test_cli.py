@@ -1,3 +1,4 @@
+import argparse
 import io
 import json
 import time
@@ -7,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from gate_appliance.cli import main
+from gate_appliance.console import load
 from gate_appliance.control import ControlServer
 from gate_appliance.outbox import Outbox
 from gate_core.config import reference
@@ -46,6 +48,22 @@ def gate(desk, steward, config, short_path, capsys):
 def typed(monkeypatch):
     """What is typed at the next command."""
     return lambda *lines: monkeypatch.setattr("sys.stdin", io.StringIO("\n".join((*lines, ""))))
+
+
+def test_load_finds_how_many_processes_of_the_firewall_the_machine_has_room_for(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "schoolgate.toml"
+    arguments = argparse.Namespace(config=str(path))
+    path.write_text("[firewall]\nworkers = 5\n")
+    assert load(arguments).firewall.workers == 5
+    path.write_text("")
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 0}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    for mib, cores, workers in ((1800, 4, 4), (1800, None, 1), (900, 4, 3), (400, 4, 1), (99, 4, 1), (1 << 20, 64, 16)):  # fmt: skip
+        pages["SC_PHYS_PAGES"] = mib << 8
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert load(arguments).firewall.workers == workers
 
 
 def test_status_says_that_nothing_checks_the_filter_of_illegal_content(gate):

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from laboratory import INSIDE, Laboratory, LaboratoryError
 from plan import BOX, CLIENTS, ROUTER, Host
 
+from gate_appliance.console import MAX_WORKERS
 from gate_appliance.control import control_client
 from gate_core.desk import ActivityFilter, ActivityRecord, Desk, PanelButtons, ProposalView
 from gate_core.edits import Edit
@@ -237,20 +238,64 @@ class Appliance:
         self._process.wait(10)
         self._process = None
 
+    def firewalls(self) -> dict[str, int]:
+        """Return the processes of the firewall that run, by their parts' names; the first one leads."""
+        names = ("firewall", *(f"firewall-{n}" for n in range(2, MAX_WORKERS + 1)))
+        return {name: pid for name in names if (pid := self.living_pid(name))}
+
     @contextmanager
-    def without(self, part: str) -> Iterator[None]:
-        """Kill a part and keep it from being started again until the end of the block; then wait for another."""
-        pid = self.pid(part)
-        stat = self.lab.path(Path(f"/proc/{pid}/stat")).read_text()
+    def without_firewall(self) -> Iterator[None]:
+        """Kill all of it and keep it from being started again until the end of the block; then wait for another."""
+        killed = self.firewalls()
+        stat = self.lab.path(Path(f"/proc/{killed['firewall']}/stat")).read_text()
         supervisor = stat.rpartition(")")[2].split()[1]  # proc(5)
         self.lab.run(BOX.name, ["kill", "-STOP", supervisor], check=True)
         try:
-            self.kill(part)
+            for part in killed:
+                self.kill(part)
             yield
         finally:
             self.lab.run(BOX.name, ["kill", "-CONT", supervisor], check=True)
-        self.lab.wait_for(lambda: self.living_pid(part) not in {None, pid}, f"another {part}", 10)
+        self.lab.wait_for(
+            lambda: (
+                (now := self.firewalls()).keys() == killed.keys()
+                and not {*now.values()} & {*killed.values()}
+            ),
+            "another firewall",
+            10,
+        )
         self.wait_until_filtering()
+
+    @contextmanager
+    def other_firewall(
+        self, *before: str, env: Mapping[str, str] | None = None
+    ) -> Iterator[list[subprocess.Popen[str]]]:
+        """Have another firewall judge until the end of the block, of as many processes; what they log is in ``gate-other``.
+
+        Args:
+            before: Words before its command.
+            env: Further environment variables.
+        """
+        names = list(self.firewalls())
+        with self.without_firewall():
+            running = [
+                self.run_firewall(name, *before, log="gate-other", env=env) for name in names
+            ]
+            try:
+                self.wait_until_filtering()
+                yield running
+            finally:
+                for process in running:
+                    process.kill()
+                    process.wait(10)
+                self.lab.path(INSIDE / "log" / "gate-other").unlink()
+
+    def run_firewall(
+        self, name: str, *before: str, log: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start a process of the firewall that ``gate up`` knows nothing of."""
+        run = [*before, GATE, "run", name, "--config", str(CONFIG_FILE)]
+        return self.lab.popen(BOX.name, run, log=log, env=env)
 
     @property
     def first_run_code(self) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from appliance import CONFIG_FILE, GATE, Appliance
+from appliance import Appliance
 from clients import dig, openssl
 from laboratory import Laboratory, LaboratoryError
-from plan import BOX, LAPTOP, UNRESOLVED, address_of
+from plan import LAPTOP, UNRESOLVED, address_of
 
 from gate_core.edits import Edit
 from gate_core.given import LEARNT_S
@@ -61,19 +61,12 @@ def learnt(school: Appliance) -> Iterator[None]:
     def opens(address: str) -> bool:
         return "This is" in openssl(lab, LAPTOP.name, address, name)
 
-    run = ["run", "firewall", "--config", str(CONFIG_FILE)]
     ahead = ["unshare", "--time", "--monotonic", str(int(LEARNT_S)), "--fork", "--kill-child"]
-    with school.without("firewall"):
-        process = lab.popen(BOX.name, [*ahead, GATE, *run], log="gate-ahead")
-        try:
-            school.wait_until_filtering()
-            dig(lab, LAPTOP.name, name)
-            lab.wait_for(lambda: opens(str(address_of(name))), "the firewall", 20)
-            lab.wait_for(lambda: not opens(UNRESOLVED), "the workers' record", 10)
-            yield
-        finally:
-            process.kill()
-            process.wait(10)
+    with school.other_firewall(*ahead):
+        dig(lab, LAPTOP.name, name)
+        lab.wait_for(lambda: opens(str(address_of(name))), "the firewall", 20)
+        lab.wait_for(lambda: not opens(UNRESOLVED), "the workers' record", 10)
+        yield
 
 
 @pytest.fixture(scope="class")

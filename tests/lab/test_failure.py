@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from appliance import CONFIG_FILE, GATE, PARTS, Appliance
+from appliance import PARTS, Appliance
 from clients import curl
 from laboratory import INSIDE, Laboratory
 from plan import BOX, LAPTOP, STAFF, Host, address_of
@@ -24,8 +24,10 @@ import socket, sys, time
 for number in range(6000):
     if number % 100 == 0:
         time.sleep(0.07)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.sendto(b"fill", (sys.argv[1], 9000))
+    with socket.socket() as one:
+        # As the connections that come after it: the queue goes by addresses and protocol.
+        one.setblocking(False)
+        one.connect_ex((sys.argv[1], 9000))
 """
 
 
@@ -63,7 +65,7 @@ def test_dead_firewall_holds_new_flows_of_pupils_and_lets_staff_s_pass(school: A
     wait_until_served(school)
     assert opens(lab, STAFF)
     before = lab.mark()
-    with school.without("firewall"):
+    with school.without_firewall():
         assert not opens(lab, LAPTOP)
         assert opens(lab, STAFF)
         assert {s.client for s in lab.served(before) if s.kind == "tls"} <= {STAFF.v4}
@@ -77,8 +79,8 @@ def test_stopped_firewall_holds_new_flows_of_pupils_and_lets_staff_s_pass(
     lab = school.lab
     wait_until_served(school)
     before = lab.mark()
-    pid = str(school.pid("firewall"))
-    lab.run(BOX.name, ["kill", "-STOP", pid], check=True)
+    pids = list(map(str, school.firewalls().values()))
+    lab.run(BOX.name, ["kill", "-STOP", *pids], check=True)
     try:
         fill = [sys.executable, "-c", FILL, str(address_of(ALLOWED))]
         lab.run(STAFF.name, fill, check=True)
@@ -86,7 +88,7 @@ def test_stopped_firewall_holds_new_flows_of_pupils_and_lets_staff_s_pass(
         assert opens(lab, STAFF)
         assert {s.client for s in lab.served(before) if s.kind == "tls"} <= {STAFF.v4}
     finally:
-        lab.run(BOX.name, ["kill", "-CONT", pid], check=True)
+        lab.run(BOX.name, ["kill", "-CONT", *pids], check=True)
     wait_until_served(school)
 
 
@@ -113,11 +115,10 @@ def test_firewall_without_memory_leaks_nothing_and_comes_back(school: Appliance)
 def test_firewall_that_begins_anew_again_and_again_leaks_nothing(school: Appliance) -> None:
     lab = school.lab
     before = lab.mark()
-    run = [GATE, "run", "firewall", "--config", str(CONFIG_FILE)]
-    with pupils_trying(lab, rate=30), school.without("firewall"):
+    with pupils_trying(lab, rate=30), school.without_firewall():
         for number in range(RESTARTS):
             log = f"firewall-{number}"
-            process = lab.popen(BOX.name, run, log=log)
+            process = school.run_firewall("firewall", log=log)
             lab.wait_for(lambda log=log: "action=share" in lab.log(log), "the firewall", 10)
             process.kill()
             process.wait(10)
@@ -126,29 +127,21 @@ def test_firewall_that_begins_anew_again_and_again_leaks_nothing(school: Applian
 
 
 @pytest.fixture
-def mistaken(school: Appliance) -> Iterator[subprocess.Popen[str]]:
+def mistaken(school: Appliance) -> Iterator[list[subprocess.Popen[str]]]:
     """Run a firewall whose reader fails over one name."""
     lab = school.lab
-    folder, log = INSIDE / "mistake", "gate-mistaken"
+    folder = INSIDE / "mistake"
     lab.path(folder).mkdir(exist_ok=True)
     lab.path(folder / "sitecustomize.py").write_text(MISTAKE)
-    run = [GATE, "run", "firewall", "--config", str(CONFIG_FILE)]
-    with school.without("firewall"):
-        process = lab.popen(BOX.name, run, log=log, env={"PYTHONPATH": str(folder)})
-        try:
-            school.wait_until_filtering()
-            wait_until_served(school)
-            yield process
-        finally:
-            process.kill()
-            process.wait(10)
-            lab.path(INSIDE / "log" / log).unlink()
+    with school.other_firewall(env={"PYTHONPATH": str(folder)}) as running:
+        wait_until_served(school)
+        yield running
     wait_until_served(school)
 
 
 @pytest.mark.parametrize("on_fault", ["open", "closed"])
 def test_mistake_of_a_reader_costs_a_flow_what_its_group_has_for_that(
-    school: Appliance, mistaken: subprocess.Popen[str], on_fault: str
+    school: Appliance, mistaken: list[subprocess.Popen[str]], on_fault: str
 ) -> None:
     lab = school.lab
     setting = ("groups", STAFF.group, "on_fault")
@@ -162,13 +155,13 @@ def test_mistake_of_a_reader_costs_a_flow_what_its_group_has_for_that(
         went = {s.client for s in lab.served(before) if s.name == FAULTY and s.kind != "dns"}
         assert went & {STAFF.v4, STAFF.v6} if on_fault == "open" else went == set()
         assert not went & PUPIL_ADDRESSES
-        assert "packets not judged kind=KeyError count=1 " in lab.log("gate-mistaken")
+        assert "packets not judged kind=KeyError count=1 " in lab.log("gate-other")
         # It goes on, and knows what it reads.
         for host in (LAPTOP, STAFF):
             assert curl(lab, host.name, f"https://{ALLOWED}/").status == 200
             assert curl(lab, host.name, f"https://{BLOCKED}/", *KNOWN).status == 0
         assert BLOCKED not in {s.name for s in lab.served(before) if s.kind != "dns"}
-        assert mistaken.poll() is None
+        assert [process.poll() for process in mistaken] == [None] * len(mistaken)
     finally:
         if on_fault == "closed":
             school.adopt(Edit.of(setting, "closed", "open"))

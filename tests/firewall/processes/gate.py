@@ -82,7 +82,7 @@ settings = FirewallSettings(
         gateways=("10.77.0.1", "fd77::1"),
     ),
     # One device is to fill a queue.
-    FirewallConfig(packet_rate=0, device_flows=0),
+    FirewallConfig(workers=1, packet_rate=0, device_flows=0),
 )
 with (
     TemporaryDirectory() as directory,
