@@ -38,6 +38,8 @@ def command(folder: Path) -> list[str]:
         addresses = ["{BOX}"]
         gateways = ["{ROUTER}"]
         [firewall]
+        # All flows are between two addresses, which the kernel gives to one process of however many.
+        workers = 1
         packet_rate = {PACKET_RATE}
         """
     )
