@@ -81,12 +81,23 @@ SPEAKERS: Final = (
     *("gate_appliance/counter.py", "gate_appliance/acts.py", "gate_appliance/accounts.py"),
     *("gate_appliance/changes.py", "gate_appliance/desk.py", "gate_appliance/library.py"),
     *("gate_appliance/updates.py", "gate_appliance/steward.py", "gate_appliance/keeping.py"),
+    *("gate_appliance/packets.py", "gate_appliance/resolvers.py", "gate_appliance/probes.py"),
     *("gate_appliance/lists/download.py", "gate_appliance/lists/transfer.py"),
 )
 """Modules whose texts people read in pages, below ``appliance``."""
 _PANEL: Final = "hardware/gate_hardware/panel.py"
 _SILENT: Final = frozenset(
-    ("compile", "info", "warning", "debug", "exception", "error", "execute", "AssertionError")
+    (
+        "compile",
+        "info",
+        "warning",
+        "debug",
+        "exception",
+        "error",
+        "execute",
+        "read_sums",
+        "AssertionError",
+    )
 )
 """Functions whose texts nobody reads in a page."""
 _LEAST_WORDS: Final = 3

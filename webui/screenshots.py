@@ -25,7 +25,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-DEMONSTRATION: Final = Path(__file__).parents[1] / "tests" / "webui" / "conftest.py"
+TESTS: Final = Path(__file__).parents[1] / "tests"
 
 SUBMIT: Final = "main button[type=submit]"
 
@@ -71,6 +71,9 @@ PAGES: Final = {
     "loans": "/people/loans",
     "network-places": "/network-places",
     "accounts": "/accounts",
+    "account": "/account",
+    "recovery-codes": "/account/recovery-codes",
+    "data-use": "/usage",
     "holds": "/holds",
     "check-a-site": "/why?client=ks2&name=www.games.example&at=2027-01-12T12:30",
     "check-a-search-engine": "/why?client=ks2&name=www.bing.com",
@@ -109,7 +112,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    tests = _tests()
+    tests = _module("webui/conftest.py")
+    find_port = _module("conftest.py").find_port
     if arguments.blocked:
         with _Camera(folder, "phone", WIDTHS["phone"]) as camera:
             camera.shoot("block-page", arguments.blocked)
@@ -121,17 +125,17 @@ def main() -> None:
         return
     for size, width in WIDTHS.items():
         with tempfile.TemporaryDirectory() as state, _Camera(folder, size, width) as camera:
-            with tests.running_server(Path(state) / "fresh", fresh=True) as server:
+            with tests.running_server(Path(state) / "fresh", find_port, fresh=True) as server:
                 camera.shoot("first-run", f"{server.url}/first-run?code={server.code}")
-            with tests.running_server(Path(state) / "full") as server:
+            with tests.running_server(Path(state) / "full", find_port) as server:
                 _tour(camera, tests, server)
 
 
-def _tests() -> ModuleType:
-    """Return the module with the demonstration data; it is no part of a package."""
-    spec = importlib.util.spec_from_file_location("webui_demonstration", DEMONSTRATION)
+def _module(name: str) -> ModuleType:
+    """Return a module of the tests, which is no part of a package."""
+    spec = importlib.util.spec_from_file_location(f"tests_{Path(name).parent.name}", TESTS / name)
     if spec is None or spec.loader is None:
-        raise FileNotFoundError(DEMONSTRATION)
+        raise FileNotFoundError(name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # Where dataclasses look their annotations up.
     spec.loader.exec_module(module)

@@ -41,7 +41,10 @@ _WAITS: Final = (
     " governor."
 )
 
-# 60 random bits in the letters of RFC 4648, section 6: none of its digits looks like one of its letters.
+RECOVERY_CODES: Final = 8
+"""What fits on a small sheet of paper."""
+
+# 60 random bits, or 80, in the letters of RFC 4648, section 6: none of its digits looks like one of its letters.
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -357,6 +360,52 @@ class AccountsDesk(Counter):
         step = _step_of(secret, code, self._now()) if secret else None
         return step is not None and self._store.use_step(username.strip().lower(), step)
 
+    def make_recovery_codes(self, *, actor: str) -> tuple[str, ...]:
+        """Return new codes to be kept on paper, each good for one ``recover``; those from before are void."""
+        with self._steward.lock:
+            who = self._somebody(actor)
+            codes = [_random_letters(16) for _ in range(RECOVERY_CODES)]
+            note = change(who, "printed recovery codes", who.name)
+            with self._store.noting(note, self._clock.now()) as db:
+                db.table("recovery_code").delete_where("username = ?", [who.name])
+                db.table("recovery_code").insert_all(
+                    {"digest": _digest(code), "username": who.name, "used": ""} for code in codes
+                )
+            self._steward.look()
+            return tuple(_spaced(code) for code in codes)
+
+    def recovery_codes(self, *, actor: str) -> int:
+        """Return how many recovery codes of one's own are left."""
+        return sum(
+            not used for used in self._store.recovery_codes(self._somebody(actor).name).values()
+        )
+
+    def recover(self, *, username: str, code: str, password_hash: str) -> None:
+        """Set another password by a recovery code, which is told to all; sessions and a second factor end."""
+        with self._steward.lock:
+            row = self._store.account(username.strip().lower())
+            wrong = RefusedError(
+                "there is no recovery code like this for this user name; each is good once", "code"
+            )
+            if row is None or not self._is_active(row):
+                raise wrong
+            given = _digest(code)
+            if self._store.recovery_codes(row["username"]).get(given) != "":
+                self._note_failure(row, "gave a wrong recovery code")
+                raise wrong
+            _password(password_hash)
+            note = Change(row["username"], row["role"], "used a recovery code", row["username"])
+            with self._store.noting(note, self._clock.now()) as db:
+                now = self._now().isoformat(timespec="seconds")
+                db.table("recovery_code").update(given, {"used": now})
+                db.table("second_factor").delete_where("username = ?", [row["username"]])
+                changed = {
+                    "password_hash": password_hash,
+                    "session_epoch": row["session_epoch"] + 1,
+                }
+                db.table("account").update(row["username"], changed)
+            self._steward.look()
+
     def change_password(self, *, password_hash: str, actor: str) -> None:
         """Set another password of one's own; all sessions end."""
         who = self._somebody(actor)
@@ -434,9 +483,9 @@ class AccountsDesk(Counter):
 
     def _new_code(self) -> tuple[str, dict[str, str]]:
         """Return a one-time code as people read it, and what the store keeps of it."""
-        letters = "".join(secrets.choice(_ALPHABET) for _ in range(12))
+        letters = _random_letters(12)
         until = self._now() + timedelta(days=INVITED_DAYS)
-        return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}", {
+        return _spaced(letters), {
             "invitation": _digest(letters),
             "invited_until": until.isoformat(),
         }
@@ -485,7 +534,8 @@ def end_account(db: Database, username: str) -> None:
         " where username = ?",
         [username],
     )
-    db.execute("delete from second_factor where username = ?", [username])
+    for table in ("second_factor", "recovery_code"):
+        db.table(table).delete_where("username = ?", [username])
     # Else it would grant whatever account is next asked for under this name.
     db.execute(
         "update proposal set state = 'withdrawn' where (grants = ? or ends = ?) and state = 'waiting'",
@@ -536,6 +586,16 @@ def _step_of(secret: str, code: str, now: datetime) -> int | None:
         return None
     steps = (on, on - 1, on + 1)
     return next((s for s in steps if secrets.compare_digest(totp.generate_otp(s), digits)), None)
+
+
+def _random_letters(number: int) -> str:
+    """Return letters of five random bits each."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(number))
+
+
+def _spaced(code: str) -> str:
+    """Return a code as people read it."""
+    return "-".join(code[at : at + 4] for at in range(0, len(code), 4))
 
 
 def _bare(code: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, assert_never
 
 from gate_appliance.activity import ActivityLog, Totals
@@ -42,6 +44,8 @@ class Facts:
     """Why another policy than the newest one is in force; "" where none is."""
     waiting: int = 0
     """Proposals that wait for an approval."""
+    recovered: Sequence[tuple[str, str]] = ()
+    """Who has let themselves in with a recovery code, and when (ISO 8601), until they have new ones."""
 
 
 class Health:
@@ -110,6 +114,7 @@ class Health:
                 ),
                 self._recorder_component(),
                 self._panel_component(facts.panel),
+                *_accounts(facts.recovered),
                 *self._probes.found(),
             ),
             pause=pause_view(pause, all(v is not None and v >= version for v in in_force.values()))
@@ -204,6 +209,16 @@ def _data_plane(source: Source, in_force: int | None, version: int) -> Component
     if in_force < version:
         return Component(source.value, "starting", f"{what}: the newest policy is being taken.")
     return Component(source.value, "ok", f"{what} are filtered.")
+
+
+def _accounts(recovered: Sequence[tuple[str, str]]) -> Iterator[Component]:
+    sentences = [
+        f"A recovery code was used on {datetime.fromisoformat(used):%Y-%m-%d at %H:%M} for the account of {name}. Ask them:"
+        " if it was not they, have the account removed. Else they print new codes, and this goes away."
+        for name, used in recovered
+    ]
+    if sentences:
+        yield Component("accounts", "degraded", " ".join(sentences))
 
 
 def _lists(lists: Lists) -> Component:

@@ -152,8 +152,12 @@ class Packets:
         return {group: median(its) for group, its in shares.items() if len(its) >= MIN_DAYS}
 
     def _shares(self, day: date) -> _Shares:
-        query = "select grp, 1.0 * readable / flows as share from readable where flows >= ?"
-        rows = self._activity.read_sums("readable", day, query, [MIN_FLOWS])
+        rows = self._activity.read_sums(
+            "readable",
+            day,
+            "select grp, 1.0 * readable / flows as share from readable where flows >= ?",
+            [MIN_FLOWS],
+        )
         return {row["grp"]: row["share"] for row in rows}
 
     def _drop_words(self) -> Iterator[str]:

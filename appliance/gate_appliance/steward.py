@@ -425,6 +425,7 @@ class Steward:
             self._panel,
             self.policy_fault,
             self.store.waiting(),
+            self.store.recovered(),
         )
 
     def look(self) -> None:

@@ -38,6 +38,7 @@ _STATE: Final = {
     "account": "select * from account order by username",
     # Which step was used last changes with each sign-in.
     "second_factor": "select username, secret from second_factor order by username",
+    "recovery_code": "select * from recovery_code order by digest",
     "pause": "select * from pause order by id",
     "lesson": "select * from lesson order by id",
     "isolation": "select * from isolation order by mac",
@@ -201,10 +202,15 @@ def _add_second_factors(db: Database) -> None:
     db.table("second_factor").create({"username": str, "secret": str, "step": int}, pk="username")
 
 
+def _add_recovery_codes(db: Database) -> None:
+    db.table("recovery_code").create({"digest": str, "username": str, "used": str}, pk="digest")
+
+
 MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
     _create,
     _add_languages,
     _add_second_factors,
+    _add_recovery_codes,
 )
 """Each runs once, in one transaction with its number, beginning at ``FIRST_FORM``; never edited once released.
 
@@ -419,6 +425,19 @@ class Store:
         """Return the secret of somebody's second factor and the step used last; "" and 0 where there is none."""
         found = self._rows("select secret, step from second_factor where username = ?", username)
         return (str(found[0]["secret"]), int(found[0]["step"])) if found else ("", 0)
+
+    def recovery_codes(self, username: str) -> dict[str, str]:
+        """Return the digests of somebody's recovery codes, each with when it was used; "" where it was not."""
+        rows = self._rows("select digest, used from recovery_code where username = ?", username)
+        return {row["digest"]: row["used"] for row in rows}
+
+    def recovered(self) -> list[tuple[str, str]]:
+        """Return the full names of those of whose recovery codes one was used, each with when the last was."""
+        rows = self._rows(
+            "select full_name, max(used) as used from recovery_code join account using (username) where used != ''"
+            " group by username order by username"
+        )
+        return [(row["full_name"], row["used"]) for row in rows]
 
     def use_step(self, username: str, step: int) -> bool:
         """Write down that a step was used; tell whether no later one had been, nor the same."""

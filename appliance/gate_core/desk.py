@@ -673,6 +673,15 @@ class Desk(Protocol):
     def check_second_factor(self, *, username: str, code: str) -> bool:
         """Tell whether ``code`` is what the account's app shows, and has not been used."""
 
+    def make_recovery_codes(self, *, actor: str) -> tuple[str, ...]:
+        """Return new codes to be kept on paper, each good for one ``recover``; those from before are void."""
+
+    def recovery_codes(self, *, actor: str) -> int:
+        """Return how many recovery codes of one's own are left."""
+
+    def recover(self, *, username: str, code: str, password_hash: str) -> None:
+        """Set another password by a recovery code, which is told to all; sessions and a second factor end."""
+
     def change_password(self, *, password_hash: str, actor: str) -> None:
         """Set another password of one's own; all sessions end."""
 

@@ -312,6 +312,12 @@ class Samples:
             self.desk.begin_second_factor(**self.begin_second_factor(), actor=other)
         return {"username": other}
 
+    def make_recovery_codes(self):
+        return {}
+
+    def recovery_codes(self):
+        return {}
+
     def change_password(self):
         return {"password_hash": self.desk.account(username="head").password_hash}
 

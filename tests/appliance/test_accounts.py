@@ -1,4 +1,5 @@
 import inspect
+import re
 from datetime import timedelta
 from itertools import count
 
@@ -6,6 +7,7 @@ import pyotp
 import pytest
 from argon2 import PasswordHasher
 
+from gate_appliance.accounts import RECOVERY_CODES
 from gate_appliance.desk import StewardDesk
 from gate_appliance.steward import Steward
 from gate_core.desk import AccountView, Desk, RefusedError
@@ -431,6 +433,56 @@ def test_code_is_good_once_and_for_a_minute_and_a_half(school):
     assert not school.check_second_factor(username="nobody", code="123456")
 
 
+def test_recovery_code_sets_a_password_once_and_is_told_until_there_are_new_ones(
+    school, steward, people
+):
+    begun(school, "head")
+    codes = school.make_recovery_codes(actor="head")
+    others = school.make_recovery_codes(actor="it")
+    assert len({*codes, *others}) == 2 * RECOVERY_CODES
+    assert all(re.fullmatch("(?:[A-Z2-7]{4}-){3}[A-Z2-7]{4}", code) for code in codes)
+    epoch = school.account(username="head").session_epoch
+    hash_ = people.hash.replace("$argon2id$", "$argon2id$new")
+    for username, code_ in (
+        ("head", others[0]),
+        ("head", ""),
+        ("nobody", codes[0]),
+        ("it", codes[0]),
+    ):
+        arguments = {"username": username, "code": code_, "password_hash": hash_}
+        assert refusal(school.recover, **arguments)[0] == "code"
+    assert "accounts" not in parts(steward)
+
+    school.recover(username=" HEAD ", code=codes[0].lower().replace("-", " "), password_hash=hash_)
+    account = school.account(username="head")
+    assert (account.password_hash, account.second_factor) == (hash_, False)
+    assert account.session_epoch == epoch + 1
+    assert school.recovery_codes(actor="head") == RECOVERY_CODES - 1
+    assert "account of The head." in parts(steward)["accounts"].detail
+    assert parts(steward)["accounts"].state == "degraded"
+    entry = steward.store.entries(limit=1)[0]
+    assert (entry.actor, entry.action) == ("head", "used a recovery code")
+    again = {"username": "head", "code": codes[0], "password_hash": hash_}
+    assert refusal(school.recover, **again)[0] == "code"
+    assert not {code_ for code_ in codes if code_ in str(steward.store.entries())}
+
+    school.make_recovery_codes(actor="head")
+    assert "accounts" not in parts(steward)
+    assert refusal(school.recover, **again | {"code": codes[1]})[0] == "code"
+    assert verify(steward.store.entries()[::-1]).fault == ""
+
+
+def test_account_that_is_over_is_not_recovered(school, people):
+    (code_, *_) = school.make_recovery_codes(actor="teacher")
+    school.remove_account(username="teacher", reason="leaves", actor="it")
+    arguments = {"username": "teacher", "code": code_, "password_hash": people.hash}
+    assert refusal(school.recover, **arguments)[0] == "code"
+
+
+def parts(steward):
+    return {part.name: part for part in steward.status(since=-1, wait_s=0.0).components}
+
+
 def test_end_second_factor_is_for_oneself_and_those_who_grant(school, steward):
     begun(school, "teacher")
     assert refusal(school.end_second_factor, username="teacher", actor="head")[0] == "actor"
@@ -528,6 +580,8 @@ TABLE = {
     "offer_second_factor": "yes yes yes yes  yes yes  yes no  no   no",
     "begin_second_factor": "yes yes yes yes  yes yes  yes no  no   no",
     "end_second_factor": "no  no  yes yes  no  no   no  no  yes  no",
+    "make_recovery_codes": "yes yes yes yes  yes yes  yes no  no   no",
+    "recovery_codes":    "yes yes yes yes  yes yes  yes no  no   no",
     "change_password":   "yes yes yes yes  yes yes  yes no  no   no",
     "end_sessions":      "no  no  yes yes  no  no   no  no  yes  no",
     "activity":          "yes yes yes part no  no   no  no  part no",
@@ -605,7 +659,7 @@ def outcome(desk, samples, method, actor):
         return "no"
     if hasattr(samples, f"{method}_beyond"):
         return "yes" if does(f"{method}_beyond")[0] else "part"
-    if isinstance(result, tuple) and result and not isinstance(result[0], AccountView):
+    if isinstance(result, tuple) and result and not isinstance(result[0], AccountView | str):
         whose = {x.actor if isinstance(x, Entry) else x.username for x in result}
         return "part" if whose <= {actor} else "yes"
     return "yes"

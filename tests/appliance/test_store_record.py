@@ -81,7 +81,7 @@ def holds(steward, before, ended_before):
 
 
 def test_every_method_is_walked(samples):
-    own = {"set_up", "accept_invitation"}
+    own = {"set_up", "accept_invitation", "recover"}
     assert methods() == own | set(WITHOUT_ACTOR) | in_somebody_s_name()
     assert in_somebody_s_name() <= set(vars(samples))
 

@@ -116,6 +116,7 @@ def test_public_pages_are_these(app: Flask):
         "/cannot-see",
         "/language",
         "/sign-in/code",
+        "/sign-in/recover",
     }
 
 

@@ -142,3 +142,58 @@ def test_password_is_changed_by_whoever_knows_it(coordinator, browse, desk, know
     assert elsewhere.sign_in().status_code == 422
     assert elsewhere.sign_in(NEW).status_code == 302
     assert "changed their password" in {e.action for e in desk.steward.store.entries(limit=4)}
+
+
+def printed(browser, known):
+    """Print recovery codes; return them."""
+    page = browser.post("/account/recovery-codes", {"current": known.password})
+    assert page.headers["Cache-Control"] == "no-store"
+    codes = re.findall(r"<li><code>([A-Z2-7-]{19})</code></li>", page.text)
+    assert len(set(codes)) == 8
+    return codes
+
+
+def test_recovery_codes_are_shown_once_to_whoever_knows_the_password(coordinator, known):
+    wrong = coordinator.post("/account/recovery-codes", {"current": "somebody else's"})
+    assert (wrong.status_code, "This is not your password" in wrong.text) == (422, True)
+    assert "<code>" not in wrong.text
+    assert "You have none at present" in coordinator.get("/account/recovery-codes").text
+    codes = printed(coordinator, known)
+    later = coordinator.get("/account/recovery-codes").text
+    assert "8 codes are left" in later
+    assert not any(code in later for code in codes)
+    assert "8 left" in coordinator.get("/account").text
+
+
+def test_recovery_code_lets_in_without_password_and_phone(
+    coordinator, stranger, desk, secret, known
+):
+    desk.shown.clear()
+    (code, *_) = printed(coordinator, known)
+    assert 'href="/sign-in/recover"' in stranger.get("/sign-in").text
+    fields = {"username": "R.Example", "code": code, "password": NEW, "again": NEW}
+    short = stranger.post("/sign-in/recover", fields | {"password": "short", "again": "short"})
+    assert (short.status_code, code in short.text) == (422, True)
+    wrong = stranger.post("/sign-in/recover", fields | {"code": "AAAA-AAAA-AAAA-AAAA"})
+    assert (wrong.status_code, "each is good once" in wrong.text) == (422, True)
+
+    answer = stranger.post("/sign-in/recover", fields)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/account")
+    page = stranger.get("/account").text
+    assert "Print new codes now" in page
+    assert "7 left" in page
+    assert "Not asked for" in page
+    assert coordinator.get("/").status_code == 302, "sessions from before are over"
+    assert "A recovery code was used on" in stranger.get("/").text
+    stranger.post("/account/recovery-codes", {"current": NEW})
+    assert "A recovery code was used on" not in stranger.get("/").text
+
+
+def test_guessed_recovery_codes_are_slowed_down(coordinator, stranger, known):
+    (code, *_) = printed(coordinator, known)
+    fields = {"username": known.username, "code": "AAAA", "password": NEW, "again": NEW}
+    for _ in range(20):
+        if "Too many" in (page := stranger.post("/sign-in/recover", fields).text):
+            break
+    assert "Too many" in page
+    assert stranger.post("/sign-in/recover", fields | {"code": code}).status_code == 422

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
@@ -9,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from gate_core.desk import Account, RefusedError
 from gate_webui import access
-from gate_webui.accounts_forms import CodeForm, WelcomeForm
+from gate_webui.accounts_forms import CodeForm, RecoverForm, WelcomeForm
 from gate_webui.forms import FirstRunForm, SignInForm, refuse
 from gate_webui.passwords import BusyError
 from gate_webui.texts import gettext, lazy_gettext, ngettext
@@ -150,6 +151,34 @@ def _checked(form: SignInForm) -> Account | None:
     return None
 
 
+@bp.route("/sign-in/recover", methods=["GET", "POST"])
+@access.public
+def recover() -> ResponseReturnValue:
+    """Let somebody in by a recovery code, who sets another password."""
+    if g.person:
+        return redirect(url_for("today.page"))
+    form = RecoverForm()
+    if form.validate_on_submit() and _recovered(form):
+        _admitted(form.username.data)
+        flash(
+            gettext(
+                "Your new password is set. Everybody who looks after the box is told. Print new codes now: this one is used up."
+            ),
+            "success",
+        )
+        return redirect(url_for("own_account.page"))
+    return render_template("recover.html", form=form), 422 if form.errors else 200
+
+
+def _recovered(form: RecoverForm) -> bool:
+    return _by_code(
+        form,
+        lambda password_hash: access.kept().services.desk.recover(
+            username=form.username.data, code=form.code.data, password_hash=password_hash
+        ),
+    )
+
+
 @bp.route("/welcome", methods=["GET", "POST"])
 @access.public
 def welcome() -> ResponseReturnValue:
@@ -173,6 +202,16 @@ def welcome() -> ResponseReturnValue:
 
 
 def _accepted(form: WelcomeForm) -> bool:
+    return _by_code(
+        form,
+        lambda password_hash: access.kept().services.desk.accept_invitation(
+            username=form.username.data, code=form.code.data, password_hash=password_hash
+        ),
+    )
+
+
+def _by_code(form: WelcomeForm | RecoverForm, set_password: Callable[[str], None]) -> bool:
+    """Have the password of a form set, which takes its hash, by the code on the form."""
     kept = access.kept()
     address = request.remote_addr or ""
     # A code is guessed like a password, and its failures count like those of one.
@@ -184,11 +223,7 @@ def _accepted(form: WelcomeForm) -> bool:
         form.form_errors.append(BUSY)
         return False
     try:
-        kept.services.desk.accept_invitation(
-            username=form.username.data,
-            code=form.code.data,
-            password_hash=kept.passwords.hash(form.password.data),
-        )
+        set_password(kept.passwords.hash(form.password.data))
     except BusyError:
         form.form_errors.append(BUSY)
     except RefusedError as refusal:

@@ -91,10 +91,34 @@ class SecondFactorForm(PostForm):
     secret = HiddenField()
 
 
-class EndSecondFactorForm(PostForm):
+class OwnerForm(PostForm):
     """The password once more."""
 
     current = old_password(lazy_gettext("Your password now"))
+
+
+class RecoverForm(PostForm):
+    """A recovery code, and another password."""
+
+    username = text(lazy_gettext("User name"), lazy_gettext("Enter your user name."), 40, width=20)
+    code = text(
+        lazy_gettext("Recovery code"),
+        lazy_gettext("Enter one of the codes on the sheet."),
+        64,
+        lazy_gettext("16 letters and digits. Each is good once."),
+        width=20,
+    )
+    password = new_password(lazy_gettext("New password"))
+    again = password_again(lazy_gettext("New password again"))
+
+    def validate_username(self, field: Field) -> None:
+        """Take capital letters as small ones."""
+        field.data = field.data.lower()
+
+    def validate_password(self, field: Field) -> None:
+        """Refuse a password that is short or obvious."""
+        if fault := fault_of(field.data, str(self.username.data or ""), str(self.code.data or "")):
+            raise StopValidation(fault)
 
 
 class WelcomeForm(PostForm):

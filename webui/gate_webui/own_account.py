@@ -13,7 +13,7 @@ from markupsafe import Markup
 from gate_core.desk import Account
 from gate_webui import access
 from gate_webui.account import BUSY, keys_of, wait_words
-from gate_webui.accounts_forms import EndSecondFactorForm, PasswordForm, SecondFactorForm
+from gate_webui.accounts_forms import OwnerForm, PasswordForm, SecondFactorForm
 from gate_webui.forms import carry_out
 from gate_webui.passwords import BusyError
 from gate_webui.texts import gettext
@@ -24,7 +24,10 @@ bp = Blueprint("own_account", __name__, url_prefix="/account")
 @bp.get("")
 def page() -> ResponseReturnValue:
     """Show what one may change of one's own account."""
-    return render_template("own_account.html", account=_own())
+    desk, username = access.kept().services.desk, access.person().username
+    return render_template(
+        "own_account.html", account=_own(), codes=desk.recovery_codes(actor=username)
+    )
 
 
 @bp.route("/password", methods=["GET", "POST"])
@@ -78,13 +81,32 @@ def second_factor() -> ResponseReturnValue:
 @bp.route("/second-factor/end", methods=["GET", "POST"])
 def end_second_factor() -> ResponseReturnValue:
     """Ask for the password once more, and do without codes."""
-    form = EndSecondFactorForm()
+    form = OwnerForm()
     if form.validate_on_submit() and _is_right(form):
         username = access.person().username
         access.kept().services.desk.end_second_factor(username=username, actor=username)
         flash(gettext("You sign in by your password alone again."), "success")
         return redirect(url_for("own_account.page"))
     return _form(form, gettext("Sign in without a code"), warning=True)
+
+
+@bp.route("/recovery-codes", methods=["GET", "POST"])
+def recovery_codes() -> ResponseReturnValue:
+    """Ask for the password once more, and show new codes, this once."""
+    desk, username = access.kept().services.desk, access.person().username
+    form = OwnerForm()
+    codes: tuple[str, ...] = ()
+    if form.validate_on_submit() and _is_right(form):
+        codes = desk.make_recovery_codes(actor=username)
+    shown = render_template(
+        "recovery_codes.html",
+        form=form,
+        codes=codes,
+        account=_own(),
+        school=desk.written().school,
+        left=desk.recovery_codes(actor=username),
+    )
+    return shown, 422 if form.errors else 200
 
 
 def _own() -> Account:

@@ -124,11 +124,12 @@ PART_WORDS: Final = {
     "recorder": lazy_gettext("Activity record"),
     "illegal-content": lazy_gettext("Test of the filter for illegal content"),
     "identity": lazy_gettext("Telling devices apart"),
+    "accounts": lazy_gettext("Accounts"),
 }
 
 _DOCUMENT: Final = re.compile(r" ?\(docs/[a-z-]+\.md\)")
 
-_BANNERS: Final = ("illegal-content", "identity")
+_BANNERS: Final = ("illegal-content", "identity", "accounts")
 """Parts that say what somebody has to do where they are not well."""
 
 _BANNER_WORDS: Final = {
@@ -145,6 +146,7 @@ _BANNER_WORDS: Final = {
     ),
     ("illegal-content", "down"): (lazy_gettext("Illegal content may not be filtered"), ""),
     ("identity", "degraded"): (lazy_gettext("The box can't tell the school's devices apart"), ""),
+    ("accounts", "degraded"): (lazy_gettext("A recovery code was used"), ""),
 }
 """Part and state to the banner's heading, and what one has to know first."""
 
