@@ -265,6 +265,11 @@ class Opening:
         return Reading("tcp", "", protocol) if protocol else NAMELESS
 
     def _answered(self, packet: Packet) -> None:
+        if packet.flags & (ACK | RST) == ACK:
+            before = (self._stream.first - packet.acknowledged) % 2**32
+            if 0 < before < 2**31:
+                # It answers a SYN of before: what was sent there, nobody has read.
+                raise UnreadableError("a responder that began before the first octet")
         if self._reading is not None:
             behind = (packet.acknowledged - self._stream.first - self._end) % 2**32
             # A reset acknowledges what it refuses: RFC 9293, section 3.10.7.1.

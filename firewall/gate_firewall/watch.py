@@ -21,7 +21,16 @@ MAX_UNACKNOWLEDGED: Final = 1 << 20
 class Watched:
     """The direction of the initiator, from its first octet on; all its requests are for one host, as those of browsers are."""
 
-    __slots__ = ("_answer_at", "_kept", "_name", "_next", "_requests", "from_router", "mac")
+    __slots__ = (
+        "_answer_at",
+        "_kept",
+        "_name",
+        "_next",
+        "_read",
+        "_requests",
+        "from_router",
+        "mac",
+    )
 
     def __init__(
         self,
@@ -51,6 +60,8 @@ class Watched:
         """What the responder has not acknowledged..."""
         self._next = first
         """...and the sequence number behind it."""
+        self._read = 0
+        """Octets from the first one to there."""
 
     @property
     def size(self) -> int:
@@ -82,8 +93,8 @@ class Watched:
 
         Raises:
             OutOfTurnError: There is a hole before them, or too much is not acknowledged.
-            UnreadableError: They contradict earlier ones, are no requests that can be read in one way only, or are for
-                another host.
+            UnreadableError: They contradict earlier ones, lie before the first one, are no requests that can be read in one way
+                only, or are for another host.
         """
         ahead = (sequence - self._next) % 2**32
         if ahead < 2**31:
@@ -91,6 +102,9 @@ class Watched:
                 raise OutOfTurnError(f"{ahead} octets are missing before these")
         else:
             behind = 2**32 - ahead
+            # As in ``stream``: but for a keep-alive, whoever sends what lies before says that the responder began elsewhere.
+            if behind > self._read and octets and (behind > self._read + 1 or len(octets) > 1):
+                raise UnreadableError("octets before the first one")
             # What the responder has acknowledged it does not look at again.
             begin = max(0, len(self._kept) - behind)
             again = octets[max(0, behind - len(self._kept)) : behind]
@@ -111,6 +125,7 @@ class Watched:
             raise UnreadableError("a request for another host in the same connection")
         self._kept += octets
         self._next = (self._next + len(octets)) % 2**32
+        self._read += len(octets)
 
     def take(self, packet: Packet, *, reply: bool, full: bool = False) -> None:
         """Take a packet of either direction; as ``sent``, and with the same errors."""
@@ -121,6 +136,8 @@ class Watched:
                 # One more is the end of what the initiator sends.
                 if 2**31 <= left < 2**32 - 1:
                     raise UnreadableError("an acknowledgement of octets that nobody has read")
+                if self._read < left < 2**31:
+                    raise UnreadableError("a responder that began before the first octet")
                 if left <= len(self._kept):
                     del self._kept[: len(self._kept) - left]
             if (

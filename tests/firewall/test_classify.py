@@ -277,7 +277,7 @@ def test_judge_of_a_server_that_speaks_first(classifier, port, answer):
     flow = Flow(classifier, port=port)
     flow.open()
 
-    assert flow.packet(b"220 hello", reply=True) is answer
+    assert flow.packet(b"220 hello", reply=True, acknowledged=1000) is answer
 
 
 @pytest.mark.parametrize(("mac", "answer"), [(PUPIL, Answer.BLOCK), (STAFF, Answer.ACCEPT)])
@@ -1336,6 +1336,18 @@ def test_judge_tells_the_other_end(classifier, protocol, *, inbound, remote):
     flow.send_all(hello("maths.example"))
 
     assert [event.remote for event in flow.events] == [remote]
+
+
+@pytest.mark.parametrize("port", [80, 443])
+def test_judge_of_a_responder_that_answers_a_syn_of_before(classifier, port):
+    """It takes octets for its first that were never read here: those go to it after what is allowed."""
+    flow = Flow(classifier, port=port)
+    flow.open()
+    octets = request("maths.example") if port == 80 else hello("maths.example")
+    flow.send(octets)
+
+    assert flow.packet(reply=True, acknowledged=900) is Answer.BLOCK
+    assert flow.events[-1].reason == "unreadable"
 
 
 @pytest.mark.parametrize("inbound", [False, True])

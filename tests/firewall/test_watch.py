@@ -128,3 +128,22 @@ def test_take_reads_a_request_in_the_place_of_a_body_that_was_refused(watched):
     acknowledge(watched, len(EXPECTING), payload=b"HTTP/1.1 417 Expectation Failed\r\n\r\n")
     with pytest.raises(UnreadableError):
         send(watched, len(EXPECTING), b"GET / HTTP/1.1\r\nHost: b.example\r\n\r\n")
+
+
+@pytest.mark.parametrize("acknowledged", [0, len(GET)])
+def test_take_refuses_what_lies_before_the_first_octet(watched, acknowledged):
+    """The responder may have begun there, with a SYN that came before: it would read what nobody here has."""
+    send(watched, 0, GET)
+    acknowledge(watched, acknowledged)
+    send(watched, -1, b"\0")  # a keep-alive
+    send(watched, -5, b"")
+    for offset, payload in ((-1, b"\0G"), (-2, b"G"), (-len(GET), GET)):
+        with pytest.raises(UnreadableError, match="before the first"):
+            send(watched, offset, payload)
+
+
+def test_take_refuses_a_responder_that_began_before(watched):
+    send(watched, 0, GET)
+    acknowledge(watched, 0)
+    with pytest.raises(UnreadableError, match="began before"):
+        acknowledge(watched, -1)
