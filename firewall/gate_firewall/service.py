@@ -277,7 +277,11 @@ class Enforcer:
             self._renew()
 
     def _hear_epoch(self) -> None:
+        before = self._version
         self._epochs.hear(self._newest, self._take)
+        if self._version != before:
+            # Whoever waits for it to be everywhere waits for the last one that says so.
+            self._put(InForce(Source.FIREWALL, self._worker, self._version))
 
     def _newest(self) -> Policy:
         self._ports.policies.refresh()
