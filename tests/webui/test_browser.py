@@ -1,6 +1,7 @@
 """The coordinator's tasks in Chromium: on a phone and on a desktop, with JavaScript and without."""
 
 import shutil
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -75,9 +76,16 @@ def press(browser: Chromium, words: str) -> None:
 def heading(browser: Chromium, words: str) -> None:
     """Wait for the page with this heading, and see that nothing sticks out at the side."""
     browser.find_element(By.XPATH, f"//h1[normalize-space()='{words}']")
-    size = browser.execute_cdp_cmd("Page.getLayoutMetrics", {})
-    # A phone's layout viewport grows with what is too wide for it: the screen alone stays as it is.
-    assert size["cssContentSize"]["width"] <= browser.screen_width
+    deadline = time.monotonic() + 5
+    # A phone's layout viewport grows with what is too wide for it: the screen alone stays as it is. The heading may be
+    # there before its page is laid out.
+    while (width := content_width(browser)) > browser.screen_width:
+        assert time.monotonic() < deadline, f"{width} pixels"
+        time.sleep(0.05)
+
+
+def content_width(browser: Chromium) -> int:
+    return browser.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]["width"]
 
 
 def sign_in(browser: Chromium, server, known, username: str = "") -> None:
